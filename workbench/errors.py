@@ -1,0 +1,52 @@
+"""What a user can mend: one exception per kind of mistake. Wrong calls are `ValueError`; our own logic is `assert`ed.
+
+A message says what was found, what was wanted and what to do next. The command line prints it without a traceback.
+"""
+
+
+class WorkbenchError(Exception):
+    """A mistake that the user can mend; ends a command with exit code 2."""
+
+
+class SettingsError(WorkbenchError):
+    """The place the workbench runs in, or a setting, is not usable: no root, an unwritable folder, a full disk."""
+
+
+class ParameterError(WorkbenchError):
+    """An unknown stage or parameter, or a value of the wrong type."""
+
+
+class ManifestError(WorkbenchError):
+    """A manifest, or what it lists, cannot be used."""
+
+
+class AudioError(WorkbenchError):
+    """A file cannot be read as audio."""
+
+
+class RecipeError(WorkbenchError):
+    """A recipe is missing, or lacks something that it must say."""
+
+
+class CheckpointError(WorkbenchError):
+    """A model is missing, or is not a Whisper checkpoint."""
+
+
+class SynthesisError(WorkbenchError):
+    """The demo world cannot speak here."""
+
+
+class ScoringError(WorkbenchError):
+    """A set cannot be scored: no reference words, or utterances without a hypothesis."""
+
+
+class StageError(WorkbenchError):
+    """A stage lacks an earlier stage's outputs."""
+
+
+class RequestError(WorkbenchError):
+    """A data request does not exist, or cannot be fulfilled with what was given."""
+
+
+class RunHeldError(WorkbenchError):
+    """Another process holds the run; ends a command with exit code 3."""

@@ -1,0 +1,70 @@
+"""The small records that travel between parts: frozen, plain, without behaviour beyond their own words."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Outcome = Literal["yes", "no", "cannot_tell", "waiting", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its 95 % interval; `note` says what keeps it from being trusted ("" when nothing does)."""
+
+    value: float
+    low: float
+    high: float
+    note: str = ""
+
+    def percent(self, digits: int = 1) -> str:
+        """Write it as people read it: `12.3 % (10.1-14.8)`."""
+        value, low, high = (f"{100 * x:.{digits}f}" for x in (self.value, self.low, self.high))
+        return f"{value} % ({low} to {high})"
+
+    def points(self, digits: int = 1) -> str:
+        """Write a difference in percentage points, signed: `-4.2 points (-6.0 to -2.5)`."""
+        value, low, high = (f"{100 * x:+.{digits}f}" for x in (self.value, self.low, self.high))
+        return f"{value} points ({low} to {high})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the fields for a JSON record."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class EditCounts:
+    """Errors of one utterance or one set against `n_words` reference words."""
+
+    n_sub: int
+    n_del: int
+    n_ins: int
+    n_words: int
+
+    @property
+    def n_errors(self) -> int:
+        """Substitutions, deletions and insertions together."""
+        return self.n_sub + self.n_del + self.n_ins
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What a recognizer wrote for one recording.
+
+    `avg_logprob` is the mean natural log-probability a token; `heard_letters` is what the character head heard
+    ("" without one) and `ctc_gap` how much better those free letters fit the sound than `text` does, in nats a
+    character (nan without a head).
+    """
+
+    text: str
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    heard_letters: str = ""
+    ctc_gap: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a stage concludes: an outcome and one plain sentence that gives its number and interval."""
+
+    outcome: Outcome
+    sentence: str

@@ -1,0 +1,282 @@
+"""Where stages leave what they found: whole files, content hashes, and one `record.json` a stage, written last.
+
+Everything here is written under a temporary name and renamed, so that a kill at any moment leaves either the old
+file or the new one. A stage without a record did not happen.
+"""
+
+import errno
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workbench import settings
+from workbench.errors import SettingsError, StageError
+from workbench.records import Decision, Interval
+
+RECORD = "record.json"
+VERSIONS_OF = ("voice-search-workbench", "torch", "torchaudio", "openai-whisper", "pandas", "jiwer")
+
+
+# --- whole files -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name to write to; on success it becomes `path`, on failure it is gone.
+
+    Raises: SettingsError when the folder cannot be written to or the disk is full.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise _storage_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _storage_error(path: Path, error: OSError) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return SettingsError(f"the disk is full: {path} could not be written; free some space and run the same command")
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+        return SettingsError(f"{path.parent} cannot be written to ({error.strerror}); make it writable and run again")
+    return error
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write JSON whole or not at all; records with `as_dict` and paths are understood."""
+    return write_text(path, json.dumps(value, indent=1, default=_plain, ensure_ascii=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    for method in ("as_dict", "item", "tolist"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    return str(value)
+
+
+def write_table(path: Path, table: pd.DataFrame) -> Path:
+    """Write a table as Parquet whole or not at all."""
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)
+    return path
+
+
+# --- content hashes --------------------------------------------------------------------------------------------------
+
+
+def hash_bytes(*parts: bytes) -> str:
+    """Hash parts, each kept apart from the next. Returns: 64 hex digits of SHA-256."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def hash_value(value: Any) -> str:
+    """Hash anything that JSON can write; the order of keys does not matter."""
+    return hash_bytes(json.dumps(value, sort_keys=True, default=_plain).encode())
+
+
+def hash_file(path: Path) -> str:
+    """Hash a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_table(table: pd.DataFrame) -> str:
+    """Hash a table's columns and values, whatever library version wrote it."""
+    return hash_bytes(table.to_csv(index=False, float_format="%.6g").encode())
+
+
+# --- the places ------------------------------------------------------------------------------------------------------
+
+
+def data_folder() -> Path:
+    """Give `data/` of the project."""
+    return settings.root() / "data"
+
+
+def cache_folder(kind: str) -> Path:
+    """Give the folder of what can be made again: `fits`, `decodes`."""
+    return data_folder() / "cache" / kind
+
+
+def run_folder(run: str) -> Path:
+    """Give a run's folder."""
+    return data_folder() / "runs" / run
+
+
+def stage_folder_name(stage: str) -> str:
+    """Give a stage's numbered name, as its notebook has it: `04_analyze`. Raises: StageError for an unknown stage."""
+    found = sorted((settings.root() / "notebooks").glob(f"[0-9][0-9]_{stage}.ipynb"))
+    if not found:
+        raise StageError(f"no notebook notebooks/NN_{stage}.ipynb; a stage is named after its notebook")
+    return found[0].stem
+
+
+# --- stages ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """What a finished stage left: `record.json` and the files beside it."""
+
+    stage: str
+    run: str
+    folder: Path
+    content: Mapping[str, Any]
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The values the notebook ran with."""
+        return dict(self.content["parameters"])
+
+    @property
+    def decision(self) -> Decision:
+        """What the stage concluded."""
+        return Decision(**self.content["decision"])
+
+    @property
+    def metrics(self) -> dict[str, Interval]:
+        """Each metric with its interval; a plain number has low = high = value."""
+        return {name: Interval(**fields) for name, fields in self.content["metrics"].items()}
+
+    def path(self, name: str) -> Path:
+        """Give an output's path. Raises: StageError when the stage left no such file."""
+        if name not in self.content["outputs"]:
+            raise StageError(f"{self.stage} of run {self.run} left no {name}; it left {', '.join(self.content['outputs'])}")
+        return self.folder / name
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read an output table."""
+        return pd.read_parquet(self.path(f"{name}.parquet"))
+
+    def json(self, name: str) -> Any:
+        """Read an output JSON file."""
+        return json.loads(self.path(f"{name}.json").read_text(encoding="utf-8"))
+
+
+def read_record(run: str, stage: str) -> StageRecord | None:
+    """Read a stage's record, or None when it did not happen (or its record is damaged)."""
+    folder = run_folder(run) / stage_folder_name(stage)
+    try:
+        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return StageRecord(stage, run, folder, content)
+
+
+def latest_run_with(stage: str) -> str | None:
+    """Name the run in which a stage finished last, for notebooks opened by hand."""
+    records = list((data_folder() / "runs").glob(f"*/{stage_folder_name(stage)}/{RECORD}"))
+    return max(records, key=lambda path: path.stat().st_mtime).parents[1].name if records else None
+
+
+@dataclass(slots=True)
+class Stage:
+    """A stage while its notebook runs: it reads earlier stages, saves files, and closes with what it found."""
+
+    name: str
+    run: str
+    folder: Path
+    started_s: float = field(default_factory=time.monotonic)
+    outputs: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    def input(self, stage: str) -> StageRecord:
+        """Read an earlier stage of this run; a notebook run by hand falls back on the latest run that has it.
+
+        Raises: StageError when no run has it.
+        """
+        record = read_record(self.run, stage)
+        if record is None and self.run == settings.lab_run():
+            latest = latest_run_with(stage)
+            record = read_record(latest, stage) if latest else None
+        if record is None:
+            raise StageError(f"{self.name} needs {stage}, which has not finished in run {self.run}; "
+                             f"do `workbench run --to {stage} --run {self.run}` first")
+        self.inputs[stage] = hash_value(record.content["outputs"])
+        return record
+
+    def file(self, name: str) -> Path:
+        """Give the path of an output to write; `keep` it afterwards."""
+        return self.folder / name
+
+    def keep(self, path: Path) -> Path:
+        """Note a file in the stage's folder as an output."""
+        self.outputs[path.name] = hash_file(path)
+        return path
+
+    def save_table(self, name: str, table: pd.DataFrame) -> Path:
+        """Save a table as `<name>.parquet`."""
+        return self.keep(write_table(self.file(f"{name}.parquet"), table))
+
+    def save_json(self, name: str, value: Any) -> Path:
+        """Save a value as `<name>.json`."""
+        return self.keep(write_json(self.file(f"{name}.json"), value))
+
+    def save_model(self, checkpoint: Path) -> Path:
+        """Save a checkpoint as `model.pt`, and make it the run's model."""
+        for target in (self.file("model.pt"), run_folder(self.run) / "model.pt"):
+            with replacing(target) as temporary:
+                shutil.copyfile(checkpoint, temporary)
+        return self.keep(self.file("model.pt"))
+
+    def close(self, *, parameters: Mapping[str, Any], metrics: Mapping[str, Interval | float], decision: Decision,
+              versions: Mapping[str, str] | None = None) -> Path:
+        """Write the record: the stage has happened. `versions` adds names of data, recipe or weights it stood on."""
+        plain = {name: m if isinstance(m, Interval) else Interval(m, m, m) for name, m in metrics.items()}
+        return write_json(self.folder / RECORD, {
+            "stage": self.name, "run": self.run, "fingerprint": settings.Settings().fingerprint,
+            "parameters": dict(parameters), "inputs": self.inputs, "outputs": self.outputs,
+            "metrics": {name: m.as_dict() for name, m in plain.items()},
+            "decision": {"outcome": decision.outcome, "sentence": decision.sentence},
+            "versions": {**{name: _version(name) for name in VERSIONS_OF}, **(versions or {})},
+            "wall_time_s": round(time.monotonic() - self.started_s, 2),
+            "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
+        })
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+def open_stage(name: str, run: str = "") -> Stage:
+    """Begin a stage with an empty folder. No run named means the notebook was opened by hand: run `lab-<user>`."""
+    run = run or settings.lab_run()
+    folder = run_folder(run) / stage_folder_name(name)
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise _storage_error(folder / RECORD, error) from error
+    return Stage(name, run, folder)
