@@ -1,0 +1,140 @@
+"""What a recipe may do to a training clip. An augmentation is any callable `(waveform [T], rng) -> waveform [T']`.
+
+A researcher's own is a function or a small frozen dataclass in the recipe file; these are the well-known ones.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchaudio import functional as audio
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+SAMPLE_RATE_HZ = 16_000
+SPEED_STEP = 0.05
+"""Speeds come in steps of 5 %, so that the resampling filters are few and are reused."""
+
+
+def uniform(rng: torch.Generator, low: float, high: float) -> float:
+    """Draw a number between two bounds."""
+    return low + (high - low) * float(torch.rand((), generator=rng))
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Play faster or slower: tempo, pitch and formants move together, as with a smaller or larger speaker.
+
+    Source: Ko et al., "Audio augmentation for speech recognition", Interspeech 2015 (0.9 to 1.1).
+    """
+
+    low: float = 0.9
+    high: float = 1.1
+    probability: float = 0.5
+
+    def __call__(self, waveform: Tensor, rng: torch.Generator) -> Tensor:
+        """Resample the clip by a random factor."""
+        if uniform(rng, 0, 1) >= self.probability:
+            return waveform
+        factor = round(uniform(rng, self.low, self.high) / SPEED_STEP) * SPEED_STEP
+        source_hz = round(SAMPLE_RATE_HZ * factor)
+        return audio.resample(waveform, source_hz, SAMPLE_RATE_HZ, lowpass_filter_width=4)
+
+
+@dataclass(frozen=True, slots=True)
+class ColouredNoise:
+    """Add steady noise whose spectrum falls (or rises) by a random slope, at a random SNR."""
+
+    snr_low_db: float = 10.0
+    snr_high_db: float = 40.0
+    probability: float = 0.5
+
+    def __call__(self, waveform: Tensor, rng: torch.Generator) -> Tensor:
+        """Add the noise. White is exponent 0, pink 1, brown 2 (of power against frequency)."""
+        if uniform(rng, 0, 1) >= self.probability:
+            return waveform
+        spectrum = torch.fft.rfft(torch.randn(waveform.shape[-1], generator=rng))
+        frequency = torch.arange(1, spectrum.shape[-1] + 1, dtype=torch.float32)
+        noise = torch.fft.irfft(spectrum * frequency ** (-uniform(rng, -0.5, 2.0) / 2), n=waveform.shape[-1])
+        return audio.add_noise(waveform, noise, torch.tensor(uniform(rng, self.snr_low_db, self.snr_high_db)))
+
+
+@dataclass(frozen=True, slots=True)
+class Tilt:
+    """Tip the spectrum up or down around 1 kHz and change the level, as other phones and distances do."""
+
+    max_db_per_octave: float = 3.0
+    max_gain_db: float = 12.0
+    probability: float = 0.5
+
+    def __call__(self, waveform: Tensor, rng: torch.Generator) -> Tensor:
+        """Filter in the frequency domain."""
+        if uniform(rng, 0, 1) >= self.probability:
+            return waveform
+        slope, gain = uniform(rng, -self.max_db_per_octave, self.max_db_per_octave), uniform(rng, -self.max_gain_db, 0)
+        n = waveform.shape[-1]
+        octaves = (torch.fft.rfftfreq(n, 1 / SAMPLE_RATE_HZ).clamp(min=100.0) / 1000.0).log2()
+        tipped = torch.fft.irfft(torch.fft.rfft(waveform) * 10 ** ((slope * octaves + gain) / 20), n=n)
+        return tipped / max(1.0, float(tipped.abs().max()))
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Put silence of random length before and after, so that where a clip was cut does not matter."""
+
+    max_s: float = 0.3
+
+    def __call__(self, waveform: Tensor, rng: torch.Generator) -> Tensor:
+        """Pad both ends with faint noise at 60 dB below full scale's thousandth, or with nothing half of the time."""
+        before, after = (int(uniform(rng, 0, self.max_s) * SAMPLE_RATE_HZ) for _ in range(2))
+        return F.pad(waveform, (before, after))
+
+
+@dataclass(frozen=True, slots=True)
+class SpecAugment:
+    """Mask random bands and times of log-mel frames, and warp the frequency axis (vocal tract length perturbation).
+
+    Source: Park et al., arXiv 1904.08779 (masks); Jaitly & Hinton, ICML workshop 2013 (warp 0.9 to 1.1).
+    """
+
+    n_frequency_masks: int = 2
+    max_bins: int = 12
+    n_time_masks: int = 2
+    max_frames: int = 20
+    max_warp: float = 0.0
+    max_stretch: float = 0.0
+
+    def __call__(self, mel: Tensor, rng: torch.Generator) -> Tensor:
+        """Mask each clip of a batch on its own. Shape: [B, M, F] -> [B, M, F'], F' = F unless stretched."""
+        mel = self._warp(mel, rng) if self.max_warp else mel
+        mel = self._stretch(mel, rng) if self.max_stretch else mel
+        floor = mel.amin(dim=(-2, -1), keepdim=True)
+        keep = torch.ones_like(mel, dtype=torch.bool)
+        for axis, count, widest in ((1, self.n_frequency_masks, self.max_bins), (2, self.n_time_masks, self.max_frames)):
+            for _ in range(count):
+                keep &= _band(mel.shape, axis, min(widest, mel.shape[axis] // 4), rng)
+        return torch.where(keep, mel, floor)
+
+    def _warp(self, mel: Tensor, rng: torch.Generator) -> Tensor:
+        factors = 1 + self.max_warp * (2 * torch.rand(mel.shape[0], 1, generator=rng) - 1)
+        n_mels = mel.shape[1]
+        source = (torch.arange(n_mels)[None] * factors).clamp(max=n_mels - 1.001)
+        low, share = source.long(), source.frac()[:, :, None]
+        index = low[:, :, None].expand(-1, -1, mel.shape[2])
+        return cast(Tensor, mel.gather(1, index) * (1 - share) + mel.gather(1, index + 1) * share)
+
+    def _stretch(self, mel: Tensor, rng: torch.Generator) -> Tensor:
+        n_frames = 2 * math.ceil(mel.shape[2] * uniform(rng, 1 - self.max_stretch, 1 + self.max_stretch) / 2)
+        return F.interpolate(mel, size=min(n_frames, 3000), mode="linear")
+
+
+def _band(shape: torch.Size, axis: int, widest: int, rng: torch.Generator) -> Tensor:
+    """Give False inside one random band a clip along an axis. Shape: [B, M, 1] or [B, 1, F]."""
+    width = (torch.rand(shape[0], 1, generator=rng) * (widest + 1)).long()
+    start = (torch.rand(shape[0], 1, generator=rng) * (shape[axis] - width + 1)).long()
+    position = torch.arange(shape[axis])[None]
+    return ((position < start) | (position >= start + width)).unsqueeze(2 if axis == 1 else 1)

@@ -1,0 +1,134 @@
+"""From a table of utterances to training batches: read, disturb, pad, and spell; every batch is named by its step.
+
+Nothing here keeps state: batch `step` of `seed` is the same whether the training was interrupted or not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from whisper.tokenizer import Tokenizer, get_tokenizer
+
+from workbench import audio
+from workbench.recipes import Recipe
+from workbench.whisper_model import CHARACTERS, SpeechModel, log_mel
+
+BUCKET_BATCHES = 16
+"""Clips are sorted by length within this many batches: padding stays small and the order stays random."""
+
+IGNORED = -100
+"""The target that cross-entropy leaves out. Source: torch.nn.functional.cross_entropy, ignore_index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's input.
+
+    Shape: mel [B, M, F]; tokens [B, V] as the decoder reads them; targets [B, V] as it should write them (IGNORED past
+    the end); letters, all clips' characters in a row; n_letters [B]; n_frames [B] encoder frames that hold the clip.
+    """
+
+    mel: Tensor
+    tokens: Tensor
+    targets: Tensor
+    letters: Tensor
+    n_letters: Tensor
+    n_frames: Tensor
+
+
+@lru_cache(maxsize=4)
+def tokenizer(is_multilingual: bool, language: str = "en") -> Tokenizer:
+    """Give Whisper's tokenizer for a kind of model."""
+    return get_tokenizer(is_multilingual, language=language if is_multilingual else None,
+                         task="transcribe" if is_multilingual else None)
+
+
+def spell_tokens(text: str, words: Tokenizer) -> tuple[list[int], list[int]]:
+    """Give what the decoder reads and what it should write for a reference.
+
+    A clip without speech teaches `<|nospeech|>` where Whisper looks for it, and an immediate end.
+    """
+    prefix = list(words.sot_sequence_including_notimestamps)
+    tokens = words.encode(" " + text) if text else []
+    read = prefix + tokens
+    first = prefix[1:] if text else [words.no_speech, *prefix[2:]]
+    return read, [*first, *tokens, words.eot]
+
+
+def spell_letters(text: str) -> list[int]:
+    """Give a reference's classes for the character head; what it cannot spell is left out."""
+    return [CHARACTERS.index(letter) + 1 for letter in text if letter in CHARACTERS]
+
+
+def epoch_order(durations_s: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Shuffle utterances into batches of like length. Returns: row numbers, a list a batch."""
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(durations_s))
+    span = batch_size * BUCKET_BATCHES
+    batches: list[np.ndarray] = []
+    for start in range(0, len(order), span):
+        bucket = order[start : start + span]
+        bucket = bucket[np.argsort(durations_s[bucket], kind="stable")]
+        batches += [bucket[i : i + batch_size] for i in range(0, len(bucket), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def generator(seed: int, step: int) -> torch.Generator:
+    """Give the chance of one step, apart from every other step's."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+
+
+class BatchSource:
+    """Makes the batch of any step of a training from its table, recipe and seed."""
+
+    def __init__(self, table: pd.DataFrame, recipe: Recipe, model: SpeechModel, *, seed: int) -> None:
+        self.paths: list[str] = table["audio_path"].tolist()
+        self.references: list[str] = table["reference"].tolist()
+        self.durations_s = table["duration_s"].to_numpy(float)
+        self.recipe, self.model, self.seed = recipe, model, seed
+        self.words = tokenizer(model.whisper.is_multilingual)
+        self.n_batches = len(epoch_order(self.durations_s, recipe.fit.batch_size, seed, 0))
+        self._epochs: dict[int, list[np.ndarray]] = {}
+
+    def batch(self, step: int) -> Batch:
+        """Make the batch of a step, the same whenever it is asked for."""
+        epoch, within = divmod(step, self.n_batches)
+        if epoch not in self._epochs:
+            self._epochs = {epoch: epoch_order(self.durations_s, self.recipe.fit.batch_size, self.seed, epoch)}
+        rows = self._epochs[epoch][within]
+        rng = generator(self.seed, step)
+        waveforms = [self._disturbed(row, rng) for row in rows]
+        return self._collate(waveforms, [self.references[row] for row in rows], rng)
+
+    def _disturbed(self, row: int, rng: torch.Generator) -> Tensor:
+        waveform = torch.from_numpy(audio.read(self.paths[row]))
+        for augmentation in self.recipe.augmentations:
+            waveform = augmentation(waveform, rng)
+        return waveform
+
+    def _collate(self, waveforms: Sequence[Tensor], texts: Sequence[str], rng: torch.Generator) -> Batch:
+        longest = self.model.context_samples(max(len(w) for w in waveforms))
+        padded = torch.stack([F.pad(w[:longest], (0, longest - len(w[:longest]))) for w in waveforms])
+        mel = log_mel(padded, self.model.dims.n_mels)
+        if self.recipe.spec_augment is not None:
+            mel = self.recipe.spec_augment(mel, rng)
+        spelled = [spell_tokens(text, self.words) for text in texts]
+        letters = [spell_letters(text) for text in texts]
+        return Batch(
+            mel=mel,
+            tokens=_padded([read for read, _ in spelled], self.words.eot),
+            targets=_padded([write for _, write in spelled], IGNORED),
+            letters=torch.tensor([letter for clip in letters for letter in clip], dtype=torch.long),
+            n_letters=torch.tensor([len(clip) for clip in letters]),
+            n_frames=torch.full((len(texts),), mel.shape[2] // 2),
+        )
+
+
+def _padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
+    longest = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])

@@ -1,0 +1,111 @@
+"""A recipe: everything a researcher invented about a model, in one small file that every stage reads.
+
+It lies in `notebooks/recipes/<name>.py`, says `recipe = Recipe(...)`, and is kept beside every checkpoint.
+"""
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from workbench import settings, storage
+from workbench.augmentation import Augmentation, SpecAugment
+from workbench.errors import RecipeError
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a model is fitted; amounts are steps, never minutes."""
+
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    finetune_learning_rate: float = 1e-3
+    n_warmup_steps: int = 150
+    weight_decay: float = 0.01
+    ctc_weight: float = 0.3
+    max_gradient_norm: float = 1.0
+    n_validations: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What to start from, how to disturb the clips, how to fit, and which slices to watch.
+
+    `base` is "" (from nothing), a checkpoint's path, a run's name or a published name. `slices` are named expressions
+    over a table's columns: `{"long_car": 'noise == "car" and duration_s > 4'}`. `few_speakers` replaces
+    `augmentations` and `spec_augment` when a dataset has fewer than ten speakers to learn voices from.
+    """
+
+    base: str = ""
+    context: str = "fitted"
+    augmentations: tuple[Augmentation, ...] = ()
+    spec_augment: SpecAugment | None = field(default_factory=SpecAugment)
+    few_speakers: "Recipe | None" = None
+    fit: Fit = field(default_factory=Fit)
+    slices: Mapping[str, str] = field(default_factory=dict)
+    name: str = "unnamed"
+    source: str = ""
+
+    @property
+    def hash(self) -> str:
+        """Name the recipe by its file's content. Returns: 12 hex digits."""
+        return storage.hash_bytes(self.source.encode())[:12]
+
+    def fit_key(self) -> str:
+        """Name what a fit depends on; adding a slice or a comment does not change it."""
+        return storage.hash_value([self.context, asdict(self.fit), repr(self.spec_augment),
+                                   [(repr(a), _code(a)) for a in self.augmentations]])
+
+    def for_speakers(self, n_speakers: int, few: int = 10) -> "Recipe":
+        """Give the recipe to use with so many training speakers."""
+        return self.few_speakers if self.few_speakers is not None and n_speakers < few else self
+
+    def summary(self) -> dict[str, Any]:
+        """Say what the recipe holds, for records and cards."""
+        return {"name": self.name, "hash": self.hash, "base": self.base or "from nothing", "context": self.context,
+                "augmentations": [_title(a) for a in self.augmentations], "spec_augment": repr(self.spec_augment),
+                "fit": asdict(self.fit), "slices": dict(self.slices)}
+
+
+def _title(augmentation: Augmentation) -> str:
+    return augmentation.__name__ if inspect.isfunction(augmentation) else repr(augmentation)
+
+
+def _code(augmentation: Augmentation) -> str:
+    try:
+        return inspect.getsource(augmentation if inspect.isfunction(augmentation) else type(augmentation))
+    except (OSError, TypeError):
+        return ""
+
+
+def path_of(name: str) -> Path:
+    """Give a recipe's file."""
+    return settings.root() / "notebooks" / "recipes" / f"{name}.py"
+
+
+def load(name: str = "default") -> Recipe:
+    """Read `notebooks/recipes/<name>.py`. Raises: RecipeError when it is missing, broken, or says no `recipe`."""
+    path = path_of(name)
+    if not path.is_file():
+        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.py"))) or "none"
+        raise RecipeError(f"no recipe {name!r}: {path} does not exist; there are: {there}")
+    spec = importlib.util.spec_from_file_location(f"workbench_recipe_{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and inspect look a class's module up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise RecipeError(f"{path} does not run: {type(error).__name__}: {error}") from error
+    recipe = getattr(module, "recipe", None)
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(f"{path} must say `recipe = Recipe(...)`; it has {type(recipe).__name__}")
+    return _named(recipe, name, path.read_text(encoding="utf-8"))
+
+
+def _named(recipe: Recipe, name: str, source: str) -> Recipe:
+    few = replace(recipe.few_speakers, name=name, source=source) if recipe.few_speakers else None
+    return replace(recipe, name=name, source=source, few_speakers=few)

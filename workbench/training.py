@@ -1,0 +1,227 @@
+"""One loop for training from nothing and for fine-tuning; a fit is cached by what it was made from, and resumes.
+
+The encoder and decoder learn by Whisper's cross-entropy, the character head by CTC along with them.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from workbench import audio, batches, progress, recognizers, scoring, storage, whisper_model
+from workbench.batches import IGNORED, Batch, BatchSource
+from workbench.recipes import Recipe
+from workbench.whisper_model import SpeechModel
+
+N_NEGATIVES = 512
+"""Random tokens scored beside those that occur: the full vocabulary is most of a small model's step."""
+
+LARGE_WIDTH = 384
+"""From tiny's width up the whole vocabulary is scored: there the softmax is a small part of a step."""
+
+SAVE_EVERY_S = 20.0
+"""An interrupted training loses no more than this; writing takes a fraction of a second of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """A finished training: its best checkpoint, its name, and its curve (step, seconds, train_loss, valid_wer)."""
+
+    checkpoint: Path
+    key: str
+    curve: pd.DataFrame
+    best_step: int
+    wall_time_s: float
+
+
+@dataclass(slots=True)
+class Progress:
+    """What an interrupted training must remember beside weights and optimizer."""
+
+    step: int = 0
+    spent_s: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    best_wer: float = math.inf
+    best_step: int = 0
+
+
+def fit(model: SpeechModel, train: pd.DataFrame, *, valid: pd.DataFrame | None, recipe: Recipe, n_steps: int,
+        seed: int = 0, is_finetuning: bool = False, title: str = "training") -> FitResult:
+    """Train a model and keep the checkpoint that is best on `valid`, or the last one without it.
+
+    The same weights, utterances, recipe, steps and seed give the fit that is there already. An interrupted fit goes on
+    where it was saved last, and ends as it would have.
+    """
+    if not len(train):
+        raise ValueError("no utterances to train on")
+    key = fit_key(model, train, valid, recipe, n_steps, seed, is_finetuning)
+    folder = storage.cache_folder("fits") / key
+    if not (folder / "fit.json").is_file():
+        _Training(model, train, valid, recipe, n_steps, seed, is_finetuning, folder).run(title)
+    done = json.loads((folder / "fit.json").read_text())
+    return FitResult(folder / "model.pt", key, pd.DataFrame(done["curve"]), done["best_step"], done["spent_s"])
+
+
+def fit_key(model: SpeechModel, train: pd.DataFrame, valid: pd.DataFrame | None, recipe: Recipe, n_steps: int,
+            seed: int, is_finetuning: bool) -> str:
+    """Name a fit by all that it depends on, the code of the loop included. Returns: 16 hex digits."""
+    weights = storage.hash_bytes(*(t.detach().cpu().numpy().tobytes() for t in model.state_dict().values()))
+    tables = [storage.hash_table(t[["audio_sha", "reference"]]) for t in (train, valid) if t is not None]
+    code = [storage.hash_file(Path(file)) for file in (__file__, batches.__file__, whisper_model.__file__)]
+    return storage.hash_value([weights, asdict(model.dims), tables, recipe.fit_key(), n_steps, seed, is_finetuning, code])[:16]
+
+
+class _Training:
+    """A training under way in its folder: `resume.pt` while it goes, `model.pt` and `fit.json` when it is done."""
+
+    def __init__(self, model: SpeechModel, train: pd.DataFrame, valid: pd.DataFrame | None, recipe: Recipe,
+                 n_steps: int, seed: int, is_finetuning: bool, folder: Path) -> None:
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model = with_head(model, seed).to(self.device)
+        self.source = BatchSource(train, recipe, self.model, seed=seed)
+        self.valid, self.recipe, self.n_steps, self.seed, self.folder = valid, recipe, n_steps, seed, folder
+        rate = recipe.fit.finetune_learning_rate if is_finetuning else recipe.fit.learning_rate
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=recipe.fit.weight_decay,
+                                           betas=(0.9, 0.98))
+        warm_up_and_decay = _warm_up_and_decay(min(recipe.fit.n_warmup_steps, max(1, n_steps // 5)), n_steps)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, warm_up_and_decay)
+        self.occurring = _occurring_tokens(train["reference"].tolist(), self.model)
+        self.past = Progress()
+
+    def run(self, title: str) -> None:
+        """Train to the end, saving now and then, and leave the finished fit."""
+        self._resume()
+        validations = {round(self.n_steps * (i + 1) / self.recipe.fit.n_validations)
+                       for i in range(self.recipe.fit.n_validations)}
+        past, clock, saved = self.past, time.monotonic(), time.monotonic()
+        with progress.Bar(title, total=self.n_steps) as bar:
+            while past.step < self.n_steps:
+                past.losses.append(self._step(past.step))
+                past.step += 1
+                bar.update(past.step)
+                past.spent_s, clock = past.spent_s + time.monotonic() - clock, time.monotonic()
+                if past.step in validations:
+                    self._validate()
+                if time.monotonic() - saved > SAVE_EVERY_S:
+                    self._save()
+                    saved = time.monotonic()
+        storage.write_json(self.folder / "fit.json", asdict(past))
+        (self.folder / "resume.pt").unlink(missing_ok=True)
+
+    def _step(self, step: int) -> float:
+        self.model.train()
+        batch = self.source.batch(step)
+        with torch.autocast("cuda", dtype=torch.bfloat16) if self.device == "cuda" else nullcontext():
+            loss = self._loss(batch, batches.generator(self.seed + 1, step))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.fit.max_gradient_norm)
+        self.optimizer.step()
+        self.schedule.step()
+        return float(loss.detach())
+
+    def _loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        encoded = self.model.whisper.encoder(batch.mel.to(self.device))
+        hidden = _decoder_states(self.model, batch.tokens.to(self.device), encoded)
+        targets = batch.targets.to(self.device)
+        embedding = self.model.whisper.decoder.token_embedding.weight
+        if self.model.dims.n_text_state < LARGE_WIDTH:
+            scored = self._scored_tokens(rng)
+            embedding, targets = embedding[scored], _renumber(targets, scored)
+        cross_entropy = F.cross_entropy((hidden @ embedding.T).flatten(0, 1).float(), targets.flatten(),
+                                        ignore_index=IGNORED)
+        letters = self.model.letters(encoded).transpose(0, 1)
+        ctc = F.ctc_loss(letters, batch.letters.to(self.device), batch.n_frames, batch.n_letters, zero_infinity=True)
+        weight = self.recipe.fit.ctc_weight
+        return (1 - weight) * cross_entropy + weight * ctc
+
+    def _scored_tokens(self, rng: torch.Generator) -> Tensor:
+        negatives = torch.randint(self.model.dims.n_vocab, (N_NEGATIVES,), generator=rng)
+        return torch.cat([self.occurring, negatives]).unique().to(self.device)
+
+    def _validate(self) -> None:
+        past, wer = self.past, math.nan
+        if self.valid is not None:
+            recordings = [audio.read(path) for path in self.valid["audio_path"]]
+            heard = recognizers.WhisperRecognizer(self.model).transcribe(recordings)
+            scores = scoring.score(self.valid, [hypothesis.text for hypothesis in heard])
+            wer = scores["n_errors"].sum() / max(1, scores["n_words"].sum())
+        if self.valid is None or wer <= past.best_wer:
+            past.best_wer, past.best_step = wer, past.step
+            whisper_model.save(self.model, self.folder / "model.pt", recipe=self.recipe.hash, step=past.step)
+        past.curve.append({"step": past.step, "seconds": past.spent_s, "valid_wer": wer,
+                           "train_loss": sum(past.losses) / len(past.losses)})
+        past.losses.clear()
+
+    def _save(self) -> None:
+        with storage.replacing(self.folder / "resume.pt") as temporary:
+            torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+                        "schedule": self.schedule.state_dict(), "past": asdict(self.past)}, temporary)
+
+    def _resume(self) -> None:
+        saved = self.folder / "resume.pt"
+        if saved.is_file():
+            state = torch.load(saved, map_location=self.device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.past = Progress(**state["past"])
+
+
+def with_head(model: SpeechModel, seed: int) -> SpeechModel:
+    """Give a published checkpoint the character head that it comes without."""
+    if model.head is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model.head = torch.nn.Linear(model.dims.n_audio_state, len(whisper_model.CHARACTERS) + 1)
+    return model
+
+
+def _warm_up_and_decay(n_warmup: int, n_steps: int) -> Callable[[int], float]:
+    return lambda step: min((step + 1) / n_warmup, max(0.0, (n_steps - step) / max(1, n_steps - n_warmup)))
+
+
+def _occurring_tokens(references: list[str], model: SpeechModel) -> Tensor:
+    words = batches.tokenizer(model.whisper.is_multilingual)
+    spelled = {token for text in {*references, ""} for tokens in batches.spell_tokens(text, words) for token in tokens}
+    return torch.tensor(sorted(spelled))
+
+
+def _renumber(targets: Tensor, scored: Tensor) -> Tensor:
+    """Turn vocabulary numbers into places among the scored tokens, which are sorted."""
+    return torch.where(targets == IGNORED, targets, torch.searchsorted(scored, targets.clamp(min=0)))
+
+
+def _decoder_states(model: SpeechModel, tokens: Tensor, encoded: Tensor) -> Tensor:
+    """Run Whisper's decoder up to, and without, its product with the vocabulary. Shape: [B, V] -> [B, V, width]."""
+    decoder = model.whisper.decoder
+    x: Any = (decoder.token_embedding(tokens) + decoder.positional_embedding[: tokens.shape[1]]).to(encoded.dtype)
+    for block in decoder.blocks:
+        x = block(x, encoded, mask=decoder.mask)
+    return decoder.ln(x)  # type: ignore[no-any-return]
+
+
+def fit_folds(make_model: Callable[[], SpeechModel], table: pd.DataFrame, *, recipe: Recipe, n_steps: int,
+              seed: int = 0, extra: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Hear every speaker with a model that never heard them: one fit a speaker left out.
+
+    `extra` utterances join every fold's training and are not decoded.
+    Returns: the hypotheses of all of `table`, as `recognizers.transcribe` gives them.
+    """
+    heard = []
+    for speaker in sorted(table["speaker"].unique()):
+        others = table[table["speaker"] != speaker]
+        train = others if extra is None else pd.concat([others, extra[extra["speaker"] != speaker]], ignore_index=True)
+        fold = fit(make_model(), train, valid=None, recipe=recipe, n_steps=n_steps, seed=seed, title=f"without {speaker}")
+        heard.append(recognizers.transcribe(fold.checkpoint, table[table["speaker"] == speaker]))
+    return pd.concat(heard, ignore_index=True)

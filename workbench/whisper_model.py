@@ -1,0 +1,216 @@
+"""Whisper checkpoints: build, find, load, save; the encoder that takes short clips; the character head on it.
+
+One format for every model: OpenAI's (`dims`, `model_state_dict`), so `whisper.load_model(path)` opens whatever trains
+here. A third key, `workbench`, which whisper ignores, holds what only we use.
+"""
+
+import urllib.error
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+import whisper
+from torch import Tensor, nn
+from torch.nn import functional as F
+from whisper.audio import HOP_LENGTH, N_FFT, N_SAMPLES, SAMPLE_RATE, mel_filters
+from whisper.model import AudioEncoder, ModelDimensions, Whisper
+
+from workbench import settings, storage
+from workbench.errors import CheckpointError
+from workbench.text import NORMALIZER_VERSION
+
+Context = Literal["fitted", "padded"]
+
+CHARACTERS = " 'abcdefghijklmnopqrstuvwxyz"
+"""What the character head can hear; class 0 is CTC's blank, class 1 + i is CHARACTERS[i]."""
+
+CONTEXT_STEP_SAMPLES = SAMPLE_RATE // 2
+"""Fitted contexts come in steps of half a second, so that clips of a batch share one and neighbours never matter."""
+
+MARGIN_SAMPLES = SAMPLE_RATE // 10
+"""Silence that follows every clip, so that the last word is not at the very edge of what the encoder sees."""
+
+ENGLISH_VOCABULARY = 51_864
+"""Tokens of Whisper's English-only tokenizer. Source: whisper.model.Whisper.is_multilingual."""
+
+TEXT_CONTEXT = 448
+"""Longest token sequence of every published Whisper."""
+
+
+class ShortContextEncoder(AudioEncoder):
+    """Whisper's encoder without the demand for 30 seconds: it takes the frames there are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode log-mel frames. Shape: [B, M, F] -> [B, F // 2, width], F // 2 at most `n_audio_ctx`."""
+        x = F.gelu(self.conv1(x))
+        x = F.gelu(self.conv2(x)).permute(0, 2, 1)
+        x = (x + self.positional_embedding[: x.shape[1]]).to(x.dtype)
+        for block in self.blocks:
+            x = block(x)
+        return cast(Tensor, self.ln_post(x))
+
+
+class SpeechModel(nn.Module):
+    """A Whisper with a short-context encoder and, where one was trained, a character head."""
+
+    def __init__(self, dims: ModelDimensions, *, context: Context = "fitted", has_head: bool = True) -> None:
+        super().__init__()
+        self.whisper = Whisper(dims)
+        self.whisper.encoder = ShortContextEncoder(
+            dims.n_mels, dims.n_audio_ctx, dims.n_audio_state, dims.n_audio_head, dims.n_audio_layer
+        )
+        self.head = nn.Linear(dims.n_audio_state, len(CHARACTERS) + 1) if has_head else None
+        self.context = context
+
+    @property
+    def dims(self) -> ModelDimensions:
+        """The sizes that the checkpoint records."""
+        return self.whisper.dims
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.whisper.device
+
+    def context_samples(self, n_samples: int) -> int:
+        """Round a clip's length up to the context that it is decoded in. Returns: samples, at most 30 s."""
+        if self.context == "padded":
+            return int(N_SAMPLES)
+        steps = -(-(n_samples + MARGIN_SAMPLES) // CONTEXT_STEP_SAMPLES)
+        return min(steps * CONTEXT_STEP_SAMPLES, int(N_SAMPLES))
+
+    def letters(self, encoded: Tensor) -> Tensor:
+        """Give the character head's log-probabilities. Shape: [B, F, width] -> [B, F, 1 + characters]."""
+        if self.head is None:
+            raise CheckpointError("this checkpoint has no character head; train it here for a few steps to get one")
+        return self.head(encoded).float().log_softmax(-1)
+
+
+def log_mel(waveforms: Tensor, n_mels: int) -> Tensor:
+    """Compute Whisper's log-mel frames for a batch, each clip with its own floor.
+
+    Shape: [B, T] -> [B, M, T // 160].
+    Source: whisper.audio.log_mel_spectrogram, whose floor is 8 below the loudest bin of all that it is given; a batch
+    would let loud clips mask their neighbours, so the floor is taken per clip, which equals Whisper's one by one.
+    """
+    window = torch.hann_window(N_FFT, device=waveforms.device)
+    stft = torch.stft(waveforms, N_FFT, HOP_LENGTH, window=window, return_complex=True)
+    mel = mel_filters(waveforms.device, n_mels) @ (stft[..., :-1].abs() ** 2)
+    log_spec = mel.clamp(min=1e-10).log10()
+    log_spec = torch.maximum(log_spec, log_spec.amax(dim=(-2, -1), keepdim=True) - 8.0)
+    return (log_spec + 4.0) / 4.0
+
+
+def build(base: str, size: str, *, seed: int, context: Context = "fitted") -> SpeechModel:
+    """Make a model: from nothing at the size's dimensions when `base` is "", else from a checkpoint or published name.
+
+    Raises: CheckpointError when `base` cannot be had.
+    """
+    if base:
+        return load(find(base), context=context)
+    how_much = settings.amounts(size)
+    dims = ModelDimensions(
+        n_mels=80, n_audio_ctx=1500, n_audio_state=how_much.width, n_audio_head=how_much.width // 32,
+        n_audio_layer=how_much.n_encoder_layers, n_vocab=ENGLISH_VOCABULARY, n_text_ctx=TEXT_CONTEXT,
+        n_text_state=how_much.width, n_text_head=how_much.width // 32, n_text_layer=how_much.n_decoder_layers,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = SpeechModel(dims, context=context)
+        # Whisper's own constructor leaves positions uninitialized and tokens at unit variance, meant to be loaded over.
+        nn.init.normal_(model.whisper.decoder.token_embedding.weight, std=dims.n_text_state**-0.5)
+        nn.init.normal_(model.whisper.decoder.positional_embedding, std=0.01)
+    return model
+
+
+def save(model: SpeechModel, path: Path, **notes: Any) -> Path:
+    """Write a checkpoint that `whisper.load_model` opens; `notes` (plain values) join the `workbench` key."""
+    ours = {"context": model.context, "normalizer": NORMALIZER_VERSION, "characters": CHARACTERS, **notes}
+    if model.head is not None:
+        ours["head"] = {name: tensor.detach().cpu() for name, tensor in model.head.state_dict().items()}
+    weights = {name: tensor.detach().cpu() for name, tensor in model.whisper.state_dict().items()}
+    with storage.replacing(path) as temporary:
+        torch.save({"dims": asdict(model.dims), "model_state_dict": weights, "workbench": ours}, temporary)
+    return path
+
+
+def load(path: Path, *, context: Context | None = None, device: str = "cpu") -> SpeechModel:
+    """Read any Whisper checkpoint; one that did not come from here starts padded and without a character head.
+
+    Raises: CheckpointError when the file is absent or is not a Whisper checkpoint.
+    """
+    checkpoint = _read(path)
+    ours = checkpoint.get("workbench", {})
+    dims = ModelDimensions(**checkpoint["dims"])
+    model = SpeechModel(dims, context=context or ours.get("context", "padded"), has_head="head" in ours)
+    try:
+        model.whisper.load_state_dict(checkpoint["model_state_dict"])
+        if model.head is not None:
+            model.head.load_state_dict(ours["head"])
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} has weights that do not fit its dims: {str(error).splitlines()[0]}") from error
+    return model.to(device).eval()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}; give the path of a Whisper .pt file, or a run's name")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for a file that is not its own
+        raise CheckpointError(f"{path} is not a PyTorch checkpoint ({type(error).__name__}); "
+                              "wanted a Whisper .pt file with `dims` and `model_state_dict`") from error
+    names = {field.name for field in fields(ModelDimensions)}
+    if not isinstance(checkpoint, dict) or not {"dims", "model_state_dict"} <= set(checkpoint):
+        raise CheckpointError(f"{path} is not a Whisper checkpoint: it lacks `dims` or `model_state_dict`")
+    if set(checkpoint["dims"]) != names:
+        raise CheckpointError(f"{path} is not a Whisper checkpoint: its dims are {sorted(checkpoint['dims'])}")
+    return checkpoint
+
+
+def notes(path: Path) -> dict[str, Any]:
+    """Read what the workbench wrote beside the weights, without the head; {} for a published checkpoint."""
+    return {name: value for name, value in _read(path).get("workbench", {}).items() if name != "head"}
+
+
+def find(name: str) -> Path:
+    """Find a model: an existing path, a run's name, or a published Whisper name, in that order.
+
+    Raises: CheckpointError, which says where a published checkpoint goes when it cannot be fetched.
+    """
+    if Path(name).is_file():
+        return Path(name).resolve()
+    of_run = storage.run_folder(name) / "model.pt" if "/" not in name else Path(name)
+    if of_run.is_file():
+        return of_run
+    if name in whisper.available_models():
+        return _fetch(name)
+    runs = sorted(path.parent.name for path in (storage.data_folder() / "runs").glob("*/model.pt"))
+    raise CheckpointError(f"no model {name!r}: it is no file, no run with a model (there are: {', '.join(runs) or 'none'})"
+                          f" and no published name ({', '.join(whisper.available_models())})")
+
+
+def _fetch(name: str) -> Path:
+    url = whisper._MODELS[name]
+    folder = storage.data_folder() / "models"
+    target = folder / Path(url).name
+    try:
+        return Path(whisper._download(url, str(folder), False))
+    except (urllib.error.URLError, RuntimeError, OSError) as error:
+        raise CheckpointError(f"{name} could not be fetched ({error}); on a machine with a network fetch it once, "
+                              f"and put the file at {target}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """How large a model is, for its card."""
+
+    n_parameters: int
+    n_audio_layers: int
+    width: int
+
+
+def describe(model: SpeechModel) -> ModelSize:
+    """Count a model's parameters."""
+    return ModelSize(sum(p.numel() for p in model.parameters()), model.dims.n_audio_layer, model.dims.n_audio_state)
