@@ -1,0 +1,159 @@
+"""Recordings as float32 mono samples: reading any file, writing PCM16 wav, and what can be measured on one clip.
+
+Nothing here knows what was said, nor where a dataset keeps its clips.
+"""
+
+import hashlib
+import io
+import math
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from scipy import signal  # type: ignore[import-untyped]
+
+from workbench.errors import AudioError
+
+Samples = NDArray[np.float32]
+
+SAMPLE_RATE_HZ = 16_000  # Whisper's
+PCM16_SCALE = 32_768  # two to the fifteenth: samples of -1 to 1 become 16-bit integers
+FRAME_S = 0.025  # the frame of Whisper's and Kaldi's features, 25 ms
+LEVEL_FLOOR_DBFS = -100.0  # just under one step of 16 bits: digital silence has a finite level
+CLIPPED_AT = 0.999  # within 33 steps of full scale; codecs and resampling move flattened peaks by about as much
+NEAR_SILENT_DBFS = -60.0  # the loudest frames use six of sixteen bits: a muted or dead microphone
+LOUD_PERCENTILE, QUIET_PERCENTILE = 95, 10  # a clip pauses for a tenth of its time, and is loudest in a twentieth
+MAX_SNR_DB = 60.0  # beyond it the quiet frames hold quantization, not a room
+
+
+def read(path: str | Path, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Samples:
+    """Read a file of any rate, channel count and usual format as one channel of samples between -1 and 1.
+
+    Shape: [T], float32.
+    Raises: AudioError for what is absent, is not audio, holds no samples, or holds values that are no numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AudioError(f"{path} is not a file; check the path")
+    try:
+        channels, rate_hz = _decode(path) if path.stat().st_size else (np.zeros((0, 1), np.float32), sample_rate_hz)
+    except OSError as error:
+        raise AudioError(f"{path} cannot be opened ({error.strerror or error}); check its permissions") from error
+    if channels.size == 0:
+        raise AudioError(f"{path} holds no samples (zero-length audio); record it again or drop it")
+    if not np.isfinite(channels).all():
+        raise AudioError(f"{path} holds samples that are not finite numbers; export it again or drop it")
+    return resample(channels.mean(axis=1), rate_hz, sample_rate_hz)
+
+
+def _decode(path: Path) -> tuple[Samples, int]:
+    """Decode with libsndfile, or with FFmpeg what that does not know. Shape: [T, channels]."""
+    try:
+        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+        return samples, int(rate_hz)
+    except soundfile.LibsndfileError:
+        return _decode_with_ffmpeg(path)
+
+
+def _decode_with_ffmpeg(path: Path) -> tuple[Samples, int]:
+    # An open file instead of a path, and no protocols: a playlist posing as audio must not reach other files or hosts.
+    try:
+        with path.open("rb") as file, av.open(file, mode="r", options={"protocol_whitelist": "none"}) as container:
+            if not container.streams.audio:
+                raise AudioError(f"{path} is not audio (it has no audio track); export it as wav, flac, ogg or mp3")
+            rate_hz = container.streams.audio[0].rate
+            to_float = av.AudioResampler(format="fltp")
+            frames = [out for frame in container.decode(audio=0) for out in to_float.resample(frame)]
+            frames += to_float.resample(None) if frames else []
+    except (av.FFmpegError, ValueError) as error:
+        raise AudioError(f"{path} is not audio that can be read ({_reason(error)}); export it as wav, flac, ogg or mp3"
+                         ) from error
+    if not frames:
+        return np.zeros((0, 1), np.float32), SAMPLE_RATE_HZ
+    return np.concatenate([frame.to_ndarray() for frame in frames], axis=1).T.astype(np.float32), rate_hz
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).lower()
+
+
+def resample(samples: NDArray[np.floating], rate_hz: int, to_hz: int) -> Samples:
+    """Change the sampling rate by a polyphase filter. Shape: [T] to [ceil(T * to_hz / rate_hz)]."""
+    if rate_hz == to_hz:
+        return np.ascontiguousarray(samples, dtype=np.float32)
+    common = math.gcd(rate_hz, to_hz)
+    return np.asarray(signal.resample_poly(samples, to_hz // common, rate_hz // common), dtype=np.float32)
+
+
+def pcm16(samples: NDArray[np.floating]) -> NDArray[np.int16]:
+    """Round samples to 16-bit integers; what passes full scale is clipped."""
+    return np.clip(np.rint(samples * PCM16_SCALE), -PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16)
+
+
+def write(path: str | Path, samples: NDArray[np.floating], sample_rate_hz: int = SAMPLE_RATE_HZ) -> None:
+    """Write a PCM16 wav file; reading it gives the same samples to within half a 16-bit step.
+
+    A caller that may be killed hands in a temporary name and renames it (`storage.replacing`).
+    """
+    Path(path).write_bytes(wav_bytes(samples, sample_rate_hz))  # not libsndfile: it would hide that a disk is full
+
+
+def wav_bytes(samples: NDArray[np.floating], sample_rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
+    """Give a PCM16 wav file as bytes, for a page to play."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, pcm16(samples), sample_rate_hz, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def content_hash(samples: NDArray[np.floating]) -> str:
+    """Name a clip by what it sounds like: SHA-256 of its 16-bit samples, whatever file they came from."""
+    return hashlib.sha256(pcm16(samples).tobytes()).hexdigest()
+
+
+def duration_s(samples: NDArray[np.floating], sample_rate_hz: int = SAMPLE_RATE_HZ) -> float:
+    """Give a clip's length in seconds."""
+    return len(samples) / sample_rate_hz
+
+
+def peak(samples: NDArray[np.floating]) -> float:
+    """Give the largest absolute sample; 1 is full scale."""
+    return float(np.abs(samples).max(initial=0.0))
+
+
+def level_dbfs(samples: NDArray[np.floating]) -> float:
+    """Measure the root mean square against full scale. Returns: dB, never under the floor of 16 bits."""
+    power = float(np.square(samples, dtype=np.float64).mean()) if len(samples) else 0.0
+    return max(LEVEL_FLOOR_DBFS, 10 * math.log10(power)) if power > 0 else LEVEL_FLOOR_DBFS
+
+
+def clipped_share(samples: NDArray[np.floating]) -> float:
+    """Give the share of samples at full scale."""
+    return float((np.abs(samples) >= CLIPPED_AT).mean()) if len(samples) else 0.0
+
+
+def frame_levels_dbfs(samples: NDArray[np.floating], sample_rate_hz: int = SAMPLE_RATE_HZ) -> NDArray[np.float64]:
+    """Measure the level of each 25 ms frame; a rest shorter than a frame is left out. Shape: [F], at least one."""
+    size = min(len(samples), round(FRAME_S * sample_rate_hz))
+    if size == 0:
+        return np.array([LEVEL_FLOOR_DBFS])
+    frames = samples[: len(samples) // size * size].reshape(-1, size)
+    power = np.square(frames, dtype=np.float64).mean(axis=1)
+    return np.asarray(10 * np.log10(np.maximum(power, 10 ** (LEVEL_FLOOR_DBFS / 10))))
+
+
+def estimate_snr_db(samples: NDArray[np.floating], sample_rate_hz: int = SAMPLE_RATE_HZ) -> float:
+    """Estimate how far speech stands above its background: the loudest frames against the quietest, by percentiles.
+
+    A clip trimmed tight has no pause to measure the background in, and gets an estimate that is too low.
+    """
+    levels = frame_levels_dbfs(samples, sample_rate_hz)
+    loud, quiet = (10 ** (np.percentile(levels, p) / 10) for p in (LOUD_PERCENTILE, QUIET_PERCENTILE))
+    snr = 10 * math.log10(max(loud - quiet, 1e-12 * quiet) / quiet)
+    return float(np.clip(snr, -MAX_SNR_DB, MAX_SNR_DB))
+
+
+def is_near_silent(samples: NDArray[np.floating], sample_rate_hz: int = SAMPLE_RATE_HZ) -> bool:
+    """Tell whether even the loudest frames stay under what a working microphone gives."""
+    return float(np.percentile(frame_levels_dbfs(samples, sample_rate_hz), LOUD_PERCENTILE)) < NEAR_SILENT_DBFS
