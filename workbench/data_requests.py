@@ -15,7 +15,7 @@ import pandas as pd
 from workbench import corpora, datasets, storage, synthesis
 from workbench.datasets import Dataset
 from workbench.errors import RequestError
-from workbench.records import Interval
+from workbench.records import Decision, Interval
 
 Method = Literal["collect", "augment"]
 
@@ -124,3 +124,10 @@ def bring(request: Request, speech: Dataset, *, size: str, seed: int) -> Dataset
     else:
         return None
     return datasets.extend(speech, rows, note=request.title)
+
+
+def wait_for(request: Request, texts: pd.Series) -> Decision:
+    """Leave the list that people record from, and say what is waited for."""
+    prompts = record_list(request, texts)
+    return Decision("waiting", f"Waiting for {request.title}. Record what {prompts.relative_to(storage.data_folder().parent)} "
+                               f"lists, then: workbench fulfil {request.request_id} --manifest FILE, and run again.")

@@ -133,3 +133,20 @@ def transcribe_file(recognizer: Recognizer, path: Path) -> str:
     size = int(MAX_CLIP_S * audio.SAMPLE_RATE_HZ)
     pieces = [samples[start : start + size] for start in range(0, len(samples), size)]
     return " ".join(h.text for h in recognizer.transcribe(pieces) if h.text)
+
+
+class PlainWhisper:
+    """A checkpoint as anyone else would use it: `whisper.load_model`, thirty seconds a clip, Whisper's own defaults."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.model = whisper.load_model(str(checkpoint), device="cpu")
+
+    def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
+        """Decode one recording at a time with `whisper.decode`."""
+        answers = []
+        for recording in recordings:
+            mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(recording), n_mels=self.model.dims.n_mels)
+            options = whisper.DecodingOptions(language="en", without_timestamps=True, fp16=False)
+            result = whisper.decode(self.model, mel, options)
+            answers.append(Hypothesis(result.text, result.avg_logprob, result.no_speech_prob, result.compression_ratio))
+        return answers

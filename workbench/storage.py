@@ -16,13 +16,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from workbench import settings
 from workbench.errors import SettingsError, StageError
 from workbench.records import Decision, Interval
+
+if TYPE_CHECKING:
+    import pandas as pd  # half a second, which an unchanged run does not need
 
 RECORD = "record.json"
 VERSIONS_OF = ("voice-search-workbench", "torch", "torchaudio", "openai-whisper", "pandas", "jiwer")
@@ -53,6 +54,15 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Turn a full disk or a folder that cannot be written to, met while making `path`, into a SettingsError."""
+    try:
+        yield
+    except OSError as error:
+        raise _storage_error(path, error) from error
+
+
 def _storage_error(path: Path, error: OSError) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return SettingsError(f"the disk is full: {path} could not be written; free some space and run the same command")
@@ -80,7 +90,7 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def write_table(path: Path, table: pd.DataFrame) -> Path:
+def write_table(path: Path, table: "pd.DataFrame") -> Path:
     """Write a table as Parquet whole or not at all."""
     with replacing(path) as temporary:
         table.to_parquet(temporary, index=False)
@@ -109,7 +119,7 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hash_table(table: pd.DataFrame) -> str:
+def hash_table(table: "pd.DataFrame") -> str:
     """Hash a table's columns and values, whatever library version wrote it."""
     return hash_bytes(table.to_csv(index=False, float_format="%.6g").encode())
 
@@ -173,8 +183,10 @@ class StageRecord:
             raise StageError(f"{self.stage} of run {self.run} left no {name}; it left {', '.join(self.content['outputs'])}")
         return self.folder / name
 
-    def table(self, name: str) -> pd.DataFrame:
+    def table(self, name: str) -> "pd.DataFrame":
         """Read an output table."""
+        import pandas as pd
+
         return pd.read_parquet(self.path(f"{name}.parquet"))
 
     def json(self, name: str) -> Any:
@@ -233,7 +245,7 @@ class Stage:
         self.outputs[path.name] = hash_file(path)
         return path
 
-    def save_table(self, name: str, table: pd.DataFrame) -> Path:
+    def save_table(self, name: str, table: "pd.DataFrame") -> Path:
         """Save a table as `<name>.parquet`."""
         return self.keep(write_table(self.file(f"{name}.parquet"), table))
 
@@ -274,9 +286,7 @@ def open_stage(name: str, run: str = "") -> Stage:
     """Begin a stage with an empty folder. No run named means the notebook was opened by hand: run `lab-<user>`."""
     run = run or settings.lab_run()
     folder = run_folder(run) / stage_folder_name(name)
-    try:
+    with explaining(folder / RECORD):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    except OSError as error:
-        raise _storage_error(folder / RECORD, error) from error
     return Stage(name, run, folder)

@@ -28,6 +28,9 @@ N_NEGATIVES = 512
 LARGE_WIDTH = 384
 """From tiny's width up the whole vocabulary is scored: there the softmax is a small part of a step."""
 
+BETAS = (0.9, 0.98)
+"""Source: Vaswani et al., arXiv 1706.03762, and Whisper's own training (arXiv 2212.04356, table 17)."""
+
 SAVE_EVERY_S = 20.0
 """An interrupted training loses no more than this; writing takes a fraction of a second of it."""
 
@@ -91,10 +94,15 @@ class _Training:
         self.source = BatchSource(train, recipe, self.model, seed=seed)
         self.valid, self.recipe, self.n_steps, self.seed, self.folder = valid, recipe, n_steps, seed, folder
         rate = recipe.fit.finetune_learning_rate if is_finetuning else recipe.fit.learning_rate
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=recipe.fit.weight_decay,
-                                           betas=(0.9, 0.98))
+        self.embedding = self.model.whisper.decoder.token_embedding.weight
+        self.is_sampled = model.dims.n_text_state < LARGE_WIDTH
+        self.dense = [p for p in self.model.parameters() if not (self.is_sampled and p is self.embedding)]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(self.dense, lr=rate, weight_decay=recipe.fit.weight_decay, betas=BETAS, fused=True)]
+        if self.is_sampled:
+            self.optimizers.append(torch.optim.SparseAdam([self.embedding], lr=rate, betas=BETAS))
         warm_up_and_decay = _warm_up_and_decay(min(recipe.fit.n_warmup_steps, max(1, n_steps // 5)), n_steps)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, warm_up_and_decay)
+        self.schedules = [torch.optim.lr_scheduler.LambdaLR(o, warm_up_and_decay) for o in self.optimizers]
         self.occurring = _occurring_tokens(train["reference"].tolist(), self.model)
         self.past = Progress()
 
@@ -119,33 +127,44 @@ class _Training:
         (self.folder / "resume.pt").unlink(missing_ok=True)
 
     def _step(self, step: int) -> float:
+        """Take one optimizer step.
+
+        A small model scores the tokens that occur and some random ones, as rows cut out of the embedding; the others
+        are neither multiplied, nor given a gradient, nor updated.
+        """
         self.model.train()
         batch = self.source.batch(step)
+        scored = self._scored_tokens(batches.generator(self.seed + 1, step))
+        rows = self.embedding.detach()[scored].requires_grad_() if self.is_sampled else self.embedding
         with torch.autocast("cuda", dtype=torch.bfloat16) if self.device == "cuda" else nullcontext():
-            loss = self._loss(batch, batches.generator(self.seed + 1, step))
-        self.optimizer.zero_grad(set_to_none=True)
+            loss = self._loss(batch, rows, scored)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.fit.max_gradient_norm)
-        self.optimizer.step()
-        self.schedule.step()
+        torch.nn.utils.clip_grad_norm_([*self.dense, rows] if self.is_sampled else self.dense,
+                                       self.recipe.fit.max_gradient_norm)
+        if self.is_sampled:
+            assert rows.grad is not None
+            self.embedding.grad = torch.sparse_coo_tensor(scored[None], rows.grad, self.embedding.shape)
+        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
+            optimizer.step()
+            schedule.step()
         return float(loss.detach())
 
-    def _loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+    def _loss(self, batch: Batch, rows: Tensor, scored: Tensor) -> Tensor:
         encoded = self.model.whisper.encoder(batch.mel.to(self.device))
-        hidden = _decoder_states(self.model, batch.tokens.to(self.device), encoded)
-        targets = batch.targets.to(self.device)
-        embedding = self.model.whisper.decoder.token_embedding.weight
-        if self.model.dims.n_text_state < LARGE_WIDTH:
-            scored = self._scored_tokens(rng)
-            embedding, targets = embedding[scored], _renumber(targets, scored)
-        cross_entropy = F.cross_entropy((hidden @ embedding.T).flatten(0, 1).float(), targets.flatten(),
-                                        ignore_index=IGNORED)
+        read, write = (_renumber(t.to(self.device), scored) for t in (batch.tokens, batch.targets))
+        hidden = _decoder_states(self.model, rows[read], encoded)
+        logits = (hidden @ rows.T).flatten(0, 1).float()
+        cross_entropy = F.cross_entropy(logits, write.flatten(), ignore_index=IGNORED)
         letters = self.model.letters(encoded).transpose(0, 1)
         ctc = F.ctc_loss(letters, batch.letters.to(self.device), batch.n_frames, batch.n_letters, zero_infinity=True)
         weight = self.recipe.fit.ctc_weight
         return (1 - weight) * cross_entropy + weight * ctc
 
     def _scored_tokens(self, rng: torch.Generator) -> Tensor:
+        if not self.is_sampled:
+            return torch.arange(self.model.dims.n_vocab, device=self.device)
         negatives = torch.randint(self.model.dims.n_vocab, (N_NEGATIVES,), generator=rng)
         return torch.cat([self.occurring, negatives]).unique().to(self.device)
 
@@ -165,16 +184,19 @@ class _Training:
 
     def _save(self) -> None:
         with storage.replacing(self.folder / "resume.pt") as temporary:
-            torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
-                        "schedule": self.schedule.state_dict(), "past": asdict(self.past)}, temporary)
+            torch.save({"model": self.model.state_dict(), "past": asdict(self.past),
+                        "optimizers": [o.state_dict() for o in self.optimizers],
+                        "schedules": [s.state_dict() for s in self.schedules]}, temporary)
 
     def _resume(self) -> None:
         saved = self.folder / "resume.pt"
         if saved.is_file():
             state = torch.load(saved, map_location=self.device, weights_only=True)
             self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.schedule.load_state_dict(state["schedule"])
+            for optimizer, schedule, o, s in zip(self.optimizers, self.schedules, state["optimizers"], state["schedules"],
+                                                 strict=True):
+                optimizer.load_state_dict(o)
+                schedule.load_state_dict(s)
             self.past = Progress(**state["past"])
 
 
@@ -202,10 +224,10 @@ def _renumber(targets: Tensor, scored: Tensor) -> Tensor:
     return torch.where(targets == IGNORED, targets, torch.searchsorted(scored, targets.clamp(min=0)))
 
 
-def _decoder_states(model: SpeechModel, tokens: Tensor, encoded: Tensor) -> Tensor:
-    """Run Whisper's decoder up to, and without, its product with the vocabulary. Shape: [B, V] -> [B, V, width]."""
+def _decoder_states(model: SpeechModel, embedded: Tensor, encoded: Tensor) -> Tensor:
+    """Run Whisper's decoder without its token table. Shape: [B, V, width] -> [B, V, width]."""
     decoder = model.whisper.decoder
-    x: Any = (decoder.token_embedding(tokens) + decoder.positional_embedding[: tokens.shape[1]]).to(encoded.dtype)
+    x: Any = (embedded + decoder.positional_embedding[: embedded.shape[1]]).to(encoded.dtype)
     for block in decoder.blocks:
         x = block(x, encoded, mask=decoder.mask)
     return decoder.ln(x)  # type: ignore[no-any-return]

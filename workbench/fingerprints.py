@@ -1,0 +1,115 @@
+"""What a stage depends on, as one hash: sources, values, files, earlier findings. Times are never part of it."""
+
+import ast
+import importlib.util
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from workbench import parameters, settings, storage
+from workbench.notebooks import StageNotebook, imported_modules
+
+AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".mp3", ".m4a", ".webm", ".opus", ".aac", ".mp4"))
+TEXT_SUFFIXES = frozenset((".txt", ".csv", ".jsonl", ".json", ".parquet"))
+DATA_REQUESTS = "data_requests.py"
+# Hashing 64 MB takes a tenth of a second; a larger file (a checkpoint) is known by its size and time of change.
+MAX_HASHED_BYTES = 64 * 2**20
+
+
+def fingerprint(notebook: StageNotebook, passed: Mapping[str, Any], run: str) -> str:
+    """Hash everything that what a stage finds can depend on. Returns: 64 hex digits."""
+    values = parameters.effective(notebook, passed)
+    recipes = [path for name in parameters.RECIPE_PARAMETERS if values.get(name)
+               for path in [parameters.recipe_path(values[name])]]
+    modules = set(notebook.modules).union(*(modules_of_file(path) for path in recipes))
+    sources = {path.name: storage.hash_file(path) for path in source_files(modules)}
+    return storage.hash_value({
+        "notebook": [[cell.kind, cell.source] for cell in notebook.cells],
+        "parameters": values,
+        "recipe": [storage.hash_file(path) for path in recipes],
+        "modules": sources,
+        "upstream": {stage: _findings(run, stage) for stage in notebook.inputs if stage != notebook.name},
+        "files": [_file_state(path) for path in _named_files(values)],
+        "answers": _answers(notebook, run) if DATA_REQUESTS in sources else [],
+    })
+
+
+def _findings(run: str, stage: str) -> Any:
+    record = storage.read_record(run, stage)
+    return record and {key: record.content.get(key) for key in ("outputs", "decision", "versions")}
+
+
+# --- sources ---------------------------------------------------------------------------------------------------------
+
+
+def source_files(modules: Iterable[str]) -> list[Path]:
+    """Find the files of `workbench` modules and of all they import from it, in order of path."""
+    waiting, found = set(modules), dict[str, Path]()
+    while waiting:
+        name = waiting.pop()
+        path = _module_file(name)
+        if path is not None and name not in found:
+            found[name] = path
+            waiting |= modules_of_file(path)
+    return sorted(found.values())
+
+
+@cache
+def modules_of_file(path: Path) -> frozenset[str]:
+    """Name what a Python file imports from `workbench`; a file that is no Python imports nothing."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError:
+        return frozenset()  # the kernel will say so, with the line
+    return frozenset(name for node in ast.walk(tree) for name in imported_modules(node))
+
+
+def _module_file(name: str) -> Path | None:
+    spec = importlib.util.find_spec("workbench")
+    assert spec is not None and spec.origin is not None
+    base = Path(spec.origin).parent.joinpath(*name.split(".")[1:])
+    candidates = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+# --- files that parameters name --------------------------------------------------------------------------------------
+
+
+def _named_files(values: Mapping[str, Any]) -> list[Path]:
+    texts = [text for value in values.values() for text in (value if isinstance(value, list) else [value])]
+    named = (Path(text) for text in texts if isinstance(text, str) and ("/" in text or "." in text))
+    paths = (path if path.is_absolute() else settings.root() / path for path in named)
+    return [path for path in paths if path.exists()]
+
+
+def _file_state(path: Path) -> Any:
+    """Describe a file by its content, a manifest also by the audio beside it, a folder by all the speech in it."""
+    if path.is_dir():
+        return [str(path), _beside(path, AUDIO_SUFFIXES | TEXT_SUFFIXES)]
+    stat = path.stat()
+    content = storage.hash_file(path) if stat.st_size <= MAX_HASHED_BYTES else f"{stat.st_size} {stat.st_mtime_ns}"
+    is_manifest = path.suffix.lower() in TEXT_SUFFIXES
+    return [str(path), content, _beside(path.parent, AUDIO_SUFFIXES) if is_manifest else []]
+
+
+def _beside(folder: Path, suffixes: frozenset[str]) -> list[list[Any]]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    return [[str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns] for path in files for stat in [path.stat()]]
+
+
+# --- data requests ---------------------------------------------------------------------------------------------------
+
+
+def _answers(notebook: StageNotebook, run: str) -> list[list[str]]:
+    """Describe what people brought for the run's data requests.
+
+    A stage that asks does not depend on the answer, unless it waits for it; else analyze would be out of date as soon
+    as its own question is answered.
+    """
+    record = storage.read_record(run, notebook.name)
+    is_waiting = record is not None and record.decision.outcome == "waiting"
+    if notebook.asks_for_data and not is_waiting:
+        return []
+    files = sorted((storage.data_folder() / "requests" / run).glob("*.fulfilled.json"))
+    return [[path.name, storage.hash_file(path)] for path in files]

@@ -1,0 +1,232 @@
+"""The batch run: which stages are out of date, each executed by papermill in a kernel of its own, skipped or resumed.
+
+Only this module imports papermill, and only once a kernel is really needed: an unchanged run ends within a second or so.
+"""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from workbench import errors, fingerprints, locks, notebooks, pages, parameters, runs, settings, storage
+from workbench.errors import ParameterError, StageError
+from workbench.live import Display
+from workbench.notebooks import StageNotebook
+from workbench.storage import StageRecord
+
+if TYPE_CHECKING:
+    from jupyter_client.manager import KernelManager
+
+# No cell of ours takes two days; the limit is there so that a hung kernel ends at all.
+MAX_SECONDS_A_CELL = 2 * 24 * 3600
+DONE, FAILED, MISTAKE = 0, 1, 2
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LAST_WORDS = ("No space left on device", "database or disk is full", "Disk quota exceeded")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What one `workbench run` asks for; `folder` is where the caller stands."""
+
+    stages: Sequence[str] = ()
+    run: str = "default"
+    size: str = ""
+    first: str = ""
+    last: str = ""
+    assignments: Sequence[str] = ()
+    parameter_file: Path | None = None
+    is_forced: bool = False
+    folder: Path = field(default_factory=Path.cwd)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a stage did not end: `cell` is the number Jupyter shows beside it, 0 when no cell is to blame."""
+
+    message: str
+    cell: int
+    is_mistake: bool
+
+    def sentence(self) -> str:
+        """Say it in one line."""
+        return f"in cell [{self.cell}], {self.message}" if self.cell else self.message
+
+
+def run(order: Order, console: Console) -> int:
+    """Bring the ordered stages of a run up to date and say how each ended.
+
+    Returns: the exit code: 0 done or waiting, 1 a stage failed, 2 a stage met something that the user can mend.
+    Raises: ParameterError and other WorkbenchErrors before any kernel starts; RunHeldError when another runner is at it.
+    """
+    if not _RUN_NAME.fullmatch(order.run) or order.run.startswith("lab-"):
+        raise ParameterError(f"run {order.run!r} is not a name for a batch run: letters, digits, . _ - (and not lab-...)")
+    every = notebooks.discover()
+    chosen = parameters.select(every, order.stages, first=order.first, last=order.last)
+    given = parameters.read_given(order.assignments, order.parameter_file)
+    passed = parameters.check(every, given, run=order.run, size=order.size, folder=order.folder)
+    _check_upstream(every, chosen, order.run)
+    with locks.held(order.run) as lock:
+        return _Batch(order, every, passed, console, lock).go(chosen)
+
+
+def _check_upstream(every: Sequence[StageNotebook], chosen: Sequence[StageNotebook], run_name: str) -> None:
+    names = [notebook.name for notebook in every]
+    ready = {name for name in names if storage.read_record(run_name, name)}
+    for notebook in chosen:
+        missing = [name for name in notebook.inputs if name in names and name not in ready]
+        if missing:
+            raise StageError(f"{notebook.name} reads {', '.join(missing)}, which has not finished in run {run_name}; "
+                             f"do `workbench run --to {notebook.name} --run {run_name}`")
+        ready.add(notebook.name)
+
+
+class _Batch:
+    """One runner at work on one run."""
+
+    def __init__(self, order: Order, every: Sequence[StageNotebook], passed: parameters.Given, console: Console,
+                 lock: int) -> None:
+        self.order, self.every, self.passed, self.lock = order, every, passed, lock
+        self.reports = settings.root() / "reports" / order.run
+        self.progress_file = storage.run_folder(order.run) / ".progress.json"
+        self.display = Display(console, self.progress_file)
+
+    def go(self, chosen: Sequence[StageNotebook]) -> int:
+        with storage.explaining(self.reports / pages.INDEX):
+            self.reports.mkdir(parents=True, exist_ok=True)
+        code = DONE
+        for notebook in chosen:
+            code = self._bring_up_to_date(notebook)
+            record = storage.read_record(self.order.run, notebook.name)
+            if code != DONE or (record is not None and record.decision.outcome == "waiting"):
+                break
+        self._write_index()
+        self.display.line(f"report: {self.reports / pages.INDEX}")
+        return code
+
+    def _bring_up_to_date(self, notebook: StageNotebook) -> int:
+        passed = self.passed[notebook.name]
+        fingerprint = fingerprints.fingerprint(notebook, passed, self.order.run)
+        record = storage.read_record(self.order.run, notebook.name)
+        if record and not self.order.is_forced and self._is_unchanged(record, fingerprint):
+            self.display.unchanged(notebook.folder_name, record.decision)
+            return DONE
+        self._forget(notebook)
+        started_s = time.monotonic()
+        with self.display.stage(notebook.folder_name, notebook.n_code_cells):
+            failure = self._execute(notebook, passed, fingerprint)
+        record = storage.read_record(self.order.run, notebook.name)
+        if failure is None and record is None:
+            failure = Failure("the notebook ended without closing its stage; its last cell must call stage.close(...)",
+                              0, is_mistake=False)
+        if failure is not None:
+            return self._fail(notebook, failure)
+        assert record is not None
+        pages.write_page(self._executed(notebook), notebook, record)
+        self._write_index()
+        self.display.ended(notebook.folder_name, record.decision, time.monotonic() - started_s)
+        return DONE
+
+    def _is_unchanged(self, record: StageRecord, fingerprint: str) -> bool:
+        is_whole = all((record.folder / name).is_file() for name in record.content["outputs"])
+        has_page = (self.reports / f"{record.folder.name}.html").is_file()
+        return record.content["fingerprint"] == fingerprint and is_whole and has_page
+
+    def _executed(self, notebook: StageNotebook) -> Path:
+        return self.reports / notebook.path.name
+
+    def _forget(self, notebook: StageNotebook) -> None:
+        """Take away what the stage left before, so that a kill never leaves an old page beside a new record."""
+        folder = storage.run_folder(self.order.run) / notebook.folder_name
+        for path in (folder / storage.RECORD, folder / runs.FAILURE, self._executed(notebook).with_suffix(".html"),
+                     self.progress_file):
+            with storage.explaining(path):
+                path.unlink(missing_ok=True)
+
+    def _fail(self, notebook: StageNotebook, failure: Failure) -> int:
+        page = pages.write_failed_page(self._executed(notebook), notebook, self.order.run, failure.sentence())
+        storage.write_json(storage.run_folder(self.order.run) / notebook.folder_name / runs.FAILURE,
+                           {"message": failure.message, "cell": failure.cell})
+        self._write_index()
+        if failure.is_mistake:
+            self.display.failed(notebook.folder_name, failure.message)
+        else:
+            self.display.failed(notebook.folder_name, failure.sentence())
+            self.display.line(f"the executed notebook: {self._executed(notebook)}\nas a page: {page}")
+        return MISTAKE if failure.is_mistake else FAILED
+
+    def _write_index(self) -> None:
+        pages.write_index(self.reports, self.order.run, self.every)
+
+    def _execute(self, notebook: StageNotebook, passed: Mapping[str, Any], fingerprint: str) -> Failure | None:
+        environment = {
+            **os.environ, "WORKBENCH_ROOT": str(settings.root()), "WORKBENCH_FINGERPRINT": fingerprint,
+            "WORKBENCH_PROGRESS_FILE": str(self.progress_file), "PLOTLY_RENDERER": "plotly_mimetype",
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        }
+        target = self._executed(notebook)
+        with storage.explaining(target), _kernel(environment, self.lock) as kernel:
+            return _papermill(notebook, target, passed, kernel, self.display)
+
+
+@contextmanager
+def _kernel(environment: Mapping[str, str], lock: int) -> Iterator["KernelManager"]:
+    """Start a kernel of this very Python in the root; it inherits the run's lock and is gone at the end."""
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import KernelManager
+
+    # Without folders to look in, "python3" is this interpreter, whatever kernels the user has installed.
+    kernel = KernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    kernel.start_kernel(env=dict(environment), cwd=str(settings.root()), pass_fds=(lock,))
+    try:
+        yield kernel
+    finally:
+        kernel.shutdown_kernel(now=True)
+
+
+def _papermill(notebook: StageNotebook, target: Path, passed: Mapping[str, Any], kernel: "KernelManager",
+               display: Display) -> Failure | None:
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    def cell_starts(cell: Any, cell_index: int) -> None:
+        n_before = sum(c.kind == "code" for c in notebook.cells[:cell_index])
+        display.cell(min(n_before + 1, notebook.n_code_cells))
+
+    try:
+        papermill.execute_notebook(
+            notebook.path, target, parameters=dict(passed), kernel_name="python3", language="python",
+            progress_bar=False, execution_timeout=MAX_SECONDS_A_CELL, km=kernel, on_cell_start=cell_starts)
+    except PapermillExecutionError as error:
+        return _failure_of_cell(error.ename, error.evalue, error.exec_count or 0)
+    except DeadKernelError:
+        return Failure("the kernel died (out of memory, or killed from outside); the same command starts this stage again",
+                       0, is_mistake=False)
+    except CellTimeoutError:
+        return Failure(f"a cell took longer than {MAX_SECONDS_A_CELL} s and was stopped", 0, is_mistake=False)
+    return None
+
+
+def _failure_of_cell(name: str, value: str, cell: int) -> Failure:
+    leaf = getattr(errors, name, None)
+    if isinstance(leaf, type) and issubclass(leaf, errors.WorkbenchError):
+        return Failure(value, cell, is_mistake=True)
+    if any(words in value for words in _LAST_WORDS):
+        return Failure(f"the disk is full ({value}); free some space and run the same command", cell, is_mistake=True)
+    first_line = value.strip().splitlines()[0] if value.strip() else ""
+    return Failure(f"{name}: {first_line}", cell, is_mistake=False)
+
+
+def stop_on_sigterm() -> None:
+    """Let SIGTERM end a run as Ctrl-C does: the kernel is stopped and the next run resumes."""
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
