@@ -6,7 +6,6 @@ A researcher's own is a function or a small frozen dataclass in the recipe file;
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -89,7 +88,7 @@ class Silence:
     max_s: float = 0.3
 
     def __call__(self, waveform: Tensor, rng: torch.Generator) -> Tensor:
-        """Pad both ends with faint noise at 60 dB below full scale's thousandth, or with nothing half of the time."""
+        """Pad both ends."""
         before, after = (int(uniform(rng, 0, self.max_s) * SAMPLE_RATE_HZ) for _ in range(2))
         return F.pad(waveform, (before, after))
 
@@ -114,7 +113,10 @@ class SpecAugment:
         mel = self._stretch(mel, rng) if self.max_stretch else mel
         floor = mel.amin(dim=(-2, -1), keepdim=True)
         keep = torch.ones_like(mel, dtype=torch.bool)
-        for axis, count, widest in ((1, self.n_frequency_masks, self.max_bins), (2, self.n_time_masks, self.max_frames)):
+        for axis, count, widest in (
+            (1, self.n_frequency_masks, self.max_bins),
+            (2, self.n_time_masks, self.max_frames),
+        ):
             for _ in range(count):
                 keep &= _band(mel.shape, axis, min(widest, mel.shape[axis] // 4), rng)
         return torch.where(keep, mel, floor)
@@ -125,7 +127,7 @@ class SpecAugment:
         source = (torch.arange(n_mels)[None] * factors).clamp(max=n_mels - 1.001)
         low, share = source.long(), source.frac()[:, :, None]
         index = low[:, :, None].expand(-1, -1, mel.shape[2])
-        return cast(Tensor, mel.gather(1, index) * (1 - share) + mel.gather(1, index + 1) * share)
+        return mel.gather(1, index) * (1 - share) + mel.gather(1, index + 1) * share
 
     def _stretch(self, mel: Tensor, rng: torch.Generator) -> Tensor:
         n_frames = 2 * math.ceil(mel.shape[2] * uniform(rng, 1 - self.max_stretch, 1 + self.max_stretch) / 2)

@@ -44,8 +44,9 @@ class Batch:
 @lru_cache(maxsize=4)
 def tokenizer(is_multilingual: bool, language: str = "en") -> Tokenizer:
     """Give Whisper's tokenizer for a kind of model."""
-    return get_tokenizer(is_multilingual, language=language if is_multilingual else None,
-                         task="transcribe" if is_multilingual else None)
+    return get_tokenizer(
+        is_multilingual, language=language if is_multilingual else None, task="transcribe" if is_multilingual else None
+    )
 
 
 def spell_tokens(text: str, words: Tokenizer) -> tuple[list[int], list[int]]:

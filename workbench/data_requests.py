@@ -55,10 +55,15 @@ def ask(run: str, opportunity: Mapping[str, Any], *, dataset_version: str) -> Re
     gain = Interval(float(opportunity["gain"]), float(opportunity["gain_low"]), float(opportunity["gain_high"]))
     need = [run, opportunity["column"], str(opportunity["value"]), int(opportunity["n_clips"]), dataset_version]
     request = Request(
-        request_id=f"{run}-{storage.hash_value(need)[:6]}", run=run, column=str(opportunity["column"]),
-        value=str(opportunity["value"]), n_utterances=int(opportunity["n_clips"]),
+        request_id=f"{run}-{storage.hash_value(need)[:6]}",
+        run=run,
+        column=str(opportunity["column"]),
+        value=str(opportunity["value"]),
+        n_utterances=int(opportunity["n_clips"]),
         method="augment" if opportunity["method"] == "augment" else "collect",
-        expected_gain=gain.as_dict(), reason=str(opportunity["advice"]), dataset_version=dataset_version,
+        expected_gain=gain.as_dict(),
+        reason=str(opportunity["advice"]),
+        dataset_version=dataset_version,
     )
     path = folder(run) / f"{request.request_id}.json"
     if not path.is_file():
@@ -90,8 +95,14 @@ def fulfilment(request: Request) -> dict[str, Any] | None:
 def record_list(request: Request, texts: pd.Series) -> Path:
     """Write the list that people record from: prompts, and the columns that the manifest must bring back."""
     prompts = texts[texts.ne("")].drop_duplicates().sample(frac=1, random_state=0).head(request.n_utterances)
-    table = pd.DataFrame({"audio_path": [f"{request.request_id}-{i:04d}.wav" for i in range(len(prompts))],
-                          "text": prompts.to_numpy(), "speaker": "", request.column: request.value})
+    table = pd.DataFrame(
+        {
+            "audio_path": [f"{request.request_id}-{i:04d}.wav" for i in range(len(prompts))],
+            "text": prompts.to_numpy(),
+            "speaker": "",
+            request.column: request.value,
+        }
+    )
     path = folder(request.run) / f"{request.request_id}.record_list.csv"
     storage.write_text(path, table.to_csv(index=False))
     return path
@@ -119,8 +130,9 @@ def bring(request: Request, speech: Dataset, *, size: str, seed: int) -> Dataset
     if brought is not None:
         rows = corpora.read_rows([brought["manifest"]])
     elif set(speech.table["source"]) == {"demo"}:
-        rows = synthesis.collect_more(seed=seed, size=size, where={request.column: request.value},
-                                      n=request.n_utterances, round_seed=seed + 1)
+        rows = synthesis.collect_more(
+            seed=seed, size=size, where={request.column: request.value}, n=request.n_utterances, round_seed=seed + 1
+        )
     else:
         return None
     return datasets.extend(speech, rows, note=request.title)
@@ -129,5 +141,8 @@ def bring(request: Request, speech: Dataset, *, size: str, seed: int) -> Dataset
 def wait_for(request: Request, texts: pd.Series) -> Decision:
     """Leave the list that people record from, and say what is waited for."""
     prompts = record_list(request, texts)
-    return Decision("waiting", f"Waiting for {request.title}. Record what {prompts.relative_to(storage.data_folder().parent)} "
-                               f"lists, then: workbench fulfil {request.request_id} --manifest FILE, and run again.")
+    return Decision(
+        "waiting",
+        f"Waiting for {request.title}. Record what {prompts.relative_to(storage.data_folder().parent)} "
+        f"lists, then: workbench fulfil {request.request_id} --manifest FILE, and run again.",
+    )

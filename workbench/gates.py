@@ -1,4 +1,4 @@
-"""What scope promised, read by every later stage: targets, shares of use, protected slices, and the verdicts on them."""
+"""What scope promised and later stages read: targets, shares of use, protected slices, and the verdicts on them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -63,8 +63,10 @@ def parse_target(line: str) -> Target:
             return Target(parts[0], "<=" if parts[1] == "<=" else ">=", float(parts[2]))
         except ValueError:
             pass
-    raise ParameterError(f"target is {line!r}; write `METRIC <= VALUE` or `METRIC >= VALUE`, "
-                         f"METRIC one of {', '.join(METRICS)}, VALUE a fraction such as 0.10")
+    raise ParameterError(
+        f"target is {line!r}; write `METRIC <= VALUE` or `METRIC >= VALUE`, "
+        f"METRIC one of {', '.join(METRICS)}, VALUE a fraction such as 0.10"
+    )
 
 
 def parse_shares(lines: Sequence[str]) -> dict[str, float]:
@@ -78,31 +80,25 @@ def parse_shares(lines: Sequence[str]) -> dict[str, float]:
     return shares
 
 
-def save_fields(targets: Sequence[str], use_column: str, use_shares: Sequence[str], protected: Sequence[str],
-                margin: float) -> dict[str, Any]:
+def save_fields(
+    targets: Sequence[str], use_column: str, use_shares: Sequence[str], protected: Sequence[str], margin: float
+) -> dict[str, Any]:
     """Give scope's promises in the form that `read` takes back."""
-    return {"targets": [asdict(parse_target(line)) for line in targets], "use_column": use_column,
-            "use_shares": parse_shares(use_shares), "protected": list(protected), "margin": margin}
+    return {
+        "targets": [asdict(parse_target(line)) for line in targets],
+        "use_column": use_column,
+        "use_shares": parse_shares(use_shares),
+        "protected": list(protected),
+        "margin": margin,
+    }
 
 
 def read(fields: Mapping[str, Any]) -> Scope:
     """Read what scope left."""
-    return Scope(tuple(Target(**t) for t in fields["targets"]), fields["use_column"], fields["use_shares"],
-                 tuple(fields["protected"]), fields["margin"])
-
-
-def metrics(scores: pd.DataFrame, weights: np.ndarray) -> dict[str, Interval]:
-    """Give a set's WER, CER, query accuracy and, where queries name one, entity accuracy, each with its interval."""
-    speech = scores["n_words"].gt(0).to_numpy()
-    said, weight = scores[speech], weights[speech]
-    blocks, ones = said["speaker"], np.ones(len(said))
-    found = {
-        "wer": decisions.rate_interval(scores["n_errors"], scores["n_words"], scores["speaker"], weights=weights),
-        "cer": decisions.rate_interval(scores["n_char_errors"], scores["n_chars"], scores["speaker"], weights=weights),
-        "query_accuracy": decisions.rate_interval(said["is_exact"].astype(float), ones, blocks, weights=weight),
-    }
-    if "is_entity_right" in said and said["is_entity_right"].notna().any():
-        has = said["is_entity_right"].notna().to_numpy()
-        right = said.loc[has, "is_entity_right"].astype(float)
-        found["entity_accuracy"] = decisions.rate_interval(right, ones[has], blocks[has], weights=weight[has])
-    return found
+    return Scope(
+        tuple(Target(**t) for t in fields["targets"]),
+        fields["use_column"],
+        fields["use_shares"],
+        tuple(fields["protected"]),
+        fields["margin"],
+    )

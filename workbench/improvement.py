@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workbench import data_requests, decisions, gates, recognizers, scoring, settings, slicing, training, whisper_model
+from workbench import data_requests, decisions, recognizers, scoring, settings, slicing, training, whisper_model
 from workbench.data_requests import Request
 from workbench.datasets import Dataset
 from workbench.decisions import PairedResult
@@ -69,10 +69,22 @@ def go_round(best: Path, speech: Dataset, grown: Dataset, request: Request, plan
 
 def _arms(best: Path, speech: Dataset, grown: Dataset, plan: Plan) -> Arms:
     def train_on(data: Dataset, title: str) -> Path:
-        return training.fit(whisper_model.load(best), data.train, valid=speech.valid, recipe=plan.recipe,
-                            n_steps=plan.n_steps, seed=plan.seed, is_finetuning=True, title=title).checkpoint
+        return training.fit(
+            whisper_model.load(best),
+            data.train,
+            valid=speech.valid,
+            recipe=plan.recipe,
+            n_steps=plan.n_steps,
+            seed=plan.seed,
+            is_finetuning=True,
+            title=title,
+        ).checkpoint
 
-    checkpoints = {"before": best, "control": train_on(speech, "control"), "treated": train_on(grown, "with the request")}
+    checkpoints = {
+        "before": best,
+        "control": train_on(speech, "control"),
+        "treated": train_on(grown, "with the request"),
+    }
     heard = {arm: recognizers.transcribe(checkpoint, speech.gate) for arm, checkpoint in checkpoints.items()}
     return Arms(checkpoints, {arm: scoring.score(speech.gate, table["hypothesis"]) for arm, table in heard.items()})
 
@@ -83,21 +95,35 @@ def _fold_arms(best: Path, speech: Dataset, grown: Dataset, plan: Plan) -> Arms:
     Both arms are trained from the recipe's base once a speaker left out; `before` is the control, and the treated
     checkpoint is trained on all.
     """
+
     def model() -> whisper_model.SpeechModel:
         return whisper_model.build(plan.recipe.base, plan.size, seed=plan.seed)
 
     extra = grown.table[~grown.table["utterance_id"].isin(set(speech.table["utterance_id"]))]
-    arms = {arm: in_order(speech.table, training.fit_folds(model, speech.table, recipe=plan.recipe, n_steps=plan.n_steps,
-                                                           seed=plan.seed, extra=added))
-            for arm, added in (("control", None), ("treated", extra))}
-    final = training.fit(model(), grown.table, valid=None, recipe=plan.recipe, seed=plan.seed,
-                         n_steps=settings.amounts(plan.size).n_steps)
+    arms = {
+        arm: in_order(
+            speech.table,
+            training.fit_folds(
+                model, speech.table, recipe=plan.recipe, n_steps=plan.n_steps, seed=plan.seed, extra=added
+            ),
+        )
+        for arm, added in (("control", None), ("treated", extra))
+    }
+    final = training.fit(
+        model(),
+        grown.table,
+        valid=None,
+        recipe=plan.recipe,
+        seed=plan.seed,
+        n_steps=settings.amounts(plan.size).n_steps,
+    )
     scores = {arm: scoring.score(heard, heard["hypothesis"]) for arm, heard in arms.items()}
     return Arms({"before": best, "control": best, "treated": final.checkpoint}, {"before": scores["control"], **scores})
 
 
-def compare(arms: Arms, scope: Scope, *, first: str = "before", second: str = "treated",
-            picked: np.ndarray | None = None) -> PairedResult:
+def compare(
+    arms: Arms, scope: Scope, *, first: str = "before", second: str = "treated", picked: np.ndarray | None = None
+) -> PairedResult:
     """Compare two arms on the same utterances, paired and blocked by speaker.
 
     All utterances are weighted to use; those of a slice, `picked` by a mask, count alike.
@@ -105,8 +131,9 @@ def compare(arms: Arms, scope: Scope, *, first: str = "before", second: str = "t
     a, b = arms.scores[first], arms.scores[second]
     weights = scope.weights(a) if picked is None else None
     rows = np.ones(len(a), bool) if picked is None else picked
-    errors_a, errors_b, totals, speakers = (s[rows].to_numpy() for s in
-                                            (a["n_errors"], b["n_errors"], a["n_words"], a["speaker"]))
+    errors_a, errors_b, totals, speakers = (
+        s[rows].to_numpy() for s in (a["n_errors"], b["n_errors"], a["n_words"], a["speaker"])
+    )
     return decisions.paired_difference(errors_a, errors_b, totals, speakers, weights=weights)
 
 
@@ -125,7 +152,9 @@ def decide(arms: Arms, scope: Scope) -> Decision:
     for name, picked in _protected(arms, scope).items():
         harm = compare(arms, scope, picked=picked).difference
         if harm.low > scope.margin:
-            return Decision("no", f"Not kept: {name} got worse by {harm.points()}; the margin is {100 * scope.margin:g} points.")
+            return Decision(
+                "no", f"Not kept: {name} got worse by {harm.points()}; the margin is {100 * scope.margin:g} points."
+            )
     overall = compare(arms, scope)
     change = overall.difference.points()
     if overall.p_better <= decisions.ALPHA:
@@ -138,18 +167,19 @@ def decide(arms: Arms, scope: Scope) -> Decision:
 def next_request(last: Round, plan: Plan) -> Request | None:
     """Ask again, from what the best model now hears on dev; None when the target is met or nothing stands out."""
     target = plan.scope.target("wer")
-    reached = gates.metrics(last.best_scores, plan.scope.weights(last.best_scores))["wer"]
+    reached = scoring.summary(last.best_scores, plan.scope.weights(last.best_scores))["wer"]
     if last.data.is_few_speakers or (target is not None and target.verdict(reached) == "yes"):
         return None
     heard = in_order(last.data.dev, recognizers.transcribe(last.best, last.data.dev))
     scores = slicing.bands(scoring.score(heard, heard["hypothesis"]))
-    slices = slicing.slice_table(scores, slicing.slice_columns(scores), expressions=plan.recipe.slices,
-                                 weights=plan.scope.weights(scores))
+    slices = slicing.slice_table(
+        scores, slicing.slice_columns(scores), expressions=plan.recipe.slices, weights=plan.scope.weights(scores)
+    )
     found = slicing.opportunities(slices, max_clips=settings.amounts(plan.size).n_request)
     found = found[found["is_actionable"] & found["gain_low"].gt(0)]
     if found.empty:
         return None
-    return data_requests.ask(plan.run, found.iloc[0].to_dict(), dataset_version=last.data.version)
+    return data_requests.ask(plan.run, dict(found.iloc[0].items()), dataset_version=last.data.version)
 
 
 def by_slice(arms: Arms, scope: Scope, columns: Sequence[str]) -> pd.DataFrame:
@@ -164,10 +194,21 @@ def by_slice(arms: Arms, scope: Scope, columns: Sequence[str]) -> pd.DataFrame:
             picked = banded[column].eq(value).to_numpy()
             if not banded.loc[picked, "n_words"].sum():
                 continue
-            change, beyond = (compare(arms, scope, first=arm, picked=picked).difference for arm in ("before", "control"))
-            wers = {arm: s.loc[picked, "n_errors"].sum() / s.loc[picked, "n_words"].sum() for arm, s in arms.scores.items()}
-            rows.append({"name": f"{column} = {value}", "n_utterances": int(picked.sum()), **wers,
-                         **_spread("change", change), **_spread("beyond", beyond)})
+            change, beyond = (
+                compare(arms, scope, first=arm, picked=picked).difference for arm in ("before", "control")
+            )
+            wers = {
+                arm: s.loc[picked, "n_errors"].sum() / s.loc[picked, "n_words"].sum() for arm, s in arms.scores.items()
+            }
+            rows.append(
+                {
+                    "name": f"{column} = {value}",
+                    "n_utterances": int(picked.sum()),
+                    **wers,
+                    **_spread("change", change),
+                    **_spread("beyond", beyond),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -187,12 +228,22 @@ def story(rounds: Sequence[Round], scope: Scope) -> pd.DataFrame:
     rows = []
     for number, last in enumerate(rounds, 1):
         picked = _asked_slice(last)
-        wer = {arm: s.loc[picked, "n_errors"].sum() / max(1, s.loc[picked, "n_words"].sum())
-               for arm, s in last.arms.scores.items()}
+        wer = {
+            arm: s.loc[picked, "n_errors"].sum() / max(1, s.loc[picked, "n_words"].sum())
+            for arm, s in last.arms.scores.items()
+        }
         beyond = compare(last.arms, scope, first="control", picked=picked).difference
-        rows.append({"round": number, "asked": last.request.title, "n_clips": last.request.n_utterances,
-                     **wer, **_spread("change", compare(last.arms, scope, picked=picked).difference),
-                     **_spread("beyond", beyond), "decision": last.decision.outcome})
+        rows.append(
+            {
+                "round": number,
+                "asked": last.request.title,
+                "n_clips": last.request.n_utterances,
+                **wer,
+                **_spread("change", compare(last.arms, scope, picked=picked).difference),
+                **_spread("beyond", beyond),
+                "decision": last.decision.outcome,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -201,8 +252,15 @@ def predictions(rounds: Sequence[Round], scope: Scope) -> pd.DataFrame:
     rows = []
     for last in rounds:
         bought = compare(last.arms, scope, first="control").difference
-        rows.append({"request": last.request.title, **_spread("predicted", last.request.gain),
-                     "achieved": -bought.value, "achieved_low": -bought.high, "achieved_high": -bought.low})
+        rows.append(
+            {
+                "request": last.request.title,
+                **_spread("predicted", last.request.gain),
+                "achieved": -bought.value,
+                "achieved_low": -bought.high,
+                "achieved_high": -bought.low,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -210,7 +268,7 @@ def metrics(rounds: Sequence[Round], scope: Scope) -> dict[str, Interval]:
     """Give the numbers of the last round, and the best model's scores on the gate split."""
     last = rounds[-1]
     picked = _asked_slice(last)
-    found = gates.metrics(last.best_scores, scope.weights(last.best_scores))
+    found = scoring.summary(last.best_scores, scope.weights(last.best_scores))
     found["requested_slice_change"] = compare(last.arms, scope, picked=picked).difference
     found["requested_slice_beyond_control"] = compare(last.arms, scope, first="control", picked=picked).difference
     found["requested_slice_relative_change"] = relative_change(last.arms, picked)
@@ -226,7 +284,9 @@ def relative_change(arms: Arms, picked: np.ndarray, *, n_resamples: int = 2000, 
     """
     before, after = (arms.scores[arm].loc[picked, ["speaker", "n_errors"]] for arm in ("before", "treated"))
     sums = np.stack([t.groupby("speaker")["n_errors"].sum().to_numpy(float) for t in (before, after)])
-    draws = np.random.default_rng(seed).multinomial(sums.shape[1], np.full(sums.shape[1], 1 / sums.shape[1]), n_resamples)
+    draws = np.random.default_rng(seed).multinomial(
+        sums.shape[1], np.full(sums.shape[1], 1 / sums.shape[1]), n_resamples
+    )
     a, b = draws @ sums[0], draws @ sums[1]
     ratios = b[a > 0] / a[a > 0] - 1
     if not sums[0].sum() or not len(ratios):
@@ -242,5 +302,6 @@ def conclude(rounds: Sequence[Round]) -> Decision:
     last = kept[-1]
     picked = _asked_slice(last)
     change = relative_change(last.arms, picked)
-    return Decision("yes", f"{last.decision.sentence} With {last.request.title} its errors there changed by "
-                           f"{change.percent(0)}.")
+    return Decision(
+        "yes", f"{last.decision.sentence} With {last.request.title} its errors there changed by {change.percent(0)}."
+    )

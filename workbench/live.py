@@ -23,7 +23,8 @@ SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 class Display:
     """Tells about one run; every stage goes through `stage` or `unchanged`."""
 
-    def __init__(self, console: Console, progress_file: Path, seconds_between_lines: float = SECONDS_BETWEEN_LINES) -> None:
+    def __init__(self, console: Console, progress_file: Path,
+                 seconds_between_lines: float = SECONDS_BETWEEN_LINES) -> None:
         self.console, self.progress_file = console, progress_file
         self._seconds_between_lines = seconds_between_lines
         self._name, self._cell, self._n_cells, self._started_s = "", 0, 0, 0.0

@@ -1,6 +1,6 @@
 """The batch run: which stages are out of date, each executed by papermill in a kernel of its own, skipped or resumed.
 
-Only this module imports papermill, and only once a kernel is really needed: an unchanged run ends within a second or so.
+Only this module imports papermill, and only once a kernel is really needed: an unchanged run ends within a second.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from workbench import errors, fingerprints, locks, notebooks, pages, parameters, runs, settings, storage
-from workbench.errors import ParameterError, StageError
+from workbench.errors import ParameterError, SettingsError, StageError, WorkbenchError
 from workbench.live import Display
 from workbench.notebooks import StageNotebook
 from workbench.storage import StageRecord
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 # No cell of ours takes two days; the limit is there so that a hung kernel ends at all.
 MAX_SECONDS_A_CELL = 2 * 24 * 3600
-DONE, FAILED, MISTAKE = 0, 1, 2
+DONE, FAILED = 0, 1
+KERNEL_LOG = ".kernel.log"
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LAST_WORDS = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 
@@ -48,11 +49,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a stage did not end: `cell` is the number Jupyter shows beside it, 0 when no cell is to blame."""
+    """Why a stage did not end: `cell` is the number Jupyter shows beside it, 0 when none is to blame.
+
+    `mistake` is what the user can mend, None for any other failure.
+    """
 
     message: str
-    cell: int
-    is_mistake: bool
+    cell: int = 0
+    mistake: WorkbenchError | None = None
 
     def sentence(self) -> str:
         """Say it in one line."""
@@ -62,11 +66,12 @@ class Failure:
 def run(order: Order, console: Console) -> int:
     """Bring the ordered stages of a run up to date and say how each ended.
 
-    Returns: the exit code: 0 done or waiting, 1 a stage failed, 2 a stage met something that the user can mend.
-    Raises: ParameterError and other WorkbenchErrors before any kernel starts; RunHeldError when another runner is at it.
+    Returns: the exit code: 0 done or waiting, 1 a stage failed.
+    Raises: ParameterError and its like before any kernel starts; the WorkbenchError that a stage met, once its evidence
+        is kept; RunHeldError when another runner is at it.
     """
     if not _RUN_NAME.fullmatch(order.run) or order.run.startswith("lab-"):
-        raise ParameterError(f"run {order.run!r} is not a name for a batch run: letters, digits, . _ - (and not lab-...)")
+        raise ParameterError(f"run {order.run!r} cannot name a batch run; use letters, digits, . _ - (not lab-...)")
     every = notebooks.discover()
     chosen = parameters.select(every, order.stages, first=order.first, last=order.last)
     given = parameters.read_given(order.assignments, order.parameter_file)
@@ -123,8 +128,7 @@ class _Batch:
             failure = self._execute(notebook, passed, fingerprint)
         record = storage.read_record(self.order.run, notebook.name)
         if failure is None and record is None:
-            failure = Failure("the notebook ended without closing its stage; its last cell must call stage.close(...)",
-                              0, is_mistake=False)
+            failure = Failure("the notebook ended without closing its stage; its last cell must call stage.close(...)")
         if failure is not None:
             return self._fail(notebook, failure)
         assert record is not None
@@ -154,12 +158,12 @@ class _Batch:
         storage.write_json(storage.run_folder(self.order.run) / notebook.folder_name / runs.FAILURE,
                            {"message": failure.message, "cell": failure.cell})
         self._write_index()
-        if failure.is_mistake:
-            self.display.failed(notebook.folder_name, failure.message)
-        else:
-            self.display.failed(notebook.folder_name, failure.sentence())
-            self.display.line(f"the executed notebook: {self._executed(notebook)}\nas a page: {page}")
-        return MISTAKE if failure.is_mistake else FAILED
+        where = f"in cell [{failure.cell}]" if failure.mistake else failure.sentence()
+        self.display.failed(notebook.folder_name, where)
+        self.display.line(f"the executed notebook: {self._executed(notebook)}\nas a page: {page}")
+        if failure.mistake:
+            raise failure.mistake
+        return FAILED
 
     def _write_index(self) -> None:
         pages.write_index(self.reports, self.order.run, self.every)
@@ -171,19 +175,21 @@ class _Batch:
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         }
         target = self._executed(notebook)
-        with storage.explaining(target), _kernel(environment, self.lock) as kernel:
+        log = storage.run_folder(self.order.run) / KERNEL_LOG
+        with storage.explaining(target), _kernel(environment, self.lock, log) as kernel:
             return _papermill(notebook, target, passed, kernel, self.display)
 
 
 @contextmanager
-def _kernel(environment: Mapping[str, str], lock: int) -> Iterator["KernelManager"]:
+def _kernel(environment: Mapping[str, str], lock: int, log: Path) -> Iterator["KernelManager"]:
     """Start a kernel of this very Python in the root; it inherits the run's lock and is gone at the end."""
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import KernelManager
 
     # Without folders to look in, "python3" is this interpreter, whatever kernels the user has installed.
     kernel = KernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-    kernel.start_kernel(env=dict(environment), cwd=str(settings.root()), pass_fds=(lock,))
+    with log.open("w") as words:
+        kernel.start_kernel(env=dict(environment), cwd=str(settings.root()), pass_fds=(lock,), stdout=words, stderr=words)
     try:
         yield kernel
     finally:
@@ -207,21 +213,21 @@ def _papermill(notebook: StageNotebook, target: Path, passed: Mapping[str, Any],
     except PapermillExecutionError as error:
         return _failure_of_cell(error.ename, error.evalue, error.exec_count or 0)
     except DeadKernelError:
-        return Failure("the kernel died (out of memory, or killed from outside); the same command starts this stage again",
-                       0, is_mistake=False)
+        return Failure("the kernel died, out of memory or killed from outside; the same command runs this stage again")
     except CellTimeoutError:
-        return Failure(f"a cell took longer than {MAX_SECONDS_A_CELL} s and was stopped", 0, is_mistake=False)
+        return Failure(f"a cell took longer than {MAX_SECONDS_A_CELL} s and was stopped")
     return None
 
 
 def _failure_of_cell(name: str, value: str, cell: int) -> Failure:
     leaf = getattr(errors, name, None)
     if isinstance(leaf, type) and issubclass(leaf, errors.WorkbenchError):
-        return Failure(value, cell, is_mistake=True)
+        return Failure(value, cell, leaf(value))
     if any(words in value for words in _LAST_WORDS):
-        return Failure(f"the disk is full ({value}); free some space and run the same command", cell, is_mistake=True)
+        message = f"the disk is full ({value}); free some space and run the same command"
+        return Failure(message, cell, SettingsError(message))
     first_line = value.strip().splitlines()[0] if value.strip() else ""
-    return Failure(f"{name}: {first_line}", cell, is_mistake=False)
+    return Failure(f"{name}: {first_line}", cell)
 
 
 def stop_on_sigterm() -> None:

@@ -56,8 +56,9 @@ class Recipe:
 
     def fit_key(self) -> str:
         """Name what a fit depends on; adding a slice or a comment does not change it."""
-        return storage.hash_value([self.context, asdict(self.fit), repr(self.spec_augment),
-                                   [(repr(a), _code(a)) for a in self.augmentations]])
+        return storage.hash_value(
+            [self.context, asdict(self.fit), repr(self.spec_augment), [(repr(a), _code(a)) for a in self.augmentations]]
+        )
 
     def for_speakers(self, n_speakers: int, few: int = 10) -> "Recipe":
         """Give the recipe to use with so many training speakers."""
@@ -65,9 +66,16 @@ class Recipe:
 
     def summary(self) -> dict[str, Any]:
         """Say what the recipe holds, for records and cards."""
-        return {"name": self.name, "hash": self.hash, "base": self.base or "from nothing", "context": self.context,
-                "augmentations": [_title(a) for a in self.augmentations], "spec_augment": repr(self.spec_augment),
-                "fit": asdict(self.fit), "slices": dict(self.slices)}
+        return {
+            "name": self.name,
+            "hash": self.hash,
+            "base": self.base or "from nothing",
+            "context": self.context,
+            "augmentations": [_title(a) for a in self.augmentations],
+            "spec_augment": repr(self.spec_augment),
+            "fit": asdict(self.fit),
+            "slices": dict(self.slices),
+        }
 
 
 def _title(augmentation: Augmentation) -> str:

@@ -52,7 +52,9 @@ class WhisperRecognizer:
             members = np.flatnonzero(contexts == context)
             for start in range(0, len(members), BATCH_SIZE):
                 rows = members[start : start + BATCH_SIZE]
-                answers.update(zip(rows.tolist(), self._decode([recordings[row] for row in rows], int(context)), strict=True))
+                answers.update(
+                    zip(rows.tolist(), self._decode([recordings[row] for row in rows], int(context)), strict=True)
+                )
         return [answers[row] for row in range(len(recordings))]
 
     @torch.inference_mode()
@@ -60,17 +62,30 @@ class WhisperRecognizer:
         padded = np.stack([np.pad(r[:n_samples], (0, n_samples - len(r[:n_samples]))) for r in recordings])
         mel = whisper_model.log_mel(torch.from_numpy(padded).to(self.model.device), self.model.dims.n_mels)
         encoded = self.model.whisper.encoder(mel)
-        longest = max(len(r) for r in recordings) / audio.SAMPLE_RATE_HZ if self.model.context == "padded" \
+        longest = (
+            max(len(r) for r in recordings) / audio.SAMPLE_RATE_HZ
+            if self.model.context == "padded"
             else n_samples / audio.SAMPLE_RATE_HZ
+        )
         options = whisper.DecodingOptions(
-            language=self.language, without_timestamps=True, suppress_blank=False, fp16=False,
+            language=self.language,
+            without_timestamps=True,
+            suppress_blank=False,
+            fp16=False,
             sample_len=min(int(longest * TOKENS_PER_SECOND) + SPARE_TOKENS, self.model.dims.n_text_ctx // 2),
         )
         results = whisper.decode(_Encoded(self.model), encoded, options)
         letters = None if self.model.head is None else self.model.letters(encoded)
-        return [Hypothesis(r.text, float(r.avg_logprob), float(r.no_speech_prob), float(r.compression_ratio),
-                           *_heard(letters[i], r.text) if letters is not None else ())
-                for i, r in enumerate(results)]
+        return [
+            Hypothesis(
+                r.text,
+                float(r.avg_logprob),
+                float(r.no_speech_prob),
+                float(r.compression_ratio),
+                *_heard(letters[i], r.text) if letters is not None else (),
+            )
+            for i, r in enumerate(results)
+        ]
 
 
 class _Encoded:
@@ -93,10 +108,11 @@ def _heard(letters: Tensor, answer: str) -> tuple[str, float]:
     best, classes = letters.max(-1)
     collapsed = torch.unique_consecutive(classes)
     spelled = "".join(CHARACTERS[c - 1] for c in collapsed.tolist() if c > 0)
-    target = torch.tensor([CHARACTERS.index(c) + 1 for c in text.normalize(answer) if c in CHARACTERS])
-    if len(target) == 0:
-        target = torch.zeros(0, dtype=torch.long)
-    fit = -F.ctc_loss(letters[:, None], target[None], [len(letters)], [len(target)], reduction="sum")
+    target = torch.tensor(
+        [CHARACTERS.index(c) + 1 for c in text.normalize(answer) if c in CHARACTERS], dtype=torch.long
+    )
+    lengths = torch.tensor([len(letters)]), torch.tensor([len(target)])
+    fit = -F.ctc_loss(letters[:, None], target[None], *lengths, reduction="sum")
     return " ".join(spelled.split()), float(best.sum() - fit) / max(1, len(target))
 
 

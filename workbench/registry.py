@@ -19,8 +19,14 @@ def tracking_url() -> str:
     return settings.Settings().tracking_url or f"sqlite:///{storage.data_folder() / 'mlflow.db'}"
 
 
-def track(run: str, stage: str, *, parameters: Mapping[str, Any], metrics: Mapping[str, Interval | float],
-          curve: pd.DataFrame | None = None) -> str:
+def track(
+    run: str,
+    stage: str,
+    *,
+    parameters: Mapping[str, Any],
+    metrics: Mapping[str, Interval | float],
+    curve: pd.DataFrame | None = None,
+) -> str:
     """Record one fit. `curve` is a table with a `step` column; every other column becomes a series.
 
     Returns: MLflow's run id.
@@ -34,25 +40,40 @@ def track(run: str, stage: str, *, parameters: Mapping[str, Any], metrics: Mappi
     client = mlflow.MlflowClient(tracking_url())
     try:
         found = client.get_experiment_by_name(PROJECT)
-        experiment = found.experiment_id if found else client.create_experiment(
-            PROJECT, artifact_location=(storage.data_folder() / "mlartifacts").as_uri())
+        experiment = (
+            found.experiment_id
+            if found
+            else client.create_experiment(PROJECT, artifact_location=(storage.data_folder() / "mlartifacts").as_uri())
+        )
         record = client.create_run(experiment, run_name=f"{run}/{stage}", tags={"run": run, "stage": stage})
-        client.log_batch(record.info.run_id, metrics=_metrics(mlflow, metrics, curve),
-                         params=[mlflow.entities.Param(k, str(v)[:500]) for k, v in parameters.items()])
+        client.log_batch(
+            record.info.run_id,
+            metrics=_metrics(mlflow, metrics, curve),
+            params=[mlflow.entities.Param(k, str(v)[:500]) for k, v in parameters.items()],
+        )
         client.set_terminated(record.info.run_id)
     except mlflow.exceptions.MlflowException as error:
-        raise SettingsError(f"the tracking store {tracking_url()} did not take the record ({str(error)[:200]}); "
-                            "mend WORKBENCH_TRACKING_URL or unset it") from error
+        raise SettingsError(
+            f"the tracking store {tracking_url()} did not take the record ({str(error)[:200]}); "
+            "mend WORKBENCH_TRACKING_URL or unset it"
+        ) from error
     return str(record.info.run_id)
 
 
 def _metrics(mlflow: Any, metrics: Mapping[str, Interval | float], curve: pd.DataFrame | None) -> list[Any]:
     flat: list[tuple[str, float, int]] = []
     for name, metric in metrics.items():
-        parts = {"": metric} if not isinstance(metric, Interval) else \
-            {"": metric.value, "_low": metric.low, "_high": metric.high}
+        parts = (
+            {"": metric}
+            if not isinstance(metric, Interval)
+            else {"": metric.value, "_low": metric.low, "_high": metric.high}
+        )
         flat += [(name + suffix, value, 0) for suffix, value in parts.items()]
     if curve is not None:
-        flat += [(str(name), float(row[name]), int(row["step"])) for row in curve.to_dict("records")
-                 for name in row if name != "step"]
+        flat += [
+            (str(name), float(row[name]), int(row["step"]))
+            for row in curve.to_dict("records")
+            for name in row
+            if name != "step"
+        ]
     return [mlflow.entities.Metric(name, value, 0, step) for name, value, step in flat if math.isfinite(value)]

@@ -230,3 +230,13 @@ def _advice(row: Mapping[Any, Any]) -> str:
     todo = _ADVICE[row["method"]].format(n=f"{row['n_clips']:,}", name=row["name"])
     doubt = "" if row["gain_low"] > 0 else "; cannot tell yet whether it gains anything"
     return f"{todo} to bring it towards {row['best_name']}{doubt}"
+
+
+def crossed(scores: pd.DataFrame, down: str, across: str, weights: ArrayLike | None = None) -> pd.DataFrame:
+    """Cross two columns. Returns: row, column (their values), wer, n_utterances; a row for each pair that occurs."""
+    table = bands(scores)
+    w = np.ones(len(table)) if weights is None else np.asarray(weights, dtype=float)
+    rows = [{"row": row, "column": column, **{k: measured[k] for k in ("wer", "n_utterances")}}
+            for (row, column), group in table.groupby([down, across], observed=True)
+            for measured in [_measure(group, w[table.index.get_indexer(group.index)], w.sum())]]
+    return pd.DataFrame(rows, columns=["row", "column", "wer", "n_utterances"])

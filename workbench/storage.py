@@ -180,7 +180,9 @@ class StageRecord:
     def path(self, name: str) -> Path:
         """Give an output's path. Raises: StageError when the stage left no such file."""
         if name not in self.content["outputs"]:
-            raise StageError(f"{self.stage} of run {self.run} left no {name}; it left {', '.join(self.content['outputs'])}")
+            raise StageError(
+                f"{self.stage} of run {self.run} left no {name}; it left {', '.join(self.content['outputs'])}"
+            )
         return self.folder / name
 
     def table(self, name: str) -> "pd.DataFrame":
@@ -231,8 +233,10 @@ class Stage:
             latest = latest_run_with(stage)
             record = read_record(latest, stage) if latest else None
         if record is None:
-            raise StageError(f"{self.name} needs {stage}, which has not finished in run {self.run}; "
-                             f"do `workbench run --to {stage} --run {self.run}` first")
+            raise StageError(
+                f"{self.name} needs {stage}, which has not finished in run {self.run}; "
+                f"do `workbench run --to {stage} --run {self.run}` first"
+            )
         self.inputs[stage] = hash_value(record.content["outputs"])
         return record
 
@@ -260,19 +264,32 @@ class Stage:
                 shutil.copyfile(checkpoint, temporary)
         return self.keep(self.file("model.pt"))
 
-    def close(self, *, parameters: Mapping[str, Any], metrics: Mapping[str, Interval | float], decision: Decision,
-              versions: Mapping[str, str] | None = None) -> Path:
+    def close(
+        self,
+        *,
+        parameters: Mapping[str, Any],
+        metrics: Mapping[str, Interval | float],
+        decision: Decision,
+        versions: Mapping[str, str] | None = None,
+    ) -> Path:
         """Write the record: the stage has happened. `versions` adds names of data, recipe or weights it stood on."""
         plain = {name: m if isinstance(m, Interval) else Interval(m, m, m) for name, m in metrics.items()}
-        return write_json(self.folder / RECORD, {
-            "stage": self.name, "run": self.run, "fingerprint": settings.Settings().fingerprint,
-            "parameters": dict(parameters), "inputs": self.inputs, "outputs": self.outputs,
-            "metrics": {name: m.as_dict() for name, m in plain.items()},
-            "decision": {"outcome": decision.outcome, "sentence": decision.sentence},
-            "versions": {**{name: _version(name) for name in VERSIONS_OF}, **(versions or {})},
-            "wall_time_s": round(time.monotonic() - self.started_s, 2),
-            "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
-        })
+        return write_json(
+            self.folder / RECORD,
+            {
+                "stage": self.name,
+                "run": self.run,
+                "fingerprint": settings.Settings().fingerprint,
+                "parameters": dict(parameters),
+                "inputs": self.inputs,
+                "outputs": self.outputs,
+                "metrics": {name: m.as_dict() for name, m in plain.items()},
+                "decision": {"outcome": decision.outcome, "sentence": decision.sentence},
+                "versions": {**{name: _version(name) for name in VERSIONS_OF}, **(versions or {})},
+                "wall_time_s": round(time.monotonic() - self.started_s, 2),
+                "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
+            },
+        )
 
 
 def _version(package: str) -> str:

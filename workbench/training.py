@@ -58,8 +58,17 @@ class Progress:
     best_step: int = 0
 
 
-def fit(model: SpeechModel, train: pd.DataFrame, *, valid: pd.DataFrame | None, recipe: Recipe, n_steps: int,
-        seed: int = 0, is_finetuning: bool = False, title: str = "training") -> FitResult:
+def fit(
+    model: SpeechModel,
+    train: pd.DataFrame,
+    *,
+    valid: pd.DataFrame | None,
+    recipe: Recipe,
+    n_steps: int,
+    seed: int = 0,
+    is_finetuning: bool = False,
+    title: str = "training",
+) -> FitResult:
     """Train a model and keep the checkpoint that is best on `valid`, or the last one without it.
 
     The same weights, utterances, recipe, steps and seed give the fit that is there already. An interrupted fit goes on
@@ -75,20 +84,38 @@ def fit(model: SpeechModel, train: pd.DataFrame, *, valid: pd.DataFrame | None, 
     return FitResult(folder / "model.pt", key, pd.DataFrame(done["curve"]), done["best_step"], done["spent_s"])
 
 
-def fit_key(model: SpeechModel, train: pd.DataFrame, valid: pd.DataFrame | None, recipe: Recipe, n_steps: int,
-            seed: int, is_finetuning: bool) -> str:
+def fit_key(
+    model: SpeechModel,
+    train: pd.DataFrame,
+    valid: pd.DataFrame | None,
+    recipe: Recipe,
+    n_steps: int,
+    seed: int,
+    is_finetuning: bool,
+) -> str:
     """Name a fit by all that it depends on, the code of the loop included. Returns: 16 hex digits."""
     weights = storage.hash_bytes(*(t.detach().cpu().numpy().tobytes() for t in model.state_dict().values()))
     tables = [storage.hash_table(t[["audio_sha", "reference"]]) for t in (train, valid) if t is not None]
     code = [storage.hash_file(Path(file)) for file in (__file__, batches.__file__, whisper_model.__file__)]
-    return storage.hash_value([weights, asdict(model.dims), tables, recipe.fit_key(), n_steps, seed, is_finetuning, code])[:16]
+    return storage.hash_value(
+        [weights, asdict(model.dims), tables, recipe.fit_key(), n_steps, seed, is_finetuning, code]
+    )[:16]
 
 
 class _Training:
     """A training under way in its folder: `resume.pt` while it goes, `model.pt` and `fit.json` when it is done."""
 
-    def __init__(self, model: SpeechModel, train: pd.DataFrame, valid: pd.DataFrame | None, recipe: Recipe,
-                 n_steps: int, seed: int, is_finetuning: bool, folder: Path) -> None:
+    def __init__(
+        self,
+        model: SpeechModel,
+        train: pd.DataFrame,
+        valid: pd.DataFrame | None,
+        recipe: Recipe,
+        n_steps: int,
+        seed: int,
+        is_finetuning: bool,
+        folder: Path,
+    ) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = with_head(model, seed).to(self.device)
         self.source = BatchSource(train, recipe, self.model, seed=seed)
@@ -98,7 +125,8 @@ class _Training:
         self.is_sampled = model.dims.n_text_state < LARGE_WIDTH
         self.dense = [p for p in self.model.parameters() if not (self.is_sampled and p is self.embedding)]
         self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(self.dense, lr=rate, weight_decay=recipe.fit.weight_decay, betas=BETAS, fused=True)]
+            torch.optim.AdamW(self.dense, lr=rate, weight_decay=recipe.fit.weight_decay, betas=BETAS, fused=True)
+        ]
         if self.is_sampled:
             self.optimizers.append(torch.optim.SparseAdam([self.embedding], lr=rate, betas=BETAS))
         warm_up_and_decay = _warm_up_and_decay(min(recipe.fit.n_warmup_steps, max(1, n_steps // 5)), n_steps)
@@ -109,8 +137,9 @@ class _Training:
     def run(self, title: str) -> None:
         """Train to the end, saving now and then, and leave the finished fit."""
         self._resume()
-        validations = {round(self.n_steps * (i + 1) / self.recipe.fit.n_validations)
-                       for i in range(self.recipe.fit.n_validations)}
+        validations = {
+            round(self.n_steps * (i + 1) / self.recipe.fit.n_validations) for i in range(self.recipe.fit.n_validations)
+        }
         past, clock, saved = self.past, time.monotonic(), time.monotonic()
         with progress.Bar(title, total=self.n_steps) as bar:
             while past.step < self.n_steps:
@@ -140,9 +169,10 @@ class _Training:
             loss = self._loss(batch, rows, scored)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_([*self.dense, rows] if self.is_sampled else self.dense,
-                                       self.recipe.fit.max_gradient_norm)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(
+            [*self.dense, rows] if self.is_sampled else self.dense, self.recipe.fit.max_gradient_norm
+        )
         if self.is_sampled:
             assert rows.grad is not None
             self.embedding.grad = torch.sparse_coo_tensor(scored[None], rows.grad, self.embedding.shape)
@@ -178,23 +208,36 @@ class _Training:
         if self.valid is None or wer <= past.best_wer:
             past.best_wer, past.best_step = wer, past.step
             whisper_model.save(self.model, self.folder / "model.pt", recipe=self.recipe.hash, step=past.step)
-        past.curve.append({"step": past.step, "seconds": past.spent_s, "valid_wer": wer,
-                           "train_loss": sum(past.losses) / len(past.losses)})
+        past.curve.append(
+            {
+                "step": past.step,
+                "seconds": past.spent_s,
+                "valid_wer": wer,
+                "train_loss": sum(past.losses) / len(past.losses),
+            }
+        )
         past.losses.clear()
 
     def _save(self) -> None:
         with storage.replacing(self.folder / "resume.pt") as temporary:
-            torch.save({"model": self.model.state_dict(), "past": asdict(self.past),
-                        "optimizers": [o.state_dict() for o in self.optimizers],
-                        "schedules": [s.state_dict() for s in self.schedules]}, temporary)
+            torch.save(
+                {
+                    "model": self.model.state_dict(),
+                    "past": asdict(self.past),
+                    "optimizers": [o.state_dict() for o in self.optimizers],
+                    "schedules": [s.state_dict() for s in self.schedules],
+                },
+                temporary,
+            )
 
     def _resume(self) -> None:
         saved = self.folder / "resume.pt"
         if saved.is_file():
             state = torch.load(saved, map_location=self.device, weights_only=True)
             self.model.load_state_dict(state["model"])
-            for optimizer, schedule, o, s in zip(self.optimizers, self.schedules, state["optimizers"], state["schedules"],
-                                                 strict=True):
+            for optimizer, schedule, o, s in zip(
+                self.optimizers, self.schedules, state["optimizers"], state["schedules"], strict=True
+            ):
                 optimizer.load_state_dict(o)
                 schedule.load_state_dict(s)
             self.past = Progress(**state["past"])
@@ -230,11 +273,18 @@ def _decoder_states(model: SpeechModel, embedded: Tensor, encoded: Tensor) -> Te
     x: Any = (embedded + decoder.positional_embedding[: embedded.shape[1]]).to(encoded.dtype)
     for block in decoder.blocks:
         x = block(x, encoded, mask=decoder.mask)
-    return decoder.ln(x)  # type: ignore[no-any-return]
+    return decoder.ln(x)
 
 
-def fit_folds(make_model: Callable[[], SpeechModel], table: pd.DataFrame, *, recipe: Recipe, n_steps: int,
-              seed: int = 0, extra: pd.DataFrame | None = None) -> pd.DataFrame:
+def fit_folds(
+    make_model: Callable[[], SpeechModel],
+    table: pd.DataFrame,
+    *,
+    recipe: Recipe,
+    n_steps: int,
+    seed: int = 0,
+    extra: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Hear every speaker with a model that never heard them: one fit a speaker left out.
 
     `extra` utterances join every fold's training and are not decoded.
@@ -244,6 +294,8 @@ def fit_folds(make_model: Callable[[], SpeechModel], table: pd.DataFrame, *, rec
     for speaker in sorted(table["speaker"].unique()):
         others = table[table["speaker"] != speaker]
         train = others if extra is None else pd.concat([others, extra[extra["speaker"] != speaker]], ignore_index=True)
-        fold = fit(make_model(), train, valid=None, recipe=recipe, n_steps=n_steps, seed=seed, title=f"without {speaker}")
+        fold = fit(
+            make_model(), train, valid=None, recipe=recipe, n_steps=n_steps, seed=seed, title=f"without {speaker}"
+        )
         heard.append(recognizers.transcribe(fold.checkpoint, table[table["speaker"] == speaker]))
     return pd.concat(heard, ignore_index=True)

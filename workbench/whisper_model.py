@@ -111,9 +111,16 @@ def build(base: str, size: str, *, seed: int, context: Context = "fitted") -> Sp
         return load(find(base), context=context)
     how_much = settings.amounts(size)
     dims = ModelDimensions(
-        n_mels=80, n_audio_ctx=1500, n_audio_state=how_much.width, n_audio_head=how_much.width // 32,
-        n_audio_layer=how_much.n_encoder_layers, n_vocab=ENGLISH_VOCABULARY, n_text_ctx=TEXT_CONTEXT,
-        n_text_state=how_much.width, n_text_head=how_much.width // 32, n_text_layer=how_much.n_decoder_layers,
+        n_mels=80,
+        n_audio_ctx=1500,
+        n_audio_state=how_much.width,
+        n_audio_head=how_much.width // 32,
+        n_audio_layer=how_much.n_encoder_layers,
+        n_vocab=ENGLISH_VOCABULARY,
+        n_text_ctx=TEXT_CONTEXT,
+        n_text_state=how_much.width,
+        n_text_head=how_much.width // 32,
+        n_text_layer=how_much.n_decoder_layers,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -159,8 +166,10 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a file that is not its own
-        raise CheckpointError(f"{path} is not a PyTorch checkpoint ({type(error).__name__}); "
-                              "wanted a Whisper .pt file with `dims` and `model_state_dict`") from error
+        raise CheckpointError(
+            f"{path} is not a PyTorch checkpoint ({type(error).__name__}); "
+            "wanted a Whisper .pt file with `dims` and `model_state_dict`"
+        ) from error
     names = {field.name for field in fields(ModelDimensions)}
     if not isinstance(checkpoint, dict) or not {"dims", "model_state_dict"} <= set(checkpoint):
         raise CheckpointError(f"{path} is not a Whisper checkpoint: it lacks `dims` or `model_state_dict`")
@@ -187,8 +196,10 @@ def find(name: str) -> Path:
     if name in whisper.available_models():
         return _fetch(name)
     runs = sorted(path.parent.name for path in (storage.data_folder() / "runs").glob("*/model.pt"))
-    raise CheckpointError(f"no model {name!r}: it is no file, no run with a model (there are: {', '.join(runs) or 'none'})"
-                          f" and no published name ({', '.join(whisper.available_models())})")
+    raise CheckpointError(
+        f"no model {name!r}: it is no file, no run with a model (there are: {', '.join(runs) or 'none'})"
+        f" and no published name ({', '.join(whisper.available_models())})"
+    )
 
 
 def _fetch(name: str) -> Path:
@@ -198,8 +209,10 @@ def _fetch(name: str) -> Path:
     try:
         return Path(whisper._download(url, str(folder), False))
     except (urllib.error.URLError, RuntimeError, OSError) as error:
-        raise CheckpointError(f"{name} could not be fetched ({error}); on a machine with a network fetch it once, "
-                              f"and put the file at {target}") from error
+        raise CheckpointError(
+            f"{name} could not be fetched ({error}); on a machine with a network fetch it once, "
+            f"and put the file at {target}"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,90 @@
+"""A small project in a temporary folder: two stages that need neither torch nor speech, and the command to run them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FIRST = (
+    "# First\n\n> How many are there?",
+    "%parameters\nrun: str = ''  # the run\nsize: str = 'toy'  # how much\nn_items: int = 3  # how many to count\n"
+    "rate: float = 0.5  # a share\nnames: list[str] = ['a']  # some names\nmanifest: str = ''  # a file",
+    "from workbench import storage\nfrom workbench.records import Decision, Interval\n"
+    "stage = storage.open_stage('first', run)",
+    "## What came out",
+    "stage.save_json('items', list(range(n_items)))\nprint(n_items, 'items')",
+    "metrics = {'n_items': n_items, 'dev_wer': Interval(rate, rate / 2, rate * 2)}\n"
+    "stage.close(parameters={'n_items': n_items, 'rate': rate}, metrics=metrics,\n"
+    "            decision=Decision('done', f'There are {n_items} items.'))",
+)
+SECOND = (
+    "# Second\n\n> Is their sum large?",
+    "%parameters\nrun: str = ''\ntarget: int = 2  # a large sum",
+    "from workbench import progress, storage\nfrom workbench.records import Decision\n"
+    "stage = storage.open_stage('second', run)\nitems = stage.input('first').json('items')",
+    "total = sum(progress.track(items, 'adding'))",
+    "stage.close(parameters={'target': target}, metrics={'total': total},\n"
+    "            decision=Decision('yes' if total >= target else 'no', f'The sum is {total}.'))",
+)
+
+
+def write_notebook(path: Path, cells: Sequence[str]) -> None:
+    """Write a notebook; a cell that begins with `#` or is prose is markdown, `%parameters` tags the cell."""
+    written: list[dict[str, Any]] = []
+    for number, source in enumerate(cells):
+        is_prose, is_tagged = source.startswith("#"), source.startswith("%parameters\n")
+        written.append({
+            "id": f"cell-{number}", "cell_type": "markdown" if is_prose else "code",
+            "metadata": {"tags": ["parameters"]} if is_tagged else {}, "source": source.removeprefix("%parameters\n"),
+            **({} if is_prose else {"execution_count": None, "outputs": []}),
+        })
+    path.write_text(json.dumps({"cells": written, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's root, and what one does in it."""
+
+    root: Path
+
+    def notebook(self, name: str, cells: Sequence[str]) -> None:
+        """Write or replace a stage notebook."""
+        write_notebook(self.root / "notebooks" / f"{name}.ipynb", cells)
+
+    def record(self, stage: str, run: str = "default") -> Any:
+        """Read a stage's record as it lies there."""
+        return json.loads((self.root / "data" / "runs" / run / stage / "record.json").read_text())
+
+    def report(self, name: str, run: str = "default") -> Path:
+        """Give a file among a run's reports."""
+        return self.root / "reports" / run / name
+
+    def command(self, *words: str) -> list[str]:
+        """Give the argument list of a `workbench` command."""
+        return [sys.executable, "-m", "workbench.cli", *words]
+
+    def environment(self, **more: str) -> Mapping[str, str]:
+        """Give an environment in which commands work on this project."""
+        return {**os.environ, "WORKBENCH_ROOT": str(self.root), **more}
+
+    def workbench(self, *words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a `workbench` command to its end."""
+        return subprocess.run(self.command(*words), env=self.environment(), cwd=folder or self.root,
+                              capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Make the project, and make it the one that modules called in this process work on."""
+    (tmp_path / "notebooks" / "recipes").mkdir(parents=True)
+    made = Project(tmp_path)
+    made.notebook("01_first", FIRST)
+    made.notebook("02_second", SECOND)
+    monkeypatch.setenv("WORKBENCH_ROOT", str(tmp_path))
+    return made

@@ -1,0 +1,116 @@
+"""The command line: words in, words out. What a command does lives in the module it calls, loaded only then."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from workbench.errors import RunHeldError, WorkbenchError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
+                  help="The whole life of a voice-search recognizer, stage by stage, each stage a notebook.",
+                  epilog="Begin with: workbench run --size toy")
+MISTAKE, HELD, STOPPED = 2, 3, 130
+
+
+def main() -> None:
+    """Run a command; what a user can mend ends it with one message and exit code 2, a held run with 3."""
+    try:
+        app()
+    except WorkbenchError as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        sys.exit(HELD if isinstance(error, RunHeldError) else MISTAKE)
+    except KeyboardInterrupt:
+        print("workbench: stopped; the same command goes on where this one was", file=sys.stderr)
+        sys.exit(STOPPED)
+
+
+@app.command(epilog="Examples: workbench run  |  workbench run --to train --size toy  |  "
+                    "workbench run --run digits -p 'collect.sources=[digits/manifest.csv]'")
+def run(
+    stages: Annotated[list[str] | None, typer.Argument(help="Stages to run; all if none is named.")] = None,
+    run: Annotated[str, typer.Option(help="Name of the run.")] = "default",
+    size: Annotated[str, typer.Option(help="toy, small or full: how much of everything.")] = "",
+    first: Annotated[str, typer.Option("--from", help="Begin at this stage.")] = "",
+    last: Annotated[str, typer.Option("--to", help="End with this stage.")] = "",
+    parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", metavar="STAGE.NAME=VALUE",
+                                                        help="Set a parameter; the value is YAML.")] = None,
+    params: Annotated[Path | None, typer.Option(help="A YAML file of {stage: {name: value}}.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run also what is unchanged.")] = False,
+) -> None:
+    """Run the stages in order, skipping what is unchanged; after a failure the same command goes on there."""
+    from workbench import pipeline
+
+    order = pipeline.Order(stages=stages or (), run=run, size=size, first=first, last=last,
+                           assignments=parameter or (), parameter_file=params, is_forced=force)
+    pipeline.stop_on_sigterm()
+    raise typer.Exit(pipeline.run(order, Console()))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+             epilog="Example: workbench lab --no-browser --port 8899")
+def lab(context: typer.Context) -> None:
+    """Open the notebooks in JupyterLab; what they find goes to a run of your own, lab-<user>."""
+    from workbench import settings
+
+    root = settings.root()
+    os.chdir(root)
+    os.environ["WORKBENCH_ROOT"] = str(root)
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root / 'notebooks'}",
+                              *context.args])
+
+
+@app.command()
+def runs() -> None:
+    """List all runs, the latest first."""
+    from workbench import live, notebooks
+    from workbench import runs as all_runs
+
+    table = Table("run", "stages", "finished", "time", "last stage", "which concluded", box=None, pad_edge=False)
+    for summary in all_runs.summaries(notebooks.discover()):
+        last = summary.last
+        table.add_row(summary.run, f"{summary.n_finished}/{summary.n_stages}", summary.finished,
+                      live.duration(summary.wall_time_s), last.notebook.name if last else "",
+                      f"{last.word.replace('_', ' ')}: {last.sentence}" if last else "")
+    _print(table, "no run yet; begin with: workbench run")
+
+
+@app.command(epilog="Example: workbench diff default louder")
+def diff(before: Annotated[str, typer.Argument(help="A run.")],
+         after: Annotated[str, typer.Argument(help="Another.")]) -> None:
+    """Show what two runs have differently, and their metrics side by side with the difference's interval."""
+    from workbench import notebooks
+    from workbench import runs as all_runs
+
+    found = all_runs.compare(before, after, notebooks.discover())
+    for title, changes in (("parameters", found.parameters), ("data and versions", found.versions)):
+        table = Table("stage", title, before, after, box=None, pad_edge=False)
+        for change in changes:
+            table.add_row(change.stage, change.name, _text(change.before), _text(change.after))
+        _print(table, f"{title}: the same")
+    table = Table("stage", "metric", before, after, f"{after} - {before}", box=None, pad_edge=False)
+    for metric in found.metrics:
+        words = [all_runs.metric_text(metric.name, m) if m else "-" for m in (metric.before, metric.after)]
+        difference = all_runs.metric_text(metric.name, metric.difference, is_signed=True) if metric.difference else "-"
+        table.add_row(metric.stage, metric.name, *words, difference + (" paired" if metric.is_paired else ""))
+    _print(table, "no metric")
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def _print(table: Table, otherwise: str) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)  # whole lines in a file or a pipe
+    console.print(table if table.row_count else otherwise)
+    console.print()
+
+
+if __name__ == "__main__":
+    main()
