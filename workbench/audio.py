@@ -10,9 +10,9 @@ from pathlib import Path
 
 import av
 import numpy as np
-import soundfile  # type: ignore[import-untyped]
+import soundfile
 from numpy.typing import NDArray
-from scipy import signal  # type: ignore[import-untyped]
+from scipy import signal
 
 from workbench.errors import AudioError
 

@@ -1,0 +1,251 @@
+"""Dataset versions: tables of utterances named by their content, over one store of clips named by theirs.
+
+What is stored never changes. What comes in through the door is checked before it gets here (`corpora`).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from workbench import audio, storage, text
+from workbench.errors import ManifestError
+
+SPLITS = ("train", "valid", "dev", "gate", "test")
+PROPORTIONS = {"train": 0.60, "valid": 0.05, "dev": 0.10, "gate": 0.15, "test": 0.10}
+"""Shares of the speakers. Ours: gate is the largest of the scored sets, since its verdicts are what rounds hang on."""
+
+MIN_SPEAKERS = 10
+"""With fewer, five splits would judge a model by one or two voices: all is train, and one is left out in turn."""
+
+UNKNOWN_SPEAKER = "unknown"
+COLUMNS = ("utterance_id", "audio_path", "text", "reference", "speaker", "duration_s", "split", "audio_sha",
+           "level_dbfs", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One version: a row an utterance (`COLUMNS`, then slice columns), audio paths absolute; `card` says where from."""
+
+    version: str
+    table: pd.DataFrame
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def split(self, name: str) -> pd.DataFrame:
+        """Give the utterances of one split, numbered from 0. Raises: ValueError for a split that does not exist."""
+        if name not in SPLITS:
+            raise ValueError(f"split is {name!r}; choose one of {', '.join(SPLITS)}")
+        return self.table[self.table["split"] == name].reset_index(drop=True)
+
+    @property
+    def train(self) -> pd.DataFrame:
+        """What models learn from; all there is when speakers are few."""
+        return self.split("train")
+
+    @property
+    def valid(self) -> pd.DataFrame:
+        """What stops training, chooses checkpoints and calibrates confidence."""
+        return self.split("valid")
+
+    @property
+    def dev(self) -> pd.DataFrame:
+        """What is open for browsing and mining."""
+        return self.split("dev")
+
+    @property
+    def gate(self) -> pd.DataFrame:
+        """What is only scored, for verdicts."""
+        return self.split("gate")
+
+    @property
+    def test(self) -> pd.DataFrame:
+        """What the audit before a deployment opens, alone."""
+        return self.split("test")
+
+    @property
+    def is_few_speakers(self) -> bool:
+        """Whether there are no splits, so that models are judged by leaving one speaker out at a time."""
+        return bool((self.table["split"] == "train").all())
+
+
+# --- clips -----------------------------------------------------------------------------------------------------------
+
+
+def store_audio(samples: NDArray[np.floating]) -> tuple[str, str]:
+    """Keep a clip under its content's name, once. Returns: that name, and the path relative to `data/`."""
+    sha = audio.content_hash(samples)
+    relative = f"datasets/audio/{sha[:2]}/{sha}.wav"
+    path = storage.data_folder() / relative
+    if not path.is_file():
+        with storage.replacing(path) as temporary:
+            audio.write(temporary, samples)
+    return sha, relative
+
+
+def store_clip(samples: NDArray[np.floating]) -> dict[str, Any]:
+    """Keep a clip and measure it. Returns: the columns audio_path, audio_sha, duration_s, level_dbfs."""
+    sha, path = store_audio(samples)
+    return {"audio_path": path, "audio_sha": sha, "duration_s": round(audio.duration_s(samples), 4),
+            "level_dbfs": round(audio.level_dbfs(samples), 2)}
+
+
+def store_rows(rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Keep the clip of each row that brings `samples`, one at a time, and give the rows without them."""
+    records = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
+    table = pd.DataFrame([_without_samples({str(name): value for name, value in row.items()}) for row in records])
+    return table if table.empty or "reference" in table else table.assign(reference=table["text"].map(text.normalize))
+
+
+def _without_samples(row: dict[str, Any]) -> dict[str, Any]:
+    samples = row.pop("samples", None)
+    return row if samples is None else row | store_clip(samples)
+
+
+# --- splits ----------------------------------------------------------------------------------------------------------
+
+
+def assign_splits(speakers: Iterable[str], salt: str, proportions: Mapping[str, float] = PROPORTIONS) -> dict[str, str]:
+    """Give each speaker the split that the salted hash of the name falls into, whoever else there is."""
+    names, edges = list(proportions), np.cumsum(list(proportions.values()))
+    return {s: names[min(int(np.searchsorted(edges / edges[-1], _hashed(s, salt), "right")), len(names) - 1)]
+            for s in set(speakers)}
+
+
+def _hashed(name: str, salt: str) -> float:
+    """Give a number from 0 to 1 that is uniform over names."""
+    return int.from_bytes(hashlib.sha256(f"{salt}\0{name}".encode()).digest()[:8]) / 2**64
+
+
+def blocks(table: pd.DataFrame) -> pd.Series:
+    """Name what must not be torn apart by splits: the speaker, or the recording itself when nobody knows who spoke."""
+    return table["speaker"].where(table["speaker"] != UNKNOWN_SPEAKER, table["audio_sha"])
+
+
+def check_leakage(table: pd.DataFrame) -> None:
+    """Make sure that no voice and no recording is in two splits. Raises: ManifestError that names them."""
+    known = table[table["speaker"] != UNKNOWN_SPEAKER]
+    for column, word, rows in (("speaker", "speaker", known), ("audio_sha", "recording", table)):
+        n_splits = rows.groupby(column)["split"].nunique()
+        torn = list(n_splits.index[n_splits > 1])
+        if torn:
+            where = rows[rows[column] == torn[0]].drop_duplicates("split")
+            raise ManifestError(
+                f"{word} {str(torn[0])[:40]} is in {' and '.join(where['split'])} (utterances "
+                f"{', '.join(where['utterance_id'])}), and so are {len(torn) - 1} more; a model may not be judged on what it learned from: "
+                f"put each {word} in one split, or drop the split column to have splits made")
+
+
+# --- versions --------------------------------------------------------------------------------------------------------
+
+
+def folder(version: str) -> Path:
+    """Give a version's folder."""
+    return storage.data_folder() / "datasets" / version
+
+
+def save(table: pd.DataFrame, *, parent: str = "", note: str = "", salt: str = "") -> Dataset:
+    """Write a dataset version, named by the hash of its rows; the same rows in any order are the same version.
+
+    Raises: ManifestError when a speaker or a recording is in two splits; ValueError when a column is missing.
+    """
+    missing = [name for name in COLUMNS if name not in table]
+    if missing or table["utterance_id"].duplicated().any() or not table["split"].isin(SPLITS).all():
+        raise ValueError(f"a dataset needs unique utterance_id, a split of {SPLITS} and the columns {COLUMNS}; "
+                         f"missing: {missing}")
+    check_leakage(table)
+    table = _canonical(table)
+    version = storage.hash_table(table)[:12]
+    if not (folder(version) / "card.json").is_file():
+        storage.write_table(folder(version) / "manifest.parquet", table)
+        storage.write_json(folder(version) / "card.json", {
+            "version": version, "parent": parent, "note": note, "salt": salt, "normalizer": text.NORMALIZER_VERSION,
+            "n_utterances": len(table), "hours": round(table["duration_s"].sum() / 3600, 4),
+            "n_speakers": table["speaker"].nunique(), "sources": sorted(table["source"].unique())})
+    return load(version)
+
+
+def _canonical(table: pd.DataFrame) -> pd.DataFrame:
+    """Fix what must not change a version's name: the order of rows and columns, where `data/` lies, mixed types."""
+    data = storage.data_folder()
+    relative = [Path(p).relative_to(data).as_posix() if Path(p).is_absolute() else p for p in table["audio_path"]]
+    table = table.assign(audio_path=relative)[[*COLUMNS, *sorted(str(name) for name in table if name not in COLUMNS)]]
+    as_words = {name: table[name].map(lambda value: None if pd.isna(value) else str(value))
+                for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])}
+    return table.assign(**as_words).sort_values("utterance_id", ignore_index=True)
+
+
+def load(version: str) -> Dataset:
+    """Read a dataset version. Raises: ManifestError when there is none of that name."""
+    card = folder(version) / "card.json"
+    if not version or not card.is_file():
+        known = sorted(path.parent.name for path in folder("x").parent.glob("*/card.json"))
+        raise ManifestError(f"no dataset version {version!r} under data/datasets; `workbench run collect` makes one; "
+                            f"there are: {', '.join(known) or 'none'}")
+    table = pd.read_parquet(card.with_name("manifest.parquet"))
+    data = storage.data_folder()
+    return Dataset(version, table.assign(audio_path=[str(data / path) for path in table["audio_path"]]),
+                   json.loads(card.read_text(encoding="utf-8")))
+
+
+def extend(dataset: Dataset, rows: pd.DataFrame | Iterable[Mapping[str, Any]], note: str) -> Dataset:
+    """Make a version that holds new rows too; recordings that are there already are left out.
+
+    A known speaker keeps their split; a new one has the split the row says, or else the one of the salted hash.
+    Raises: ManifestError when nothing is new, an id is taken, or a row would tear its speaker apart.
+    """
+    new = store_rows(rows)
+    if len(new):
+        new = new[~new["audio_sha"].isin(set(dataset.table["audio_sha"]))].drop_duplicates("audio_sha")
+    if new.empty:
+        raise ManifestError(f"nothing new for dataset {dataset.version}: all recordings are in it; bring others")
+    taken = sorted(set(new["utterance_id"]) & set(dataset.table["utterance_id"]))
+    if taken:
+        raise ManifestError(f"{len(taken)} utterance ids are already in dataset {dataset.version}, the first is "
+                            f"{taken[0]}; give the new recordings other ids")
+    table = pd.concat([dataset.table, new.assign(split=_splits_of_new(dataset, new))], ignore_index=True)
+    return save(table, parent=dataset.version, note=note, salt=str(dataset.card.get("salt", "")))
+
+
+def _splits_of_new(dataset: Dataset, new: pd.DataFrame) -> pd.Series:
+    said = new["split"] if "split" in new else pd.Series(None, index=new.index, dtype=object)
+    if dataset.is_few_speakers:
+        return pd.Series("train", index=new.index)
+    known = dict(zip(blocks(dataset.table), dataset.table["split"], strict=True))
+    hashed = assign_splits(blocks(new), str(dataset.card.get("salt", "")))
+    return said.fillna(blocks(new).map(known)).fillna(blocks(new).map(hashed))
+
+
+# --- what is in it ---------------------------------------------------------------------------------------------------
+
+
+def summary(dataset: Dataset) -> pd.DataFrame:
+    """Tell what each split holds, a row a split and a last one for all.
+
+    Returns: split, n_utterances, hours, n_speakers, duration_s (median), duration_s_min, duration_s_max, level_dbfs
+    (median), snr_db (median), n_queries (distinct), n_words, n_distinct_words, share_unseen_words (fraction of words
+    that train never says), share_no_speech (fraction of clips).
+    """
+    taught = {word for said in dataset.train["reference"] for word in text.words(said)}
+    parts = {name: dataset.split(name) for name in SPLITS if (dataset.table["split"] == name).any()}
+    return pd.DataFrame([_summary_row(name, part, taught) for name, part in {**parts, "all": dataset.table}.items()])
+
+
+def _summary_row(name: str, part: pd.DataFrame, taught: set[str]) -> dict[str, Any]:
+    said = [word for reference in part["reference"] for word in text.words(reference)]
+    return {
+        "split": name, "n_utterances": len(part), "hours": part["duration_s"].sum() / 3600,
+        "n_speakers": part["speaker"].nunique(), "duration_s": part["duration_s"].median(),
+        "duration_s_min": part["duration_s"].min(), "duration_s_max": part["duration_s"].max(),
+        "level_dbfs": part["level_dbfs"].median(),
+        "snr_db": part["snr_db"].median() if "snr_db" in part else float("nan"),
+        "n_queries": part.loc[part["reference"] != "", "reference"].nunique(), "n_words": len(said),
+        "n_distinct_words": len(set(said)),
+        "share_unseen_words": sum(word not in taught for word in said) / len(said) if said else 0.0,
+        "share_no_speech": float((part["reference"] == "").mean()),
+    }
