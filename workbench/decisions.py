@@ -20,19 +20,20 @@ from workbench.records import Decision, Interval, Outcome
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95
+POWER = 0.8
 ALPHA = 0.05
 """One-sided risk of calling a change better that is not, and of passing one that is worse than the margin."""
-POWER = 0.8
 
 SPEAKER_CORRELATION = 0.05
-"""Intra-speaker correlation of errors taken where the data cannot tell: the lower of the two that the intervals were
-tried at (.05 and .10); with 11 to 39 words a speaker the design effect is 1.5 to 2.9."""
+"""Intra-speaker correlation of errors, where the data cannot tell; 11 to 39 words a speaker: design effect 1.5-2.9."""
 
 PAIR_CORRELATION = 0.5
 """Share of the errors' variance that two models of one family have in common; our assumption for planning only."""
 
 MIN_EFFECTIVE_BLOCKS = 3.0
 """With errors from fewer speakers than this, t(K-1) says nothing (K = 2: 12.7 standard errors): see `_exact`."""
+
+ONE_SPEAKER = "one speaker: interval too narrow"
 
 _CHUNK = 4_000_000
 """Signs drawn at a time, to bound memory at 32 MB."""
@@ -59,15 +60,13 @@ def rate_interval(errors: ArrayLike, totals: ArrayLike, blocks: Any, weights: Ar
     if N.sum() <= 0:
         return Interval(math.nan, math.nan, math.nan, "nothing to count")
     r = float(E.sum() / N.sum())
-    size = float((w * n).sum() ** 2 / (w * w * n).sum())
-    if (N > 0).sum() < 2:
-        return Interval(r, *_wilson(r, size, level), note or "one speaker: interval too narrow")
-    return Interval(r, *_jackknife_interval(E, N, size, level), note)
+    if np.count_nonzero(N) < 2:
+        return Interval(r, *_wilson(r, _kish(w, n), level), note or ONE_SPEAKER)
+    return Interval(r, *_jackknife_interval(E, N, _kish(w, n), level), note)
 
 
 def _jackknife_interval(E: Floats, N: Floats, size: float, level: float) -> tuple[float, float]:
-    r, G = float(E.sum() / N.sum()), len(E)
-    se = math.sqrt((G - 1) / G * float((((E.sum() - E) / (N.sum() - N) - r) ** 2).sum()))
+    r, se = float(E.sum() / N.sum()), _jackknife_se(E, N)
     K = _effective(E if r <= 0.5 or r >= 1 else np.maximum(N - E, 0))
     if se == 0 or K < MIN_EFFECTIVE_BLOCKS:
         return _exact(r, se, size, N, level)
@@ -83,11 +82,10 @@ def _exact(r: float, se: float, size: float, N: Floats, level: float) -> tuple[f
 
     Without errors its end is 1 - alpha^(1/n): about 3 / n, the rule of three, one-sided.
     """
-    deff = design_effect(float((N**2).sum() / N.sum()))
-    p = min(r, 1.0)
+    deff, p = _block_effect(N, size), min(r, 1.0)
     if 0 < p < 1:
         deff = max(deff, se**2 * size / (p * (1 - p)))
-    n, alpha = size / max(deff, 1.0), 1 - level
+    n, alpha = size / deff, 1 - level
     tail = alpha if p in (0, 1) else alpha / 2
     low = 0.0 if p == 0 else float(stats.beta.ppf(tail, p * n, (1 - p) * n + 1))
     high = 1.0 if p == 1 else float(stats.beta.ppf(1 - tail, p * n + 1, (1 - p) * n))
@@ -101,12 +99,29 @@ def _wilson(r: float, size: float, level: float) -> tuple[float, float]:
     return max(0.0, centre - half), max(r, centre + half)
 
 
+def _jackknife_se(E: Floats, N: Floats) -> float:
+    """Give the standard error of sum(E) / sum(N) over blocks; 0 where it cannot be told."""
+    rest, G = N.sum() - N, len(N)
+    if G < 2 or (rest <= 0).any():
+        return 0.0
+    return math.sqrt((G - 1) / G * float((((E.sum() - E) / rest - E.sum() / N.sum()) ** 2).sum()))
+
+
+def _kish(w: Floats, n: Floats) -> float:
+    # how many words, or utterances, weights leave (Kish 1965)
+    return float((w * n).sum() ** 2 / (w * w * n).sum())
+
+
+def _block_effect(N: Floats, size: float) -> float:
+    return max(1.0, design_effect(size * float((N**2).sum() / N.sum() ** 2)))
+
+
 def _effective(sums: Floats) -> float:
     return float(sums.sum() ** 2 / (sums**2).sum()) if sums.any() else 0.0
 
 
 def _sums(codes: NDArray[np.int64], values: Floats) -> Floats:
-    return np.asarray(np.bincount(codes, weights=values), dtype=float)
+    return np.bincount(codes, weights=values).astype(np.float64)
 
 
 def _block_codes(blocks: Any, n: int) -> tuple[NDArray[np.int64], str]:
@@ -138,11 +153,6 @@ class PairedResult:
     n_utterances: int
     n_blocks: int
 
-    def bound(self, side: Literal["low", "high"], alpha: float = ALPHA) -> float:
-        """Give the one-sided bound of the difference at a risk of `alpha`."""
-        half = float(stats.t.ppf(1 - alpha, self.df)) * self.se
-        return self.difference.value + (half if side == "high" else -half)
-
 
 def paired_difference(errors_a: ArrayLike, errors_b: ArrayLike, totals: ArrayLike, blocks: Any,
                       weights: ArrayLike | None = None, *, n_resamples: int = 10_000, seed: int = 0) -> PairedResult:
@@ -158,28 +168,25 @@ def paired_difference(errors_a: ArrayLike, errors_b: ArrayLike, totals: ArrayLik
     w = np.ones(len(a)) if weights is None else np.asarray(weights, dtype=float)
     codes, note = _block_codes(blocks, len(a))
     D, N = _sums(codes, w * (b - a)), _sums(codes, w * n)
-    if N.sum() <= 0:
-        raise ScoringError("no reference word to compare two models on; choose utterances with speech")
     total = float(N.sum())
-    size = float((w * n).sum() ** 2 / (w * w * n).sum())
-    value, se, df = _paired_error(D, N, size)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * se
+    if total <= 0:
+        raise ScoringError("no reference word to compare two models on; choose utterances with speech")
+    is_one = np.count_nonzero(N) < 2
+    se, df = _paired_error(w * (b - a), w * n, _kish(w, n)) if is_one else _paired_error(D, N, _kish(w, n))
+    value, half = float(D.sum() / total), float(stats.t.ppf((1 + LEVEL) / 2, df)) * se
     p_better, p_worse = _sign_flips(D, n_resamples, seed)
-    note = note or ("one speaker: interval too narrow" if len(N) < 2 else "")
-    return PairedResult(Interval(value, value - half, value + half, note), p_better, p_worse,
-                        float((w * a).sum() / total), float((w * b).sum() / total), se, df, len(a), len(N))
+    difference = Interval(value, value - half, value + half, note or (ONE_SPEAKER if is_one else ""))
+    return PairedResult(difference, p_better, p_worse, float((w * a).sum() / total), float((w * b).sum() / total),
+                        se, df, len(a), len(N))
 
 
-def _paired_error(D: Floats, N: Floats, size: float) -> tuple[float, float, float]:
-    value, G = float(D.sum() / N.sum()), len(D)
-    rest = N.sum() - N
-    if G > 1 and D.any() and (rest > 0).all():
-        se = math.sqrt((G - 1) / G * float((((D.sum() - D) / rest - value) ** 2).sum()))
-        if se > 0:
-            return value, se, max(_effective(np.abs(D)) - 1, 1.0)
-    deff = max(1.0, design_effect(float((N**2).sum() / N.sum())))
-    share = max(-math.expm1(math.log(ALPHA) * deff / size), abs(value))
-    return value, math.sqrt(share * deff / size) if value else share / float(stats.norm.ppf((1 + LEVEL) / 2)), math.inf
+def _paired_error(D: Floats, N: Floats, size: float) -> tuple[float, float]:
+    """Give standard error and degrees of freedom; where nothing varies, what the rule of three still allows."""
+    se = _jackknife_se(D, N)
+    if se > 0:
+        return se, max(_effective(np.abs(D)) - 1, 1.0)
+    share = -math.expm1(math.log(1 - LEVEL) * _block_effect(N, size) / size)
+    return share / float(stats.norm.ppf((1 + LEVEL) / 2)), math.inf
 
 
 def _sign_flips(D: Floats, n_resamples: int, seed: int) -> tuple[float, float]:
@@ -199,35 +206,15 @@ def _sign_flips(D: Floats, n_resamples: int, seed: int) -> tuple[float, float]:
     return n_low / (n_resamples + 1), n_high / (n_resamples + 1)
 
 
-def paired_scores(scores_a: pd.DataFrame, scores_b: pd.DataFrame, *, weights: ArrayLike | None = None,
-                  n_resamples: int = 10_000, seed: int = 0) -> PairedResult:
-    """Compare the WER of two scored tables of the same utterances, matched by utterance_id; weights belong to a's rows.
-
-    Raises: ScoringError when they do not hold the same utterances.
-    """
-    errors_b = scores_b.set_index("utterance_id")["n_errors"].reindex(scores_a["utterance_id"])
-    if len(scores_a) != len(scores_b) or errors_b.isna().any():
-        raise ScoringError(f"{len(scores_a)} and {len(scores_b)} utterances, {int(errors_b.isna().sum())} of the first "
-                           "not in the second; score both models on the same set")
-    return paired_difference(scores_a["n_errors"], errors_b, scores_a["n_words"], scores_a.get("speaker"), weights,
-                             n_resamples=n_resamples, seed=seed)
-
-
-def compare(scores_a: pd.DataFrame, scores_b: pd.DataFrame, *, margin: float, planned_difference: float = 0.0,
-            weights: ArrayLike | None = None, n_resamples: int = 10_000, seed: int = 0) -> Decision:
-    """Decide whether model b has a lower WER than model a: `paired_scores`, then `verdict`."""
-    paired = paired_scores(scores_a, scores_b, weights=weights, n_resamples=n_resamples, seed=seed)
-    return verdict(paired, margin, planned_difference)
-
-
 def noninferiority(paired: PairedResult, margin: float) -> bool | None:
     """Say whether b is worse than a by less than `margin` (a fraction), at a one-sided risk of 5 %.
 
     Returns: True when shown, False when b is shown to be worse by more than the margin, None when neither is.
     """
-    if paired.bound("high") < margin:
+    value, half = paired.difference.value, float(stats.t.ppf(1 - ALPHA, paired.df)) * paired.se
+    if value + half < margin:
         return True
-    return False if paired.bound("low") > margin else None
+    return False if value - half > margin else None
 
 
 def verdict(paired: PairedResult, margin: float, planned_difference: float = 0.0) -> Decision:
@@ -248,26 +235,19 @@ def verdict(paired: PairedResult, margin: float, planned_difference: float = 0.0
         return Decision("no", f"Worse by WER: {seen}, p = {paired.p_worse:.3f}.")
     if paired.difference.low > -planned:
         return Decision("no", f"Not better by the {100 * planned:.1f} points planned: {seen}.")
-    n_more = further_utterances(paired, planned)
+    needed = math.ceil((_z(ALPHA, POWER) * paired.se / planned) ** 2 * paired.n_utterances)
+    n_more = needed - paired.n_utterances if needed > paired.n_utterances else needed
     return Decision("cannot_tell", f"Cannot tell yet: {seen}; label {n_more:,} more utterances to see a gain of "
                                    f"{100 * planned:.1f} points.")
-
-
-def further_utterances(paired: PairedResult, planned_difference: float) -> int:
-    """Say how many more utterances would show a planned difference with 80 % power, at the variance seen."""
-    needed = math.ceil((_z(ALPHA, POWER) * paired.se / planned_difference) ** 2 * paired.n_utterances)
-    return needed - paired.n_utterances if needed > paired.n_utterances else max(needed, 1)
 
 
 def target_verdict(interval: Interval, target: float, sense: Literal["<=", ">="]) -> Outcome:
     """Say whether a target is met: yes or no only when the whole interval is on one side of it."""
     if sense not in ("<=", ">="):
         raise ValueError(f"sense is {sense!r}; give '<=' or '>='")
-    low, high = (interval.low, interval.high) if sense == "<=" else (-interval.high, -interval.low)
-    bound = target if sense == "<=" else -target
-    if high <= bound:
+    if (interval.high <= target) if sense == "<=" else (interval.low >= target):
         return "yes"
-    return "no" if low > bound else "cannot_tell"
+    return "no" if ((interval.low > target) if sense == "<=" else (interval.high < target)) else "cannot_tell"
 
 
 def design_effect(n_per_speaker: float, correlation: float = SPEAKER_CORRELATION) -> float:
@@ -309,7 +289,7 @@ def poststratification_weights(values: pd.Series, shares: Mapping[str, float]) -
     Raises: ScoringError when the set holds values without a share.
     """
     found = values.value_counts(dropna=False)
-    strange = [str(value) for value in found.index if pd.isna(value) or value not in shares]
+    strange = ["(missing)" if pd.isna(value) else str(value) for value in found.index if value not in shares]
     if strange:
         raise ScoringError(f"no share of use for {values.name} = {', '.join(strange)}; declared are "
                            f"{', '.join(shares)}: add them to the use shares, or leave those utterances out")

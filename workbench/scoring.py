@@ -148,10 +148,9 @@ def confusions(edits: pd.DataFrame) -> pd.DataFrame:
 
 def deletions(edits: pd.DataFrame) -> pd.DataFrame:
     """Count the words that were dropped. Returns: reference_word, n, n_first, n_last (at the query's ends)."""
-    dropped = edits[edits["kind"] == "del"]
-    ends = dropped.groupby("reference_word")[["is_first", "is_last"]].sum()
-    ends = ends.astype(int).set_axis(["n_first", "n_last"], axis=1)
-    return _count(dropped, ["reference_word"]).join(ends, on="reference_word")
+    dropped = edits[edits["kind"] == "del"].groupby("reference_word", as_index=False)
+    counted = dropped.agg(n=("is_first", "size"), n_first=("is_first", "sum"), n_last=("is_last", "sum"))
+    return counted.sort_values(["n", "reference_word"], ascending=[False, True], ignore_index=True)
 
 
 def insertions(edits: pd.DataFrame) -> pd.DataFrame:

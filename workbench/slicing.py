@@ -176,7 +176,8 @@ def opportunities(table: pd.DataFrame, *, max_clips: int = settings.AMOUNTS["sma
     gain = share x (WER of the slice - WER of the best comparable slice of its column), both shrunk towards the
     column's mean first (the worst of many small slices looks worse than it is, the best better), with an interval
     from both; below `min_comparable` utterances a slice is nobody's model, and where all are, the mean is. Speakers
-    are left out, and so is what an expression excludes.
+    are left out, and so is what an expression excludes. Bands, sources and expressions are diagnostic: they tell where
+    to look, and a request is made of plain columns (bands too where there is no noise column).
     Returns: the columns of `slice_table`, then shrunk_wer, best_name, gap, gain, gain_low, gain_high (fractions),
         is_actionable, method (collect, augment, bias), n_clips (CLIPS_PER_POINT a point of gap, at most `max_clips`),
         advice. What can be asked for comes first, then the larger gain.
@@ -186,8 +187,9 @@ def opportunities(table: pd.DataFrame, *, max_clips: int = settings.AMOUNTS["sma
     ranked = pd.concat(groups) if groups else table[is_row].assign(
         shrunk_wer=0.0, best_name="", gap=0.0, gain=0.0, gain_low=0.0, gain_high=0.0)
     ranked = ranked[~ranked["name"].str.startswith("not ") | ranked["value"].ne("no")]
-    has_noise = ranked["column"].eq("noise").any()
-    can_ask = ~ranked["column"].isin(_DIAGNOSTIC) | (not has_noise)
+    diagnostic = {"source", "origin"} | (_DIAGNOSTIC if ranked["column"].eq("noise").any() else set())
+    is_expression = ranked["name"] != ranked["column"] + " = " + ranked["value"]
+    can_ask = ~ranked["column"].isin(diagnostic) & ~is_expression
     ranked["is_actionable"] = can_ask & (ranked["gain"] > 0)
     ranked["method"] = ranked["column"].map(_METHODS).fillna("collect")
     clips = np.ceil(100 * ranked["gap"].clip(lower=0) * CLIPS_PER_POINT).clip(upper=max_clips)
