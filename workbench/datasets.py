@@ -90,8 +90,12 @@ def store_audio(samples: NDArray[np.floating]) -> tuple[str, str]:
 
 def store_clip(samples: NDArray[np.floating]) -> dict[str, Any]:
     """Keep a clip and measure it. Returns: the columns audio_path, audio_sha, duration_s, level_dbfs."""
-    sha, path = store_audio(samples)
-    return {"audio_path": path, "audio_sha": sha, "duration_s": round(audio.duration_s(samples), 4),
+    return {"audio_path": store_audio(samples)[1], **measure(samples)}
+
+
+def measure(samples: NDArray[np.floating]) -> dict[str, Any]:
+    """Give the columns that a clip's samples decide: audio_sha, duration_s, level_dbfs."""
+    return {"audio_sha": audio.content_hash(samples), "duration_s": round(audio.duration_s(samples), 4),
             "level_dbfs": round(audio.level_dbfs(samples), 2)}
 
 
@@ -137,7 +141,8 @@ def check_leakage(table: pd.DataFrame) -> None:
             where = rows[rows[column] == torn[0]].drop_duplicates("split")
             raise ManifestError(
                 f"{word} {str(torn[0])[:40]} is in {' and '.join(where['split'])} (utterances "
-                f"{', '.join(where['utterance_id'])}), and so are {len(torn) - 1} more; a model may not be judged on what it learned from: "
+                f"{', '.join(where['utterance_id'])}), and so are {len(torn) - 1} more; "
+                "a model may not be judged on what it learned from: "
                 f"put each {word} in one split, or drop the split column to have splits made")
 
 

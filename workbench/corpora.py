@@ -1,0 +1,270 @@
+"""The door: the demo world, manifests and folders of audio become one checked dataset version.
+
+Every row that is turned away is listed with its reason, what is odd is kept and flagged, nothing is dropped silently.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workbench import audio, datasets, manifests, settings, text
+from workbench.datasets import MIN_SPEAKERS, PROPORTIONS, SPLITS, UNKNOWN_SPEAKER, Dataset
+from workbench.errors import AudioError, ManifestError
+
+DEMO = "demo"
+MAX_BAD_SHARE = 0.05  # a few bad rows are an accident, more are a broken export
+MAX_CLIP_S = 30.0  # what Whisper can hear at once
+N_READERS = 4  # decoding and hashing leave Python's lock, so that more than one file is read at a time
+
+MAX_LETTERS_PER_S = 30.0  # twice ordinary English: 190 words a minute of 4.7 letters are 15 letters a second
+MIN_LETTERS_PER_S = 1.0  # a word in five seconds: mostly silence, or words are missing
+MAX_CLIPPED_SHARE = 0.001  # sixteen samples a second; loud but clean speech has none
+DURATION_TOLERANCE = 0.1  # told and measured durations: codecs pad by a tenth of a short clip
+ODD_WORDS = {"digits in the text": r"\d", "markup in the text": r"[<>\[\]{}|\\*_#]|\(\w+\)"}
+
+Progress = Callable[[Iterable[Any], str, int | None], Iterable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A source after its checks: utterances, rows turned away (line, reason), and oddities (warning, detail)."""
+
+    good: pd.DataFrame
+    rejected: pd.DataFrame
+    warnings: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What collect made: the dataset version, what was turned away, what is odd, and the amounts of each source."""
+
+    dataset: Dataset
+    rejected: pd.DataFrame
+    warnings: pd.DataFrame
+    report: dict[str, Any]
+
+
+def pass_through(items: Iterable[Any], description: str, total: int | None = None) -> Iterable[Any]:
+    """Show no progress."""
+    return items
+
+
+def collect(
+    sources: Sequence[str],
+    *,
+    size: str = "small",
+    seed: int = 0,
+    salt: str = "voice-search",
+    max_bad_share: float = MAX_BAD_SHARE,
+    base_folder: Path | None = None,
+    audio_root: Path | None = None,
+    progress: Progress = pass_through,
+) -> Collection:
+    """Read, check and split all sources, and write them as one dataset version.
+
+    Raises: ManifestError when a source cannot be used, a voice or recording is in two splits, or nothing can be held
+    out; ParameterError for an unknown size.
+    """
+    if not sources:
+        raise ManifestError("sources is empty; name demo, a manifest (csv, jsonl, parquet) or a folder of audio")
+    checked = [
+        _from_demo(size, seed, progress) if source == DEMO else
+        check(source, max_bad_share=max_bad_share, base_folder=base_folder, audio_root=audio_root, progress=progress)
+        for source in dict.fromkeys(sources)
+    ]
+    table = pd.concat([_with_own_ids(part.good, checked[:i]) for i, part in enumerate(checked)], ignore_index=True)
+    table = table.reindex(columns=[*dict.fromkeys([*table, "split"])])
+    datasets.check_leakage(table[table["split"].notna()])
+    repeats = _repeats(table)
+    table = table[~table["utterance_id"].isin(repeats["utterance_id"])].reset_index(drop=True)
+    table, used_salt = _split(table, salt)
+    dataset = datasets.save(table, note=f"collected from {', '.join(sources)}", salt=used_salt)
+    rejected = pd.concat([*(part.rejected for part in checked), repeats], ignore_index=True)
+    report = {"n_good": len(table), "n_rejected": len(rejected), "n_repeats": len(repeats), "salt": used_salt,
+              "is_few_speakers": dataset.is_few_speakers,
+              "sources": [{"source": part.good["source"].iloc[0], "n_good": len(part.good),
+                           "n_rejected": len(part.rejected)} for part in checked]}
+    return Collection(dataset, rejected, pd.concat([p.warnings for p in checked], ignore_index=True), report)
+
+
+def read_rows(sources: Sequence[str], *, max_bad_share: float = MAX_BAD_SHARE, base_folder: Path | None = None,
+              audio_root: Path | None = None, is_stored: bool = True, progress: Progress = pass_through,
+              ) -> pd.DataFrame:
+    """Give the utterances of manifests or folders that pass the checks, to extend a dataset or to be scored.
+
+    With `is_stored` false nothing is written and audio paths are those of the files themselves.
+    Raises: ManifestError when a source cannot be used.
+    """
+    parts = [check(source, max_bad_share=max_bad_share, base_folder=base_folder, audio_root=audio_root,
+                   is_stored=is_stored, progress=progress).good for source in sources]
+    return pd.concat(parts, ignore_index=True)
+
+
+# --- one source ------------------------------------------------------------------------------------------------------
+
+
+def check(source: str, *, max_bad_share: float = MAX_BAD_SHARE, base_folder: Path | None = None,
+          audio_root: Path | None = None, is_stored: bool = True, progress: Progress = pass_through) -> Checked:
+    """Read a manifest or a folder, turn bad rows away with their reasons, and flag what is odd.
+
+    Raises: ManifestError when it cannot be read, more than `max_bad_share` of its rows are bad, or none is good.
+    """
+    listed = manifests.read(source, base_folder=base_folder or settings.root(), audio_root=audio_root)
+    reasons = manifests.reasons(listed)
+    _stop_if_bad(source, listed, reasons, max_bad_share)  # before any audio is read or kept
+    heard = _hear_all(listed.drop(index=reasons.index), is_stored, progress)
+    reasons = pd.concat([reasons, heard["reason"].dropna()]) if "reason" in heard else reasons
+    _stop_if_bad(source, listed, reasons, max_bad_share)
+    kept = listed.drop(index=reasons.index)
+    good, warnings = _described(kept, heard.loc[kept.index])
+    rejected = listed.loc[sorted(reasons.index), ["source", "line", "utterance_id", "audio_path"]]
+    return Checked(good, rejected.assign(reason=reasons).reset_index(drop=True), warnings)
+
+
+def _stop_if_bad(source: str, listed: pd.DataFrame, reasons: pd.Series, max_bad_share: float) -> None:
+    n_bad, n_rows = len(reasons), len(listed)
+    if n_bad < n_rows and n_bad <= max_bad_share * n_rows:
+        return
+    examples = reasons.groupby(reasons, sort=False).agg(lambda group: group.index[0])
+    shown = "; ".join(f"line {listed['line'][index]}: {reason}" for reason, index in examples.head(3).items())
+    more = f"; and {len(examples) - 3} other reasons" if len(examples) > 3 else ""
+    allowed = "none is good" if n_bad == n_rows else f"at most {max_bad_share:.0%} may be bad"
+    hint = "" if n_bad == n_rows else ", or allow more with max_bad_share"
+    raise ManifestError(f"{source}: {n_bad} of {n_rows} rows cannot be used, {allowed}. {shown}{more}. "
+                        f"Mend or drop these rows{hint}")
+
+
+def _hear_all(listed: pd.DataFrame, is_stored: bool, progress: Progress) -> pd.DataFrame:
+    with ThreadPoolExecutor(N_READERS) as readers:
+        heard = readers.map(lambda path: _hear(path, is_stored), listed["audio_path"])
+        return pd.DataFrame(list(progress(heard, "reading audio", len(listed))), index=listed.index)
+
+
+def _hear(path: str, is_stored: bool) -> dict[str, Any]:
+    """Read, measure and keep one clip, or say why not."""
+    try:
+        samples = audio.read(path)
+    except AudioError as error:
+        return {"reason": "audio " + str(error).removeprefix(path).strip()}
+    if audio.duration_s(samples) > MAX_CLIP_S:
+        return {"reason": f"audio is {audio.duration_s(samples):.1f} s long, Whisper hears {MAX_CLIP_S:.0f} s at once; "
+                          "cut it into queries"}
+    stored = datasets.store_clip(samples) if is_stored else {"audio_path": path, **datasets.measure(samples)}
+    return {**stored, "snr_estimate_db": round(audio.estimate_snr_db(samples), 2),
+            "clipped_share": audio.clipped_share(samples), "is_near_silent": audio.is_near_silent(samples)}
+
+
+def _described(kept: pd.DataFrame, heard: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Join what the manifest says with what was heard. Returns: utterances, and their warnings, one a row."""
+    told_s = pd.to_numeric(kept.get("duration_s", pd.Series(float("nan"), kept.index)))
+    table = kept.assign(reference=kept["text"].map(text.normalize), told_s=told_s, **{
+        str(name): column for name, column in heard.items() if name != "reason"})
+    told_db = pd.to_numeric(table.get("snr_db", pd.Series(float("nan"), table.index)), errors="coerce")
+    found = {index: _oddities(row) for index, row in zip(table.index, table.to_dict("records"), strict=True)}
+    flags = ["; ".join(found[index]) for index in table.index]
+    warnings = pd.DataFrame(
+        [(table["source"][i], table["utterance_id"][i], warning, detail)
+         for i, odd in found.items() for warning, detail in odd.items()],
+        columns=["source", "utterance_id", "warning", "detail"])
+    good = table.assign(snr_db=told_db.fillna(table["snr_estimate_db"]), flags=flags).drop(
+        columns=["line", "audio_root", "told_s", "snr_estimate_db", "clipped_share", "is_near_silent"])
+    return good.reset_index(drop=True), warnings
+
+
+def _oddities(row: Mapping[Any, Any]) -> dict[str, str]:
+    """Name what a person should look at in one utterance, each with its detail."""
+    said, rate = row["text"], len(row["reference"].replace(" ", "")) / row["duration_s"]
+    odd = {name: said for name, pattern in ODD_WORDS.items() if re.search(pattern, said)}
+    if said.isupper() and " " in said:
+        odd["text in upper case"] = said
+    if not MIN_LETTERS_PER_S <= rate <= MAX_LETTERS_PER_S:
+        odd["implausible speaking rate"] = f"{rate:.1f} letters a second"
+    if row["clipped_share"] > MAX_CLIPPED_SHARE:
+        odd["clipped"] = f"{row['clipped_share']:.2%} of the samples at full scale"
+    if row["is_near_silent"]:
+        odd["near-silent"] = f"{row['level_dbfs']:.0f} dBFS"
+    if abs(row["told_s"] - row["duration_s"]) > DURATION_TOLERANCE * (1 + row["duration_s"]):
+        odd["duration differs"] = f"the manifest says {row['told_s']:.2f} s, the audio has {row['duration_s']:.2f} s"
+    if row["speaker"] == UNKNOWN_SPEAKER:
+        odd["speaker unknown"] = "intervals will be too narrow"
+    return odd
+
+
+def _from_demo(size: str, seed: int, progress: Progress) -> Checked:
+    from workbench import synthesis
+
+    amounts = settings.amounts(size)
+    total = amounts.n_train + amounts.n_valid + amounts.n_dev + amounts.n_gate + amounts.n_test
+    rows = datasets.store_rows(progress(synthesis.collect(size=size, seed=seed), "synthesizing speech", total))
+    nothing = pd.DataFrame(columns=["source", "utterance_id"], dtype=str)
+    return Checked(rows.assign(source=DEMO, flags=""), nothing, nothing)
+
+
+# --- several sources -------------------------------------------------------------------------------------------------
+
+
+def _with_own_ids(rows: pd.DataFrame, earlier: Sequence[Checked]) -> pd.DataFrame:
+    """Put the source's name before ids that an earlier source has, whose names stay as they were."""
+    taken = {name for part in earlier for name in part.good["utterance_id"]}
+    ids = rows["utterance_id"]
+    return rows.assign(utterance_id=ids.where(~ids.isin(taken), f"{len(earlier)}:" + rows["source"] + ":" + ids))
+
+
+def _repeats(table: pd.DataFrame) -> pd.DataFrame:
+    """List recordings that are there already, under whatever name; the first is kept."""
+    first = table.groupby("audio_sha")["utterance_id"].transform("first")
+    said = table.groupby("audio_sha")["reference"].transform("first")
+    other_words = (said != table["reference"]).map({True: ", which has other words", False: ""})
+    reasons = "the same recording as " + first + other_words
+    listed = table.assign(reason=reasons)[first != table["utterance_id"]]
+    return listed[["source", "utterance_id", "audio_path", "reason"]]
+
+
+def _split(table: pd.DataFrame, salt: str) -> tuple[pd.DataFrame, str]:
+    """Give every utterance a split: the one its source says, or the salted hash of its speaker.
+
+    Returns: the table, and the salt that was used.
+    """
+    groups, own = datasets.blocks(table), table["split"]
+    if groups.nunique() < 2:
+        raise ManifestError(f"all {len(table)} utterances are of one speaker ({table['speaker'].iloc[0]}), so nothing "
+                            "can be held out; add recordings of other speakers, or a speaker column")
+    if own.isna().all() and groups.nunique() < MIN_SPEAKERS:
+        return table.assign(split="train"), salt
+    if own.isna().all():
+        base = groups[table["source"] == table["source"].iloc[0]]  # a source that joins later must not move anybody
+        salt = _settled(base if base.nunique() >= MIN_SPEAKERS else groups, salt, PROPORTIONS)
+    elif own.notna().all() and own.nunique() == 1:
+        raise ManifestError(f"all {groups.nunique()} speakers are in one split ({own.iloc[0]}), so nothing can be "
+                            "judged; spread them over train, valid, dev, gate and test, or drop the split column")
+    table = table.assign(split=own.fillna(groups.map(datasets.assign_splits(groups, salt))))
+    return _fill_missing(table, salt)
+
+
+def _fill_missing(table: pd.DataFrame, salt: str) -> tuple[pd.DataFrame, str]:
+    """Take splits that a corpus does not have from its training speakers: most corpora know no gate."""
+    missing = [name for name in SPLITS if not (table["split"] == name).any()]
+    if not missing:
+        return table, salt
+    groups = datasets.blocks(table)[table["split"] == "train"]
+    if groups.nunique() < MIN_SPEAKERS:
+        raise ManifestError(f"no utterance is in {', '.join(missing)}, and train has too few speakers to take them from "
+                            f"({groups.nunique()} of {MIN_SPEAKERS}); fill these splits, or drop the split column")
+    shares = {"train": 1 - sum(PROPORTIONS[name] for name in missing)} | {name: PROPORTIONS[name] for name in missing}
+    salt = _settled(groups, salt, shares)
+    taken = groups.map(datasets.assign_splits(groups, salt, shares))
+    return table.assign(split=taken.reindex(table.index).fillna(table["split"])), salt
+
+
+def _settled(groups: pd.Series, salt: str, proportions: dict[str, float]) -> str:
+    """Find the first salt of a fixed series that leaves no split empty: with few speakers chance alone may."""
+    for number in range(1000):  # at ten speakers about one in six serves
+        candidate = f"{salt}#{number}" if number else salt
+        if set(datasets.assign_splits(groups, candidate, proportions).values()) == set(proportions):
+            return candidate
+    raise ManifestError(f"{groups.nunique()} speakers do not fill {', '.join(proportions)}; add speakers")
