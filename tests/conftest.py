@@ -88,3 +88,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     made.notebook("02_second", SECOND)
     monkeypatch.setenv("WORKBENCH_ROOT", str(tmp_path))
     return made
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make an empty project, and make it the one that modules called in this process work on."""
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setenv("WORKBENCH_ROOT", str(tmp_path))
+    return tmp_path

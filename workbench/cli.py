@@ -100,6 +100,69 @@ def diff(before: Annotated[str, typer.Argument(help="A run.")],
     _print(table, "no metric")
 
 
+@app.command(epilog="Examples: workbench transcribe query.m4a  |  workbench transcribe *.wav --model digits")
+def transcribe(
+    files: Annotated[list[Path], typer.Argument(help="Recordings, in any format that ffmpeg opens.")],
+    model: Annotated[str, typer.Option(help="A run's name, a checkpoint's path or a published name.")] = "default",
+) -> None:
+    """Write down what recordings say, a line each."""
+    from workbench import recognizers
+
+    recognizer = recognizers.load(model)
+    for file in files:
+        words = recognizers.transcribe_file(recognizer, file)
+        print(f"{file}\t{words}" if len(files) > 1 else words)
+
+
+@app.command(epilog="Example: workbench evaluate digits --manifest test/manifest.csv --by speaker")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A run's name, a checkpoint's path or a published name.")],
+    manifest: Annotated[Path, typer.Option(help="CSV, JSONL or Parquet with audio_path and text.")],
+    by: Annotated[str, typer.Option(help="A column: one line for each of its values, too.")] = "",
+    root: Annotated[Path | None, typer.Option(help="The audio's folder, if not the manifest's.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the numbers here, too.")] = None,
+) -> None:
+    """Score a model on a manifest: WER, CER and query accuracy with 95 % intervals."""
+    from workbench import evaluation, storage
+    from workbench.records import Interval
+
+    found = evaluation.evaluate(model, manifest.resolve(), by=by, audio_root=root.resolve() if root else None)
+    if json is not None:
+        storage.write_json(json.resolve(), found.to_dict("records"))
+    metrics = [name for name in found if f"{name}_low" in found]
+    table = Table("slice", "utterances", "speakers", *metrics, "note", box=None, pad_edge=False)
+    for row in found.to_dict("records"):
+        rates = [Interval(row[m], row[f"{m}_low"], row[f"{m}_high"]).percent() for m in metrics]
+        table.add_row(row["slice"], f"{row['n_utterances']:,}", str(row["n_speakers"]), *rates, row["note"])
+    _print(table, "nothing to score")
+
+
+@app.command()
+def requests(run: Annotated[str, typer.Option(help="Only those of this run.")] = "*") -> None:
+    """List the data requests: what was asked for, why, and whether it came."""
+    from workbench import data_requests
+
+    table = Table("request", "asks for", "expected gain", "state", "why", box=None, pad_edge=False)
+    for request in data_requests.every(run):
+        brought = data_requests.fulfilment(request)
+        state = f"{brought['n']} brought" if brought else "open"
+        table.add_row(request.request_id, request.title, request.gain.points(), state, request.reason)
+    _print(table, "no data request; analyze makes them")
+
+
+@app.command(epilog="Example: workbench fulfil mine-3f2a1c --manifest more/manifest.csv")
+def fulfil(
+    request_id: Annotated[str, typer.Argument(help="As `workbench requests` lists it.")],
+    manifest: Annotated[Path, typer.Option(help="What people recorded for it.")],
+) -> None:
+    """Bring the recordings that a data request waits for; the next `workbench run` goes on with them."""
+    from workbench import data_requests
+
+    run_name = data_requests.find(request_id).run
+    n_taken = data_requests.fulfil(request_id, manifest.resolve())
+    print(f"{n_taken} recordings taken for {request_id}; go on with: workbench run --run {run_name}")
+
+
 def _text(value: object) -> str:
     return "-" if value is None else str(value)
 

@@ -189,7 +189,8 @@ def _kernel(environment: Mapping[str, str], lock: int, log: Path) -> Iterator["K
     # Without folders to look in, "python3" is this interpreter, whatever kernels the user has installed.
     kernel = KernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
     with log.open("w") as words:
-        kernel.start_kernel(env=dict(environment), cwd=str(settings.root()), pass_fds=(lock,), stdout=words, stderr=words)
+        kernel.start_kernel(env=dict(environment), cwd=str(settings.root()), pass_fds=(lock,),
+                            stdout=words, stderr=words)
     try:
         yield kernel
     finally:

@@ -1,0 +1,51 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench import gates
+from workbench.errors import ParameterError
+from workbench.records import Interval
+
+FIELDS = gates.save_fields(["wer <= 0.10", "query_accuracy >= 0.8"], "noise", ["quiet 0.8", "car 0.2"], [], 0.005)
+
+
+def test_a_target_is_met_only_when_the_whole_interval_keeps_it() -> None:
+    target = gates.parse_target("wer <= 0.10")
+    assert target.verdict(Interval(0.08, 0.06, 0.09)) == "yes"
+    assert target.verdict(Interval(0.09, 0.07, 0.11)) == "cannot_tell"
+    assert target.verdict(Interval(0.14, 0.12, 0.16)) == "no"
+    assert str(target) == "wer ≤ 10 %"
+
+
+@pytest.mark.parametrize("line", ["wer < 0.1", "wer <= ten", "speed <= 0.1", "wer", ""])
+def test_a_target_that_cannot_be_read_says_how_to_write_one(line: str) -> None:
+    with pytest.raises(ParameterError, match="METRIC <= VALUE"):
+        gates.parse_target(line)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"), [(["quiet", "car 0.2"], "NAME SHARE"), (["quiet 0.5", "car 0.2"], "add up to 0.7")]
+)
+def test_shares_that_cannot_be_read_say_why(lines: list[str], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        gates.parse_shares(lines)
+
+
+def test_weights_turn_the_collected_mix_into_the_mix_of_use() -> None:
+    table = pd.DataFrame({"noise": ["quiet"] * 5 + ["car"] * 5})
+    weights = gates.read(FIELDS).weights(table)
+    assert weights[:5].sum() / weights.sum() == pytest.approx(0.8)
+
+
+def test_data_that_does_not_know_the_column_counts_alike() -> None:
+    scope = gates.read(FIELDS)
+    assert np.array_equal(scope.weights(pd.DataFrame({"text": ["a", "b"]})), [1, 1])
+    assert np.array_equal(scope.weights(pd.DataFrame({"noise": ["quiet", "tunnel"]})), [1, 1])
+    assert np.array_equal(scope.weights(pd.DataFrame({"noise": ["quiet", None]})), [1, 1])
+
+
+def test_scope_finds_its_targets() -> None:
+    scope = gates.read(FIELDS)
+    target = scope.target("wer")
+    assert target is not None and target.value == 0.10
+    assert scope.target("cer") is None

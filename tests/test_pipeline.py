@@ -1,0 +1,255 @@
+"""What the batch run promises: skip, resume, kept evidence, one runner, and no kernel left behind."""
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tests.conftest import FIRST, SECOND, Project
+from workbench import errors, fingerprints, locks, notebooks, pipeline
+
+SLOW_SECOND = (
+    *SECOND[:3],
+    "import os, pathlib, time\nhere = pathlib.Path(os.environ['WORKBENCH_ROOT'])\n"
+    "(here / 'kernel.pid').write_text(str(os.getpid()))\n"
+    "while not (here / 'go').exists():\n    time.sleep(0.05)",
+    *SECOND[3:],
+)
+
+
+def go(**order: Any) -> tuple[int, str]:
+    """Run in this process. Returns: the exit code and what was printed."""
+    said = io.StringIO()
+    code = pipeline.run(pipeline.Order(**order), Console(file=said, width=300))
+    return code, said.getvalue()
+
+
+def fingerprint_of(name: str, **passed: Any) -> str:
+    notebook = {n.name: n for n in notebooks.discover()}[name]
+    return fingerprints.fingerprint(notebook, passed, "default")
+
+
+def wait_for(path: Path, seconds: float = 30) -> str:
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        with contextlib.suppress(FileNotFoundError):
+            if text := path.read_text():
+                return text
+        time.sleep(0.05)
+    raise AssertionError(f"{path} did not appear")
+
+
+def is_running(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def wait_until_gone(pid: int, seconds: float = 10) -> None:
+    end_s = time.monotonic() + seconds
+    while is_running(pid):
+        assert time.monotonic() < end_s, f"process {pid} lives on"
+        time.sleep(0.05)
+
+
+# --- done, unchanged, changed ----------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_records_pages_and_an_index_and_redoes_only_what_changed(project: Project) -> None:
+    code, said = go(assignments=["first.n_items=4"], size="small")
+    assert code == 0 and "There are 4 items." in said and "yes: The sum is 6." in said
+    assert project.record("01_first")["parameters"]["n_items"] == 4
+    for name in ("01_first.html", "01_first.ipynb", "02_second.html", "index.html"):
+        assert project.report(name).is_file()
+
+    before = [project.record(stage) for stage in ("01_first", "02_second")]
+    code, said = go(assignments=["first.n_items=4"], size="small")
+    assert code == 0 and said.count("unchanged") == 2 and "starts" not in said
+    assert [project.record(stage) for stage in ("01_first", "02_second")] == before
+
+    project.notebook("01_first", [FIRST[0] + "\n\nMore prose.", *FIRST[1:]])
+    code, said = go(assignments=["first.n_items=4"], size="small")
+    assert "01_first     starts" in said and "02_second    unchanged" in said  # the same findings came out
+
+    _, said = go(assignments=["first.n_items=4", "second.target=100"], size="small")
+    assert "01_first     unchanged" in said and "no: The sum is 6." in said
+
+
+def test_force_runs_what_is_unchanged(project: Project) -> None:
+    go(stages=["first"])
+    _, said = go(stages=["first"], is_forced=True)
+    assert "01_first     starts" in said
+
+
+def test_a_missing_page_or_output_makes_a_stage_out_of_date(project: Project) -> None:
+    go(stages=["first"])
+    project.report("01_first.html").unlink()
+    assert "starts" in go(stages=["first"])[1]
+    (project.root / "data/runs/default/01_first/items.json").unlink()
+    assert "starts" in go(stages=["first"])[1]
+
+
+def test_a_fingerprint_follows_sources_values_files_recipe_and_findings_but_never_times(project: Project) -> None:
+    manifest = project.root / "speech" / "manifest.csv"
+    manifest.parent.mkdir()
+    manifest.write_text("audio_path,text\na.wav,hello\n")
+    (manifest.parent / "a.wav").write_bytes(b"1")
+    values = {"manifest": str(manifest)}
+    base = fingerprint_of("first", **values)
+    os.utime(manifest)
+    os.utime(project.root / "notebooks/01_first.ipynb")
+    assert fingerprint_of("first", **values) == base
+    assert fingerprint_of("first", **values, n_items=5) != base
+    (manifest.parent / "a.wav").write_bytes(b"12")
+    with_other_audio = fingerprint_of("first", **values)
+    assert with_other_audio != base
+    manifest.write_text("audio_path,text\na.wav,goodbye\n")
+    assert fingerprint_of("first", **values) != with_other_audio
+
+    recipe = project.root / "notebooks/recipes/default.py"
+    recipe.write_text("recipe = 1\n")
+    project.notebook("01_first", [FIRST[0], FIRST[1] + "\nrecipe: str = 'default'", *FIRST[2:]])
+    base = fingerprint_of("first")
+    recipe.write_text("recipe = 2\n")
+    assert fingerprint_of("first") != base
+
+    base = fingerprint_of("second")
+    folder = project.root / "data/runs/default/01_first"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text('{"outputs": {"items.json": "ab"}, "decision": {}, "finished": "now"}')
+    found = fingerprint_of("second")
+    assert found != base
+    (folder / "record.json").write_text('{"outputs": {"items.json": "ab"}, "decision": {}, "finished": "later"}')
+    assert fingerprint_of("second") == found
+
+
+def test_a_fingerprint_covers_the_modules_that_the_imported_modules_import() -> None:
+    names = {path.name for path in fingerprints.source_files({"workbench.storage"})}
+    assert {"storage.py", "settings.py", "errors.py", "records.py"} <= names
+    assert "pipeline.py" not in names
+
+
+# --- failures --------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_stage_keeps_its_evidence_and_the_same_command_resumes_there(project: Project) -> None:
+    project.notebook("02_second", [*SECOND[:3], "1 / 0", *SECOND[3:]])
+    code, said = go()
+    assert code == 1
+    assert "02_second    failed: in cell [4], ZeroDivisionError: division by zero" in said
+    assert str(project.report("02_second.ipynb")) in said
+    assert "ZeroDivisionError" in project.report("02_second.html").read_text()
+    assert "division by zero" in project.report("index.html").read_text()
+    assert not (project.root / "data/runs/default/02_second/record.json").exists()
+
+    project.notebook("02_second", SECOND)
+    code, said = go()
+    assert code == 0 and "01_first     unchanged" in said and "yes: The sum is 3." in said
+
+
+def test_a_mistake_that_a_stage_meets_is_told_by_its_message_alone(project: Project) -> None:
+    project.notebook("01_first", [*FIRST[:3], "from workbench.errors import ManifestError\n"
+                                  "raise ManifestError('row 3 has no text; mend it')"])
+    with pytest.raises(errors.ManifestError, match="^row 3 has no text; mend it$"):
+        go()
+    assert project.report("01_first.html").is_file()
+
+
+def test_a_full_disk_in_a_stage_is_a_mistake_that_the_user_can_mend(project: Project) -> None:
+    project.notebook("01_first", [*FIRST[:3], "open('/dev/full', 'w').write('x' * 100_000)"])
+    with pytest.raises(errors.SettingsError, match="disk is full"):
+        go()
+
+
+def test_a_kernel_that_dies_fails_its_stage_with_a_clear_message(project: Project) -> None:
+    project.notebook("01_first", [*FIRST[:3], "import os\nos.kill(os.getpid(), 9)"])
+    code, said = go()
+    assert code == 1 and "the kernel died" in said
+    assert "the kernel died" in project.report("index.html").read_text()
+
+
+def test_a_notebook_that_never_closes_its_stage_has_failed(project: Project) -> None:
+    project.notebook("01_first", FIRST[:-1])
+    code, said = go(stages=["first"])
+    assert code == 1 and "without closing its stage" in said
+
+
+def test_reports_that_cannot_be_written_are_a_mistake_before_any_kernel_starts(project: Project) -> None:
+    (project.root / "reports").write_text("in the way")
+    with pytest.raises(errors.SettingsError, match="reports"):
+        go()
+
+
+def test_a_stage_whose_input_is_missing_says_what_to_run(project: Project) -> None:
+    with pytest.raises(errors.StageError, match="second reads first.*workbench run --to second --run default"):
+        go(stages=["second"])
+    assert not (project.root / "reports").exists()
+
+
+# --- waiting ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_waiting_stage_ends_the_run_without_error_and_goes_on_once_it_is_answered(project: Project) -> None:
+    answer = project.root / "data/requests/default/r1.fulfilled.json"
+    project.notebook("01_first", [
+        *FIRST[:3], f"import pathlib\nis_there = pathlib.Path({str(answer)!r}).exists()\n"
+        "if False:\n    from workbench import data_requests\n    data_requests.ask()",
+        "stage.save_json('items', [1, 2])\nstage.close(parameters={}, metrics={}, decision=Decision(\n"
+        "    'done' if is_there else 'waiting', 'Waits for 40 recordings.'))"])
+    code, said = go()
+    assert code == 0 and "waiting: Waits for 40 recordings." in said and "02_second" not in said
+    assert "unchanged  waiting" in go()[1]
+    answer.parent.mkdir(parents=True)
+    answer.write_text("{}")
+    code, said = go()
+    assert code == 0 and "01_first     starts" in said and "yes: The sum is 3." in said
+    assert go()[1].count("unchanged") == 2  # who asked is not out of date because it was answered
+
+
+# --- one runner, and no kernel left behind ---------------------------------------------------------------------------
+
+
+def start(project: Project) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a run in a process of its own and wait until its second stage is in a long cell."""
+    runner = subprocess.Popen(project.command("run"), env=project.environment(), stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    return runner, int(wait_for(project.root / "kernel.pid"))
+
+
+def test_killed_at_once_the_same_command_finishes_and_no_kernel_lives_on(project: Project) -> None:
+    project.notebook("02_second", SLOW_SECOND)
+    runner, kernel = start(project)
+    runner.send_signal(signal.SIGKILL)
+    runner.wait()
+    (project.root / "go").touch()
+    code, said = go()  # it waits for the orphaned kernel, which holds the lock until it has noticed
+    assert not is_running(kernel)
+    assert code == 0 and "01_first     unchanged" in said and "yes: The sum is 3." in said
+
+
+def test_a_second_runner_is_refused_with_the_pid_and_an_interrupt_ends_cleanly(project: Project) -> None:
+    project.notebook("02_second", SLOW_SECOND)
+    runner, kernel = start(project)
+    with pytest.raises(errors.RunHeldError, match=f"held by process {runner.pid}"):
+        go()
+    runner.send_signal(signal.SIGINT)
+    assert runner.wait(timeout=20) == 130
+    wait_until_gone(kernel)
+    assert not (project.root / "data/runs/default/02_second/record.json").exists()
+    with locks.held("default"):
+        pass
+
+
+def test_a_lock_left_by_a_dead_process_is_taken_over(project: Project) -> None:
+    lock = project.root / "data/runs/default/.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("999999999\n")
+    with locks.held("default"):
+        assert lock.read_text() == f"{os.getpid()}\n"

@@ -1,0 +1,154 @@
+"""The demo world as a plan: who speaks, where, on which phone, what they say. No sound is made here.
+
+Everything follows from seeds; a speaker and a noise recording stay in their split for ever, by salted hash.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from workbench import catalogue, datasets, storage
+
+ACCENTS = ("en-us", "en-gb-scotland", "en-029", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
+"""espeak-ng's Englishes: American, Scottish, Caribbean, Received Pronunciation, Lancastrian, West Midlands."""
+FEMALE = ("Alicia Andrea Annie anika aunty belinda f1 f2 f3 f4 f5 grandma linda shelby steph steph2 steph3").split()
+MALE = ("Alex Andy AnxiousAndy Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Michael Mike Nguyen Reed "
+        "RicishayMax2 RicishayMax3 Storm Tweaky adam announcer antonio benjamin boris croak david ed edward edward2 "
+        "fast grandpa gustave ian iven iven2 iven3 iven4 john kaukovalta klatt klatt2 klatt3 klatt4 klatt5 klatt6 "
+        "m1 m2 m3 m4 m5 m6 m7 m8 marcelo max michel miguel mike2 norbert pablo paul pedro quincy rob robert sandro "
+        "travis victor zac").split() + ["Mr serious"]
+"""espeak-ng's voice variants, without robots and whisperers: 90 of them, in six accents 540 speakers."""
+PITCHES = (35, 65)
+SPEEDS_WPM = (135, 190)
+"""Around espeak's middle pitch of 50 of 99 and its 175 words a minute: unlike, but easily understood."""
+
+SPLITS: Mapping[str, float] = MappingProxyType({"train": .60, "valid": .06, "dev": .12, "gate": .14, "test": .08})
+SPLIT_SALT = "demo-world"
+"""Changing it moves every speaker to another split: all scores so far would be void."""
+MIN_SPEAKERS = 4
+"""Even the smallest world has this many speakers a split, or no interval could be given."""
+
+SNR_RANGES_DB: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {"quiet": (30, 45), "home": (15, 30), "street": (8, 20), "babble": (8, 20), "car": (-5, 10)})
+TRAIN_MIX: Mapping[str, float] = MappingProxyType(
+    {"quiet": .75, "home": .10, "street": .05, "babble": .08, "car": .02})
+"""Where the first recordings were made: mostly at a desk."""
+USE_SHARES: Mapping[str, float] = MappingProxyType(
+    {"quiet": .40, "home": .15, "street": .10, "babble": .15, "car": .20})
+"""Where people really ask, as scope declares it."""
+DEVICE_SHARES: Mapping[str, float] = MappingProxyType({"wideband": .75, "budget": .25})
+NO_SPEECH_SHARE = .03
+"""Clips on which nobody speaks: pocket calls, or a tap and a change of mind."""
+N_RECORDINGS = 48
+"""Noise recordings a place: about 29 cars to learn from, and at least two for each other split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """One person of the demo world, and their phone."""
+
+    speaker: str
+    accent: str
+    variant: str
+    gender: str
+    pitch: int
+    speed: int
+    device: str
+    split: str
+
+    @property
+    def voice(self) -> str:
+        """Name the voice as espeak-ng does."""
+        return f"{self.accent}+{self.variant}"
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseRecording:
+    """One long recording of a place, to cut pieces from."""
+
+    noise_id: str
+    noise: str
+    split: str
+    noise_seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All that there is: speakers in the order in which they are invited, and noise recordings."""
+
+    seed: int
+    speakers: tuple[Speaker, ...]
+    recordings: tuple[NoiseRecording, ...]
+
+    def speakers_of(self, split: str, n_voices: int) -> list[Speaker]:
+        """Invite a split's share of `n_voices` speakers, at least four; a larger world keeps those of a smaller."""
+        return [s for s in self.speakers if s.split == split][:max(MIN_SPEAKERS, round(SPLITS[split] * n_voices))]
+
+
+@lru_cache(maxsize=4)
+def world(seed: int) -> World:
+    """Make the world of a seed: names and splits are the same in all, pitch, speed, phones and noises are not."""
+    rng = np.random.default_rng(seed)
+    voices = [(a, v, g) for a in ACCENTS for g, group in (("female", FEMALE), ("male", MALE)) for v in group]
+    speakers = {f"s{i:03d}": voice for i, voice in enumerate(voices)}
+    recordings = {f"{place}-{i:02d}": place for place in SNR_RANGES_DB for i in range(N_RECORDINGS)}
+    splits = datasets.assign_splits([*speakers, *recordings], SPLIT_SALT, SPLITS)
+    return World(
+        seed,
+        tuple(_speaker(name, *speakers[name], splits[name], rng) for name in sorted(speakers, key=storage.hash_value)),
+        tuple(NoiseRecording(name, place, splits[name], int(rng.integers(2**31))) for name, place in recordings.items()),
+    )
+
+
+def _speaker(name: str, accent: str, variant: str, gender: str, split: str, rng: np.random.Generator) -> Speaker:
+    """Give a voice a pitch, a speed and a phone."""
+    pitch, speed = rng.integers(*PITCHES), rng.integers(*SPEEDS_WPM)
+    device = rng.choice(list(DEVICE_SHARES), p=list(DEVICE_SHARES.values()))
+    return Speaker(name, accent, variant, gender, int(pitch), int(speed), str(device), split)
+
+
+# --- the plan --------------------------------------------------------------------------------------------------------
+
+
+def plan(world: World, *, split: str, n: int, mix: Mapping[str, float], seed: int, n_voices: int) -> pd.DataFrame:
+    """Plan clips to be spoken: speakers in turn, places by `mix`, queries by chance, three in a hundred silent.
+
+    Returns: a row a clip: utterance_id, text, speaker, split, noise, snr_db, accent, gender, device, intent, entity,
+    entity_type, and for rendering voice, pitch, speed, noise_id, noise_seed, seed. A silent clip has text "" and no
+    snr_db.
+    Raises: ValueError for a split or a place that does not exist.
+    """
+    if split not in SPLITS or not set(mix) <= set(SNR_RANGES_DB):
+        raise ValueError(f"split {split!r}, places {', '.join(mix)}: choose from {', '.join(SPLITS)}; "
+                         f"{', '.join(SNR_RANGES_DB)}")
+    rng = np.random.default_rng([world.seed, seed, zlib.crc32(split.encode())])
+    rows = pd.concat([_who(world.speakers_of(split, n_voices), n, rng), _where(world, split, n, mix, rng),
+                      catalogue.queries(n, rng)], axis=1)
+    silent = rng.permutation(n) < round(NO_SPEECH_SHARE * n)
+    rows.loc[silent, ["text", "intent", "entity", "entity_type"]] = ["", "none", "", "none"]
+    rows.loc[silent, "snr_db"] = np.nan
+    rows.insert(0, "utterance_id", [f"{split}-{i:05d}" for i in range(n)])
+    return rows.assign(split=split, seed=rng.integers(2**31, size=n))
+
+
+def _who(speakers: Sequence[Speaker], n: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Let everybody speak as often as the others, give or take one, in random order."""
+    turns = rng.permutation(np.resize(rng.permutation(len(speakers)), n))
+    fields = ("speaker", "accent", "gender", "device", "voice", "pitch", "speed")
+    return pd.DataFrame([[getattr(speakers[i], name) for name in fields] for i in turns], columns=fields)
+
+
+def _where(world: World, split: str, n: int, mix: Mapping[str, float], rng: np.random.Generator) -> pd.DataFrame:
+    """Divide the clips over places by their shares, and give each a recording of the split and an SNR in range."""
+    edges = np.rint(np.cumsum(list(mix.values())) / sum(mix.values()) * n).astype(int)
+    places = rng.permutation(np.repeat(list(mix), np.diff(edges, prepend=0)))
+    there = {place: [r for r in world.recordings if (r.noise, r.split) == (place, split)] for place in mix}
+    drawn = [there[place][rng.integers(len(there[place]))] for place in places]
+    low, high = np.array([SNR_RANGES_DB[place] for place in places]).reshape(-1, 2).T
+    return pd.DataFrame({"noise": places, "snr_db": rng.uniform(low, high).round(1),
+                         "noise_id": [r.noise_id for r in drawn], "noise_seed": [r.noise_seed for r in drawn]})

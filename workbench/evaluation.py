@@ -1,0 +1,46 @@
+"""Any checkpoint on any manifest: what `workbench evaluate` measures."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench import audio, corpora, progress, recognizers, scoring, slicing
+from workbench.errors import ManifestError
+
+BATCH = 256
+"""Recordings read at a time, so that memory does not grow with the manifest."""
+
+
+def evaluate(model: str, manifest: Path, *, by: str = "", audio_root: Path | None = None) -> pd.DataFrame:
+    """Decode a manifest's recordings as they are and score them, overall and by the values of a column.
+
+    Returns: slice, n_utterances, n_speakers, n_words, then wer, cer, query_accuracy, each with _low and _high
+        (fractions, 95 %), note; the first row is for all.
+    Raises: ManifestError for a manifest or column, CheckpointError for a model, that cannot be used.
+    """
+    utterances = corpora.read_rows([str(manifest)], audio_root=audio_root, is_stored=False, progress=progress.track)
+    if by and by not in utterances:
+        raise ManifestError(f"{manifest} has no column {by!r}; it has {', '.join(map(str, utterances.columns))}")
+    recognizer = recognizers.load(model)
+    heard: list[str] = []
+    for start in progress.track(range(0, len(utterances), BATCH), "decoding"):
+        paths = utterances["audio_path"].iloc[start : start + BATCH]
+        heard += [hypothesis.text for hypothesis in recognizer.transcribe([audio.read(path) for path in paths])]
+    scores = slicing.bands(scoring.score(utterances, heard))
+    groups = [("all", scores)] + ([(f"{by} = {value}", group) for value, group in scores.groupby(by)] if by else [])
+    return pd.DataFrame([_measured(name, group) for name, group in groups])
+
+
+def _measured(name: str, scores: pd.DataFrame) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "slice": name,
+        "n_utterances": len(scores),
+        "n_speakers": int(scores["speaker"].nunique()),
+        "n_words": int(scores["n_words"].sum()),
+    }
+    for metric, interval in scoring.summary(scores, np.ones(len(scores))).items():
+        row |= {metric: interval.value, f"{metric}_low": interval.low, f"{metric}_high": interval.high}
+        row["note"] = row.get("note") or interval.note
+    return row

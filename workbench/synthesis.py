@@ -1,0 +1,224 @@
+"""The demo world speaks: espeak-ng reads the plan aloud, `degrade` takes it to a place and through a phone.
+
+espeak-ng keeps one global state, so it runs in processes of its own, never in the caller's. Every clip depends on its
+row of the plan alone: the library is loaded afresh for each, which takes less than a millisecond.
+"""
+
+import _ctypes
+import ctypes
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache, partial
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench import audio, catalogue, datasets, degrade, demo_world, progress, settings, slicing, storage
+from workbench.audio import SAMPLE_RATE_HZ, Samples
+from workbench.demo_world import SPLITS, TRAIN_MIX, USE_SHARES, World, plan, world
+from workbench.errors import SynthesisError
+
+__all__ = ["SPLITS", "TRAIN_MIX", "USE_SHARES", "World", "collect", "collect_more", "plan", "render", "speak", "world"]
+
+Store = Callable[[Samples], Mapping[str, Any]]
+Advance = Callable[[int], object]
+
+# --- espeak-ng -------------------------------------------------------------------------------------------------------
+
+AUDIO_OUTPUT_SYNCHRONOUS, CHARS_UTF8, RATE, PITCH = 2, 1, 1, 3
+"""Source: espeak-ng's speak_lib.h."""
+ESPEAK_RATE_HZ = 22_050
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+
+
+def _espeak() -> ModuleType:
+    """Import the package that bundles espeak-ng. Raises: SynthesisError when it is not installed."""
+    try:
+        return import_module("espeakng_loader")
+    except ImportError as error:
+        raise SynthesisError("the demo world speaks through espeak-ng, which is not installed; "
+                             "do: pip install -e '.[demo]'") from error
+
+
+def speak(text: str, voice: str, *, pitch: int, speed: int, seed: int = 0) -> Samples:
+    """Say a text in a voice (`accent+variant`), pitch 0 to 99, speed in words a minute; the ends are trimmed.
+
+    Returns: [T] at 16 kHz, the same for the same arguments.
+    Raises: SynthesisError when espeak-ng is not installed or does not know the voice.
+    """
+    package, pieces = _espeak(), list[bytes]()
+
+    def take(samples: int | None, n: int, _events: int) -> int:
+        if samples and n:
+            pieces.append(ctypes.string_at(samples, 2 * n))
+        return 0
+
+    library, callback, spoken = ctypes.CDLL(package.get_library_path()), _Callback(take), text.encode() + b"\0"
+    try:
+        library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, package.get_data_path().encode(), 0)
+        library.espeak_SetSynthCallback(callback)
+        library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
+        if library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise SynthesisError(f"espeak-ng has no voice {voice!r}; reinstall it: pip install -e '.[demo]'")
+        library.espeak_SetParameter(RATE, speed, 0)
+        library.espeak_SetParameter(PITCH, pitch, 0)
+        library.espeak_Synth(spoken, len(spoken), 0, 0, 0, CHARS_UTF8, None, None)
+    finally:
+        library.espeak_Terminate()
+        _ctypes.dlclose(library._handle)  # what it remembers of one clip would change the next
+    heard = np.frombuffer(b"".join(pieces), np.int16).astype(np.float32) / audio.PCM16_SCALE
+    return audio.resample(np.trim_zeros(heard), ESPEAK_RATE_HZ, SAMPLE_RATE_HZ)
+
+
+# --- one clip --------------------------------------------------------------------------------------------------------
+
+TRACK_S = 20.0
+N_TALKERS = (4, 8)
+"""Fewer are a conversation that can be followed, more are a steady noise."""
+SILENCE_S = (0.05, 0.3)
+NO_SPEECH_S = (1.0, 3.0)
+PEAK_DBFS = (-18.0, -3.0)
+NO_SPEECH_PEAK_DBFS = (-40.0, -12.0)
+
+
+@lru_cache(maxsize=8)
+def _track(noise: str, split: str, noise_seed: int) -> Samples:
+    """Make a noise recording to cut from; babble is spoken by speakers of its split."""
+    n_samples = round(TRACK_S * SAMPLE_RATE_HZ)
+    if noise != "babble":
+        return degrade.noise(noise, n_samples, noise_seed)
+    rng = np.random.default_rng(noise_seed)
+    there = [speaker for speaker in world(0).speakers if speaker.split == split]
+    talkers = rng.choice(len(there), size=rng.integers(*N_TALKERS), replace=False)
+    return degrade.babble([_talk(there[i].voice, rng) for i in talkers], n_samples, noise_seed)
+
+
+def _talk(voice: str, rng: np.random.Generator) -> Samples:
+    """Say a few queries one after the other: somebody else's talk."""
+    text = ". ".join(catalogue.queries(6, rng)["text"])
+    return speak(text, voice, pitch=int(rng.integers(*demo_world.PITCHES)),
+                 speed=int(rng.integers(*demo_world.SPEEDS_WPM)), seed=int(rng.integers(2**31)))
+
+
+def _clip(row: Mapping[str, Any]) -> Samples:
+    """Make the recording of one row of a plan: speech, silence around it, the place, the phone, the level."""
+    rng = np.random.default_rng(row["seed"])
+    track = _track(row["noise"], row["split"], row["noise_seed"])
+    if not row["text"]:
+        n_samples = round(rng.uniform(*NO_SPEECH_S) * SAMPLE_RATE_HZ)
+        heard, peaks = degrade.cut(track, n_samples, row["seed"]), NO_SPEECH_PEAK_DBFS
+    else:
+        speech = speak(row["text"], row["voice"], pitch=row["pitch"], speed=row["speed"], seed=row["seed"])
+        speech = np.pad(speech, [round(rng.uniform(*SILENCE_S) * SAMPLE_RATE_HZ) for _ in range(2)])
+        heard, peaks = degrade.mix(speech, degrade.cut(track, len(speech), row["seed"]), row["snr_db"]), PEAK_DBFS
+    level = rng.uniform(*peaks)
+    return degrade.to_peak(degrade.DEVICES[row["device"]](degrade.to_peak(heard, level)), level)
+
+
+# --- many clips ------------------------------------------------------------------------------------------------------
+
+N_PROCESSES = 2
+CHUNK = 32
+"""Clips a message between processes: enough to make the message cheap, few enough for a bar that moves."""
+
+
+def render(plan: pd.DataFrame, *, store: Store = datasets.store_clip, progress: Advance | None = None) -> pd.DataFrame:
+    """Speak every row of a plan in two processes of their own, and keep each clip where it was made.
+
+    `store` keeps a clip and returns its columns; it must be importable. `progress` is told how many more are done.
+    Returns: the plan with audio_path, audio_sha, duration_s and level_dbfs.
+    Raises: SynthesisError when espeak-ng is not installed or its process was killed.
+    """
+    _espeak()
+    settings.root()
+    rows = plan.sort_values(["noise", "noise_id"]).to_dict("records")
+    chunks = [rows[start:start + CHUNK] for start in range(0, len(rows), CHUNK)]
+    made: list[dict[str, Any]] = []
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(min(N_PROCESSES, len(chunks) or 1), context, _end_with_parent) as pool:
+            for chunk in pool.map(partial(_render_chunk, store=store), chunks):
+                made += chunk
+                if progress:
+                    progress(len(chunk))
+    except BrokenProcessPool as error:
+        raise SynthesisError("a process that speaks the demo world was killed, perhaps for want of memory; "
+                             "free some and run the same command: what was spoken is kept") from error
+    return plan.merge(pd.DataFrame(made), on="utterance_id", validate="one_to_one") if made else plan
+
+
+def _render_chunk(rows: list[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
+    return [{"utterance_id": row["utterance_id"], **store(_clip(row))} for row in rows]
+
+
+def _end_with_parent() -> None:
+    """Watch the parent from a thread: a killed kernel or command must not leave processes behind."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+# --- what notebooks and requests call --------------------------------------------------------------------------------
+
+FOR_RENDERING = ["voice", "pitch", "speed", "noise_id", "noise_seed", "seed"]
+"""Columns of a plan that say how to make a clip, not what it is."""
+
+
+def collect(*, size: str, seed: int, progress: Advance | None = None) -> pd.DataFrame:
+    """Record the demo world's first dataset: train mostly quiet, the other splits in the mix of use.
+
+    Returns: a row a clip, ready for a dataset: utterance_id, text, speaker, split, noise, snr_db, accent, gender,
+    device, intent, entity, entity_type, source, audio_path, audio_sha, duration_s, level_dbfs.
+    """
+    amounts = settings.amounts(size)
+    return _record(pd.concat([
+        plan(world(seed), split=split, n=getattr(amounts, f"n_{split}"), seed=seed, n_voices=amounts.n_voices,
+             mix=TRAIN_MIX if split == "train" else USE_SHARES) for split in SPLITS], ignore_index=True), progress)
+
+
+def _record(plan: pd.DataFrame, advance: Advance | None) -> pd.DataFrame:
+    """Render a plan under a bar, and leave out how it was made."""
+    if advance is None:
+        with progress.Bar("speaking", total=len(plan)) as bar:
+            return _record(plan, bar.update)
+    return render(plan, progress=advance).drop(columns=FOR_RENDERING).assign(source="demo")
+
+
+def collect_more(*, seed: int, size: str, where: Mapping[str, str], n: int, round_seed: int,
+                 progress: Advance | None = None) -> pd.DataFrame:
+    """Record `n` new clips of a slice (`{"noise": "car"}`), with training speakers in training places.
+
+    Returns: rows as `collect` gives them, all of split train, with ids that name the slice.
+    Raises: SynthesisError for a slice that the demo world cannot record.
+    """
+    found, n_voices = list[pd.DataFrame](), settings.amounts(size).n_voices
+    for attempt in range(MAX_ATTEMPTS):
+        pool = plan(world(seed), split="train", n=POOL, mix=USE_SHARES, n_voices=n_voices,
+                    seed=int(np.random.SeedSequence([round_seed, attempt, 1]).generate_state(1)[0]))
+        found.append(_of_slice(pool, where))
+        if sum(map(len, found)) >= n:
+            break
+    rows = pd.concat(found, ignore_index=True).head(n)
+    if len(rows) < n:
+        raise SynthesisError(f"the demo world has no {where}")
+    name = storage.hash_value([dict(where), seed, round_seed])[:6]
+    return _record(rows.assign(utterance_id=[f"more-{name}-{i:05d}" for i in range(n)]), progress)
+
+
+POOL, MAX_ATTEMPTS = 4000, 25
+
+
+def _of_slice(pool: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
+    """Keep the rows of a plan that lie in a slice; bands of SNR are known before a clip is made."""
+    known = slicing.bands(pool)
+    if missing := set(where) - set(known):
+        raise SynthesisError(f"the demo world cannot record by {', '.join(missing)}; ask by one of "
+                             f"{', '.join(slicing.slice_columns(known))}")
+    return pool[np.logical_and.reduce([known[column].astype(str) == str(value) for column, value in where.items()])]
