@@ -107,8 +107,7 @@ def _jackknife_se(E: Floats, N: Floats) -> float:
     return math.sqrt((G - 1) / G * float((((E.sum() - E) / rest - E.sum() / N.sum()) ** 2).sum()))
 
 
-def _kish(w: Floats, n: Floats) -> float:
-    # how many words, or utterances, weights leave (Kish 1965)
+def _kish(w: Floats, n: Floats) -> float:  # how many words, or utterances, weights leave (Kish 1965)
     return float((w * n).sum() ** 2 / (w * w * n).sum())
 
 

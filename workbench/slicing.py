@@ -63,7 +63,7 @@ def bands(table: pd.DataFrame) -> pd.DataFrame:
     added = {}
     for source, target, edges in (("snr_db", "snr_band", SNR_BANDS), ("duration_s", "duration_band", DURATION_BANDS)):
         if source in table:
-            values = pd.to_numeric(table[source])
+            values = pd.to_numeric(table[source], errors="coerce")
             cut = pd.cut(values, [-np.inf, *edges.values()], labels=list(edges), right=False)
             added[target] = cut.astype(object).where(values.notna(), None)
     return table.assign(**added)
@@ -76,8 +76,9 @@ def slice_columns(table: pd.DataFrame) -> list[str]:
 
 
 def _is_grouping(values: pd.Series) -> bool:
-    is_words = pd.api.types.is_string_dtype(values) or isinstance(values.dtype, pd.CategoricalDtype)
-    return is_words and 2 * values.nunique() <= values.notna().sum()
+    found = values.dropna()
+    is_words = pd.api.types.is_string_dtype(found) or isinstance(found.dtype, pd.CategoricalDtype)
+    return is_words and 2 * found.nunique() <= len(found)
 
 
 def matches(table: pd.DataFrame, expression: str) -> "pd.Series[bool]":
@@ -110,7 +111,7 @@ def matches(table: pd.DataFrame, expression: str) -> "pd.Series[bool]":
 def _members(table: pd.DataFrame, columns: Sequence[str],
              expressions: Mapping[str, str]) -> Iterator[tuple[str, str, str, Any]]:
     for column in columns:
-        values = table[column].dropna().unique()
+        values = set(table[column].dropna()) - {""}
         for value in sorted(values, key=lambda v: (_band_rank(str(v)), str(v))):
             yield column, str(value), f"{column} = {value}", table[column].eq(value).fillna(False).to_numpy(bool)
     for name, expression in expressions.items():
@@ -225,8 +226,10 @@ def _against_best(group: pd.DataFrame, min_comparable: int) -> pd.DataFrame:
 
 
 def _advice(row: Mapping[Any, Any]) -> str:
+    if row["name"] == row["best_name"]:
+        return "the best of its column"
     if not row["gain"] > 0:
-        return f"nothing to gain: {row['name']} is as good as {row['best_name']}"
+        return f"nothing to gain: as good as {row['best_name']}"
     if not row["is_actionable"]:
         return f"diagnostic: {row['name']} cannot be asked for alone; see what it is made of"
     todo = _ADVICE[row["method"]].format(n=f"{row['n_clips']:,}", name=row["name"])
