@@ -56,13 +56,14 @@ def queries(n: int, rng: np.random.Generator, entities: Mapping[str, Sequence[st
     Returns: text, intent, entity, entity_type; one row a query.
     """
     forms = [(intent, form) for intent, group in TEMPLATES.items() for form in group]
-    rows = [_fill(*forms[i], rng, entities) for i in rng.integers(len(forms), size=n)]
+    rows = [_fill(forms[i], rng, entities) for i in rng.integers(len(forms), size=n)]
     return pd.DataFrame(rows, columns=["text", "intent", "entity", "entity_type"])
 
 
-def _fill(intent: str, form: str, rng: np.random.Generator,
+def _fill(intent_form: tuple[str, str], rng: np.random.Generator,
           entities: Mapping[str, Sequence[str]]) -> tuple[str, str, str, str]:
     """Put names into a form; the same name does not come twice in one query."""
+    intent, form = intent_form
     names: list[str] = []
     for slot in (kinds := SLOT.findall(form)):
         free = [name for name in entities[slot] if name not in names]

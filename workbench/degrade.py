@@ -33,8 +33,8 @@ def active_power(samples: Samples) -> float:
     Returns: mean square, 0.0 for silence.
     Source: a plain form of ITU-T P.56, active speech level.
     """
-    padded = np.pad(samples.astype(np.float64), (0, -len(samples) % FRAME))
-    frames = np.square(padded.reshape(-1, FRAME)).mean(axis=1)
+    squares = np.pad(np.square(samples, dtype=np.float64), (0, -len(samples) % FRAME))
+    frames = squares.reshape(-1, FRAME).mean(axis=1)
     if not frames.any():
         return 0.0
     return float(frames[frames >= frames.max() * power_ratio(-ACTIVE_BELOW_PEAK_DB)].mean())
@@ -80,8 +80,8 @@ def _coloured(rng: np.random.Generator, n_samples: int, power: Callable[[Signal]
     return _unit(np.fft.irfft(spectrum, n_samples))
 
 
-def _unit(samples: Signal) -> Signal:
-    return samples / np.sqrt(np.square(samples).mean())
+def _unit(samples: NDArray[np.floating]) -> Signal:
+    return np.asarray(samples / np.sqrt(np.square(samples).mean()), dtype=np.float64)
 
 
 def _swell(rng: np.random.Generator, n_samples: int, period_s: float, depth_db: float) -> Signal:
@@ -92,7 +92,7 @@ def _swell(rng: np.random.Generator, n_samples: int, period_s: float, depth_db: 
 
 
 def _falling(corner_hz: float, order: float, low_cut_hz: float = 30.0) -> Callable[[Signal], Signal]:
-    """Describe a power spectrum: up to its corner flat, above it falling by 6 dB an octave and order; nothing at 0 Hz."""
+    """Describe a power spectrum: flat up to its corner, then falling by 6 dB an octave and order; nothing at 0 Hz."""
     return lambda f: (f / (f + low_cut_hz)) ** 2 / (1 + (f / corner_hz) ** 2) ** order
 
 

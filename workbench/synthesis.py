@@ -160,9 +160,14 @@ def _render_chunk(rows: list[dict[str, Any]], store: Store) -> list[dict[str, An
 
 def _end_with_parent() -> None:
     """Watch the parent from a thread: a killed kernel or command must not leave processes behind."""
+    threading.Thread(target=_wait_and_end, daemon=True).start()
+
+
+def _wait_and_end() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    parent.join()
+    os._exit(1)
 
 
 # --- what notebooks and requests call --------------------------------------------------------------------------------
