@@ -1,0 +1,262 @@
+"""Slices and what mending them would buy."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench import decisions, scoring, slicing
+from workbench.errors import RecipeError
+
+WORDS = 4
+
+
+Row = dict[str, Any]
+
+
+def drawn(wers: dict[str, float], n: int = 300, *, column: str = "noise", seed: int = 0,
+          **columns: Any) -> pd.DataFrame:
+    """Draw scores of `n` four-word queries a value, ten of a speaker, at the WER given for each value."""
+    rng = np.random.default_rng(seed)
+    values = np.repeat(list(wers), n)
+    errors = rng.binomial(WORDS, np.repeat(list(wers.values()), n))
+    return pd.DataFrame({
+        "utterance_id": [f"u{i}" for i in range(len(values))], "speaker": [f"s{i // 10}" for i in range(len(values))],
+        column: values, "n_errors": errors, "n_words": WORDS, "n_char_errors": 3 * errors, "n_chars": 20,
+        "is_exact": errors == 0, **columns,
+    })
+
+
+def by(key: str, table: pd.DataFrame) -> dict[str, Row]:
+    return {str(row[key]): {str(name): value for name, value in row.items()} for row in table.to_dict("records")}
+
+
+def ranked(scores: pd.DataFrame, columns: list[str], **options: int) -> dict[str, Row]:
+    return by("name", slicing.opportunities(slicing.slice_table(scores, columns), **options))
+
+
+def test_bands_divide_noise_levels_and_durations_and_leave_the_unknown_unknown() -> None:
+    table = pd.DataFrame({"snr_db": [-3.0, 0.0, 4.9, 5.0, 10.0, 20.0, np.nan],
+                          "duration_s": [0.5, 2.0, 3.0, 4.0, 9.0, 1.99, 2.5]})
+    before = table.copy()
+    banded = slicing.bands(table)
+    assert banded["snr_band"].tolist()[:-1] == ["<0 dB", "0-5", "0-5", "5-10", "10-20", ">20"]
+    assert banded["snr_band"].isna().tolist() == [False] * 6 + [True]
+    assert banded["duration_band"].tolist() == ["<2 s", "2-3 s", "3-4 s", ">4 s", ">4 s", "<2 s", "2-3 s"]
+    pd.testing.assert_frame_equal(table, before)
+    pd.testing.assert_frame_equal(slicing.bands(banded), banded)
+    assert slicing.bands(pd.DataFrame({"text": ["a"]})).columns.tolist() == ["text"]
+
+
+def test_columns_worth_slicing_are_known_ones_and_a_manifests_own_of_a_few_values() -> None:
+    n = 120
+    table = pd.DataFrame({
+        "utterance_id": [f"u{i}" for i in range(n)], "text": ["a", "b"] * 60, "city": ["x", "y", "z"] * 40,
+        "speaker": [f"s{i % 60}" for i in range(n)], "noise": ["car", "quiet"] * 60, "device": ["one"] * n,
+        "gender": ["f", None] * 60, "intent": ["play", "call", "find"] * 40, "duration_s": np.linspace(1, 5, n),
+        "remark": [f"r{i}" for i in range(n)], "is_exact": [True, False] * 60,
+    })
+    assert slicing.slice_columns(slicing.bands(table)) == ["noise", "duration_band", "intent", "city"]
+    assert "speaker" in slicing.slice_columns(table[table["speaker"].isin({"s1", "s2", "s3"})])
+
+
+def test_a_slice_is_measured_as_the_same_utterances_scored_alone() -> None:
+    utterances = pd.DataFrame({
+        "utterance_id": list("abcde"), "speaker": ["s1", "s1", "s2", "s3", "s3"],
+        "noise": ["car", "car", "car", "quiet", "quiet"],
+        "reference": ["play some jazz", "weather", "", "play some jazz", "hello"]})
+    scores = scoring.score(utterances, ["play jazz", "weather", "uh", "play some jazz", "hello"])
+    table = by("value", slicing.slice_table(scores, ["noise"]))
+    car = table["car"]
+    assert (car["column"], car["name"]) == ("noise", "noise = car")
+    assert (car["n_utterances"], car["n_speakers"], car["n_words"]) == (3, 2, 4)
+    assert [car["share"], car["wer"], car["cer"], car["query_accuracy"]] == pytest.approx([0.6, 2 / 4, 7 / 21, 0.5])
+    alone = decisions.rate_interval([1, 0, 1], [3, 1, 0], ["s1", "s1", "s2"])
+    assert [car["wer_low"], car["wer_high"], car["note"]] == [alone.low, alone.high, alone.note]
+    assert table["quiet"]["query_accuracy"] == 1.0
+
+
+def test_weights_set_the_share_of_use_but_not_the_wer_within_a_uniform_slice() -> None:
+    scores = drawn({"quiet": 0.05, "car": 0.3}, 100)
+    weights = decisions.poststratification_weights(scores["noise"], {"quiet": 0.8, "car": 0.2})
+    plain, weighted = (by("value", slicing.slice_table(scores, ["noise"], weights=w)) for w in (None, weights))
+    assert weighted["car"]["share"] == pytest.approx(0.2)
+    for name in ("wer", "wer_low", "wer_high"):
+        assert weighted["car"][name] == pytest.approx(plain["car"][name])
+    everything = by("name", slicing.overall(scores, weights))["all"]
+    assert everything["share"] == 1
+    assert everything["wer"] == pytest.approx(0.8 * plain["quiet"]["wer"] + 0.2 * plain["car"]["wer"])
+
+
+def test_the_whole_set_has_the_columns_of_its_slices() -> None:
+    scores = drawn({"quiet": 0.05, "car": 0.3}, 20)
+    assert slicing.overall(scores).columns.tolist() == slicing.slice_table(scores, ["noise"]).columns.tolist()
+    assert slicing.slice_table(scores, []).columns.tolist() == slicing.overall(scores).columns.tolist()
+
+
+def test_missing_and_empty_values_are_no_slice_and_bands_stay_in_their_order() -> None:
+    scores = drawn({"a": 0.1, "": 0.1}, 50, snr_db=[25.0, -5.0, 12.0, 3.0, np.nan] * 20)
+    scores.loc[0, "noise"] = None
+    table = slicing.slice_table(scores, ["snr_band", "noise"])
+    assert table["value"].tolist() == ["<0 dB", "0-5", "10-20", ">20", "a"]
+
+
+def test_scores_without_speakers_say_that_intervals_are_too_narrow() -> None:
+    table = slicing.slice_table(drawn({"quiet": 0.05, "car": 0.3}, 50).drop(columns="speaker"), ["noise"])
+    assert table["note"].tolist() == ["speakers unknown: interval too narrow"] * 2
+    assert table["n_speakers"].tolist() == [0, 0]
+
+
+def test_slicing_by_a_column_that_is_not_there_is_a_wrong_call() -> None:
+    with pytest.raises(ValueError, match="no columns accent; there are .*noise"):
+        slicing.slice_table(drawn({"quiet": 0.1}, 5), ["accent"])
+
+
+def test_an_expression_is_a_slice_beside_what_it_leaves_out() -> None:
+    scores = drawn({"quiet": 0.05, "car": 0.3}, 100, duration_s=np.tile([2.0, 5.0], 100))
+    table = slicing.slice_table(scores, [], {"long_car": 'noise == "car" and duration_s > 4'})
+    assert table["name"].tolist() == ["long_car", "not long_car"]
+    assert table["value"].tolist() == ["yes", "no"]
+    assert table["n_utterances"].tolist() == [50, 150]
+    found = slicing.opportunities(table)
+    assert found["name"].tolist() == ["long_car"] and found["best_name"].tolist() == ["not long_car"]
+
+
+@pytest.mark.parametrize(("expression", "rows"), [
+    ('noise == "car"', [0, 1]), ('noise in ["car", "home"] and duration_s > 4', [1]), ("2 < duration_s <= 5", [1, 2]),
+    ('not noise == "car"', [2, 3]), ("snr_db < -1 or duration_s >= 6", [0, 3]), ("is_exact", [0, 2]),
+    ("~is_exact & (duration_s * 2 > 10.5)", [3]), ('noise != "car"', [2, 3]),
+])
+def test_expressions_compare_columns_and_missing_values_match_only_unlike(expression: str, rows: list[int]) -> None:
+    table = pd.DataFrame({"noise": ["car", "car", "home", None], "duration_s": [1.0, 5.0, 3.0, 6.0],
+                          "snr_db": [-2.0, 3.0, np.nan, np.nan], "is_exact": [True, False, True, False]})
+    found = slicing.matches(table, expression)
+    assert found.dtype == bool and np.flatnonzero(found).tolist() == rows
+
+
+@pytest.mark.parametrize(("expression", "message"), [
+    ("weather == 1", "needs weather; there are the columns noise, duration_s"),
+    ('__import__("os").system("true")', "only comparisons of columns are allowed"),
+    ("noise.str.len() > 2", "only comparisons of columns are allowed"),
+    ("@secret == 1", "not an expression"),
+    ("noise = 'car'", "not an expression"),
+    ("", "not an expression"),
+    ("duration_s", "compare a column with a value"),
+    ("1 == 1", "compare a column with a value"),
+    ("noise > 3", "cannot be evaluated"),
+])
+def test_anything_else_in_an_expression_is_refused_with_what_is_wanted(expression: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        slicing.matches(pd.DataFrame({"noise": ["car"], "duration_s": [1.0]}), expression)
+
+
+def test_the_gain_is_the_share_of_use_times_the_gap_to_the_best_slice() -> None:
+    scores = drawn({"quiet": 0.05, "car": 0.30, "home": 0.10}, 2000)
+    found = ranked(scores, ["noise"])
+    assert list(found) == ["noise = car", "noise = home", "noise = quiet"]
+    car, quiet = found["noise = car"], found["noise = quiet"]
+    assert car["best_name"] == "noise = quiet"
+    assert car["gain"] == pytest.approx(car["share"] * (car["shrunk_wer"] - quiet["shrunk_wer"]))
+    assert car["gain"] == pytest.approx(0.25 / 3, abs=0.006)
+    assert car["gain_low"] < 0.25 / 3 < car["gain_high"]
+    assert [quiet[name] for name in ("gap", "gain", "gain_low", "gain_high")] == [0, 0, 0, 0]
+
+
+def test_the_interval_of_a_gain_holds_the_true_gain_about_as_often_as_it_says() -> None:
+    held = 0
+    for seed in range(120):
+        car = ranked(drawn({"quiet": 0.06, "home": 0.08, "street": 0.12, "car": 0.25}, 150, seed=seed),
+                     ["noise"])["noise = car"]
+        held += car["gain_low"] <= (0.25 - 0.06) / 4 <= car["gain_high"]
+    assert held / 120 > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 120)
+
+
+def test_equal_slices_promise_less_than_the_worst_of_them_seems_to() -> None:
+    seemed, promised, n_clear = [], [], 0
+    for seed in range(40):
+        found = ranked(drawn({f"a{i}": 0.10 for i in range(12)}, 50, column="accent", seed=seed), ["accent"])
+        seemed.append(max(row["wer"] for row in found.values()) - 0.10)
+        promised.append(max(row["gap"] for row in found.values()))
+        n_clear += any(row["gain_low"] > 0 for row in found.values())
+    assert np.mean(seemed) > 0.02
+    assert np.mean(promised) < np.mean(seemed) / 2
+    assert n_clear <= 3
+
+
+def test_a_tiny_slice_is_nobodys_model_and_its_bad_luck_is_shrunk() -> None:
+    scores = pd.concat([drawn({"quiet": 0.08, "home": 0.10, "car": 0.12}, 400), drawn({"tram": 0.5}, 5, seed=2),
+                        drawn({"lift": 0.0}, 5)], ignore_index=True)
+    found = ranked(scores, ["noise"])
+    assert {row["best_name"] for row in found.values()} == {"noise = quiet"}
+    tram = found["noise = tram"]
+    assert tram["shrunk_wer"] < (tram["wer"] + 0.1) / 2
+
+
+def test_where_all_slices_are_tiny_they_are_compared_with_their_mean() -> None:
+    found = ranked(drawn({"quiet": 0.05, "car": 0.5}, 20), ["noise"])
+    assert {row["best_name"] for row in found.values()} == {"mean of noise"}
+    assert found["noise = car"]["gain"] > 0 > found["noise = quiet"]["gain"]
+    assert not found["noise = quiet"]["is_actionable"]
+
+
+def test_what_can_be_asked_for_comes_first_and_bands_sources_and_speakers_are_no_request() -> None:
+    scores = drawn({"quiet": 0.05, "car": 0.35}, 300, snr_db=np.repeat([30.0, 2.0], 300),
+                   source=np.repeat(["demo", "b"], 300), accent=["x", "y", "z"] * 200)
+    columns = ["noise", "snr_band", "source", "accent", "speaker"]
+    found = by("name", slicing.opportunities(slicing.slice_table(scores, columns, {"loud": "snr_db < 5"})))
+    assert next(iter(found)) == "noise = car"
+    assert "speaker" not in {row["column"] for row in found.values()}
+    for row in (found["snr_band = 0-5"], found["source = b"], found["loud"]):
+        assert row["gain"] > 0.1 and not row["is_actionable"]
+        assert row["n_clips"] == 0 and row["advice"].startswith("diagnostic")
+    without_noise = ranked(scores, ["snr_band", "accent"])
+    assert without_noise["snr_band = 0-5"]["is_actionable"] and next(iter(without_noise)) == "snr_band = 0-5"
+
+
+def test_a_part_of_a_bad_slice_ranks_below_the_whole() -> None:
+    scores = drawn({"quiet": 0.05, "car": 0.35}, 300, device=["a"] * 300 + ["a"] * 200 + ["b"] * 100)
+    found = ranked(scores, ["device", "noise"])
+    assert next(iter(found)) == "noise = car"
+
+
+@pytest.mark.parametrize(("column", "method", "advice"), [
+    ("noise", "augment", "mix noise = bad into"), ("device", "augment", "mix device = bad into"),
+    ("accent", "collect", "collect .* recordings with accent = bad"), ("city", "collect", "collect .* with city = bad"),
+    ("entity_type", "bias", "bias towards names of entity_type = bad"),
+])
+def test_each_kind_of_slice_has_its_remedy(column: str, method: str, advice: str) -> None:
+    worst = ranked(drawn({"good": 0.05, "bad": 0.25}, column=column), [column])[f"{column} = bad"]
+    assert worst["method"] == method
+    assert re.match(f"{advice}.*towards {column} = good", worst["advice"])
+
+
+def test_clips_are_asked_for_by_the_point_of_gap_up_to_a_cap() -> None:
+    scores = drawn({"good": 0.05, "fair": 0.08, "bad": 0.45}, 1000)
+    found = ranked(scores, ["noise"], max_clips=500)
+    assert found["noise = bad"]["n_clips"] == 500
+    fair = found["noise = fair"]
+    assert fair["n_clips"] == np.ceil(100 * fair["gap"] * slicing.CLIPS_PER_POINT)
+    assert found["noise = good"]["n_clips"] == 0
+
+
+def test_a_gain_that_may_be_nothing_says_so() -> None:
+    table = slicing.slice_table(drawn({"good": 0.10, "fair": 0.10}), ["noise"]).sort_values("value")
+    close = table.assign(wer=[0.16, 0.10], wer_low=[0.11, 0.06], wer_high=[0.21, 0.14])
+    fair = by("name", slicing.opportunities(close))["noise = fair"]
+    assert fair["gain_low"] <= 0 < fair["gain"]
+    assert fair["advice"].endswith("cannot tell yet whether it gains anything")
+
+
+def test_a_set_without_slices_has_no_opportunities_but_their_columns() -> None:
+    scores = drawn({"quiet": 0.05, "car": 0.3}, 20)
+    found = slicing.opportunities(slicing.slice_table(scores, ["speaker"]))
+    assert found.empty
+    assert found.columns.tolist() == slicing.opportunities(slicing.slice_table(scores, ["noise"])).columns.tolist()
+
+
+def test_two_columns_cross_into_the_pairs_that_occur() -> None:
+    scores = drawn({"quiet": 0.0, "car": 1.0}, 10, accent=["x"] * 15 + ["y"] * 5)
+    found = slicing.crossed(scores, "noise", "accent")
+    assert sorted(found.values.tolist()) == [["car", "x", 1.0, 5], ["car", "y", 1.0, 5], ["quiet", "x", 0.0, 10]]
