@@ -71,6 +71,7 @@ class WhisperRecognizer:
             language=self.language,
             without_timestamps=True,
             suppress_blank=False,
+            length_penalty=0.0,  # there is one candidate; the default divides by the length of an empty answer
             fp16=False,
             sample_len=min(int(longest * TOKENS_PER_SECOND) + SPARE_TOKENS, self.model.dims.n_text_ctx // 2),
         )

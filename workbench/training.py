@@ -175,7 +175,9 @@ class _Training:
         )
         if self.is_sampled:
             assert rows.grad is not None
-            self.embedding.grad = torch.sparse_coo_tensor(scored[None], rows.grad, self.embedding.shape)
+            self.embedding.grad = torch.sparse_coo_tensor(
+                scored[None], rows.grad, self.embedding.shape, is_coalesced=True, check_invariants=False
+            )
         for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
             optimizer.step()
             schedule.step()
