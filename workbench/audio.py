@@ -12,7 +12,6 @@ import av
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from scipy import signal
 
 from workbench.errors import AudioError
 
@@ -83,6 +82,8 @@ def resample(samples: NDArray[np.floating], rate_hz: int, to_hz: int) -> Samples
     """Change the sampling rate by a polyphase filter. Shape: [T] to [ceil(T * to_hz / rate_hz)]."""
     if rate_hz == to_hz:
         return np.ascontiguousarray(samples, dtype=np.float32)
+    from scipy import signal  # a second and a half to import, and few commands resample
+
     common = math.gcd(rate_hz, to_hz)
     return np.asarray(signal.resample_poly(samples, to_hz // common, rate_hz // common), dtype=np.float32)
 

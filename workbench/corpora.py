@@ -27,6 +27,8 @@ MAX_CLIPPED_SHARE = 0.001  # sixteen samples a second; loud but clean speech has
 DURATION_TOLERANCE = 0.1  # told and measured durations: codecs pad by a tenth of a short clip
 ODD_WORDS = {"digits in the text": r"\d", "markup in the text": r"[<>\[\]{}|\\*_#]|\(\w+\)"}
 
+REJECTED = ["source", "line", "utterance_id", "audio_path", "reason"]
+WARNINGS = ["source", "utterance_id", "warning", "detail"]
 Progress = Callable[[Iterable[Any], str, int | None], Iterable[Any]]
 
 
@@ -73,7 +75,7 @@ def collect(
     if not sources:
         raise ManifestError("sources is empty; name demo, a manifest (csv, jsonl, parquet) or a folder of audio")
     checked = [
-        _from_demo(size, seed, progress) if source == DEMO else
+        _from_demo(size, seed) if source == DEMO else
         check(source, max_bad_share=max_bad_share, base_folder=base_folder, audio_root=audio_root, progress=progress)
         for source in dict.fromkeys(sources)
     ]
@@ -84,7 +86,7 @@ def collect(
     table = table[~table["utterance_id"].isin(repeats["utterance_id"])].reset_index(drop=True)
     table, used_salt = _split(table, salt)
     dataset = datasets.save(table, note=f"collected from {', '.join(sources)}", salt=used_salt)
-    rejected = pd.concat([*(part.rejected for part in checked), repeats], ignore_index=True)
+    rejected = pd.concat([*(part.rejected for part in checked), repeats], ignore_index=True).astype({"line": "Int64"})
     report = {"n_good": len(table), "n_rejected": len(rejected), "n_repeats": len(repeats), "salt": used_salt,
               "is_few_speakers": dataset.is_few_speakers,
               "sources": [{"source": part.good["source"].iloc[0], "n_good": len(part.good),
@@ -114,7 +116,8 @@ def check(source: str, *, max_bad_share: float = MAX_BAD_SHARE, base_folder: Pat
 
     Raises: ManifestError when it cannot be read, more than `max_bad_share` of its rows are bad, or none is good.
     """
-    listed = manifests.read(source, base_folder=base_folder or settings.root(), audio_root=audio_root)
+    base_folder = base_folder or (Path("/") if Path(source).is_absolute() else settings.root())
+    listed = manifests.read(source, base_folder=base_folder, audio_root=audio_root)
     reasons = manifests.reasons(listed)
     _stop_if_bad(source, listed, reasons, max_bad_share)  # before any audio is read or kept
     heard = _hear_all(listed.drop(index=reasons.index), is_stored, progress)
@@ -122,7 +125,7 @@ def check(source: str, *, max_bad_share: float = MAX_BAD_SHARE, base_folder: Pat
     _stop_if_bad(source, listed, reasons, max_bad_share)
     kept = listed.drop(index=reasons.index)
     good, warnings = _described(kept, heard.loc[kept.index])
-    rejected = listed.loc[sorted(reasons.index), ["source", "line", "utterance_id", "audio_path"]]
+    rejected = listed.loc[sorted(reasons.index), REJECTED[:-1]]
     return Checked(good, rejected.assign(reason=reasons).reset_index(drop=True), warnings)
 
 
@@ -170,7 +173,7 @@ def _described(kept: pd.DataFrame, heard: pd.DataFrame) -> tuple[pd.DataFrame, p
     warnings = pd.DataFrame(
         [(table["source"][i], table["utterance_id"][i], warning, detail)
          for i, odd in found.items() for warning, detail in odd.items()],
-        columns=["source", "utterance_id", "warning", "detail"])
+        columns=WARNINGS)
     good = table.assign(snr_db=told_db.fillna(table["snr_estimate_db"]), flags=flags).drop(
         columns=["line", "audio_root", "told_s", "snr_estimate_db", "clipped_share", "is_near_silent"])
     return good.reset_index(drop=True), warnings
@@ -195,14 +198,11 @@ def _oddities(row: Mapping[Any, Any]) -> dict[str, str]:
     return odd
 
 
-def _from_demo(size: str, seed: int, progress: Progress) -> Checked:
+def _from_demo(size: str, seed: int) -> Checked:
     from workbench import synthesis
 
-    amounts = settings.amounts(size)
-    total = amounts.n_train + amounts.n_valid + amounts.n_dev + amounts.n_gate + amounts.n_test
-    rows = datasets.store_rows(progress(synthesis.collect(size=size, seed=seed), "synthesizing speech", total))
-    nothing = pd.DataFrame(columns=["source", "utterance_id"], dtype=str)
-    return Checked(rows.assign(source=DEMO, flags=""), nothing, nothing)
+    rows = datasets.store_rows(synthesis.collect(size=size, seed=seed))
+    return Checked(rows.assign(source=DEMO, flags=""), pd.DataFrame(columns=REJECTED), pd.DataFrame(columns=WARNINGS))
 
 
 # --- several sources -------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def _repeats(table: pd.DataFrame) -> pd.DataFrame:
     other_words = (said != table["reference"]).map({True: ", which has other words", False: ""})
     reasons = "the same recording as " + first + other_words
     listed = table.assign(reason=reasons)[first != table["utterance_id"]]
-    return listed[["source", "utterance_id", "audio_path", "reason"]]
+    return listed.reindex(columns=REJECTED)
 
 
 def _split(table: pd.DataFrame, salt: str) -> tuple[pd.DataFrame, str]:
@@ -253,8 +253,8 @@ def _fill_missing(table: pd.DataFrame, salt: str) -> tuple[pd.DataFrame, str]:
         return table, salt
     groups = datasets.blocks(table)[table["split"] == "train"]
     if groups.nunique() < MIN_SPEAKERS:
-        raise ManifestError(f"no utterance is in {', '.join(missing)}, and train has too few speakers to take them from "
-                            f"({groups.nunique()} of {MIN_SPEAKERS}); fill these splits, or drop the split column")
+        raise ManifestError(f"no utterance is in {', '.join(missing)}, and train has too few speakers to give some "
+                            f"({groups.nunique()}, wanted {MIN_SPEAKERS}); fill these splits, or drop the split column")
     shares = {"train": 1 - sum(PROPORTIONS[name] for name in missing)} | {name: PROPORTIONS[name] for name in missing}
     salt = _settled(groups, salt, shares)
     taken = groups.map(datasets.assign_splits(groups, salt, shares))

@@ -1,0 +1,403 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Project
+
+from workbench import audio, corpora, datasets
+from workbench.errors import ManifestError, ParameterError
+
+Row = dict[str, Any]
+
+
+def clip(seed: int, seconds: float = 0.5, amplitude: float = 0.1) -> audio.Samples:
+    return (np.random.default_rng(seed).normal(size=round(seconds * 16_000)) * amplitude).astype(np.float32)
+
+
+@pytest.fixture
+def corpus(project: Project) -> Path:
+    """Record forty queries of twenty speakers, and give the folder."""
+    folder = project.root / "corpus"
+    folder.mkdir()
+    for i in range(40):
+        audio.write(folder / f"{i:02d}.wav", clip(i))
+    return folder
+
+
+def rows(n_speakers: int = 20) -> list[Row]:
+    return [{"utterance_id": f"u{i:02d}", "audio_path": f"{i:02d}.wav", "text": f"play song {'abcdefghij'[i % 10]}",
+             "speaker": f"s{i % n_speakers}", "noise": "car" if i % 2 else "quiet"} for i in range(40)]
+
+
+def manifest(folder: Path, listed: list[Row], name: str = "manifest.csv") -> str:
+    pd.DataFrame(listed).to_csv(folder / name, index=False)
+    return str(folder / name)
+
+
+# --- what comes in ---------------------------------------------------------------------------------------------------
+
+
+def test_a_manifest_becomes_a_dataset_of_five_splits_without_a_shared_speaker(corpus: Path) -> None:
+    collection = corpora.collect([manifest(corpus, rows())])
+    table = collection.dataset.table
+    assert len(table) == 40 and set(table["split"]) == set(datasets.SPLITS)
+    assert table.groupby("speaker")["split"].nunique().eq(1).all()
+    assert set(table["source"]) == {"corpus"} and table["noise"].value_counts().to_dict() == {"car": 20, "quiet": 20}
+    assert table["duration_s"].eq(0.5).all() and table["snr_db"].notna().all()
+    assert collection.rejected.empty and collection.warnings.empty
+    assert collection.dataset.version == datasets.load(collection.dataset.version).version
+
+
+def test_csv_jsonl_and_parquet_say_the_same(corpus: Path) -> None:
+    table = pd.DataFrame(rows())
+    nemo = table.rename(columns={"audio_path": "audio_filepath"}).assign(duration=0.5)
+    nemo.to_json(corpus / "manifest.jsonl", orient="records", lines=True)
+    (corpus / "parquet").mkdir()
+    table.to_parquet(corpus / "manifest.parquet")
+    made = [corpora.collect([source]).dataset.version for source in (
+        manifest(corpus, rows()), str(corpus / "manifest.jsonl"), str(corpus / "manifest.parquet"))]
+    assert len(set(made)) == 1
+
+
+def test_a_folder_of_audio_with_text_beside_it_is_a_corpus_and_its_subfolders_are_speakers(corpus: Path) -> None:
+    spoken = corpus.with_name("spoken")
+    for row in rows(n_speakers=12):
+        audio_path = spoken / row["speaker"] / row["audio_path"]
+        audio_path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(corpus / row["audio_path"], audio_path)
+        audio_path.with_suffix(".txt").write_text(row["text"])
+    table = corpora.collect([str(spoken)]).dataset.table
+    assert len(table) == 40 and table["speaker"].nunique() == 12
+    assert set(table.loc[table["utterance_id"] == "s3/03", "reference"]) == {"play song d"}
+
+
+def test_words_that_look_like_missing_values_or_numbers_stay_words(corpus: Path) -> None:
+    listed = [{**row, "text": "null" if i == 0 else "nan", "speaker": f"{i % 20:03d}"} for i, row in enumerate(rows())]
+    table = corpora.collect([manifest(corpus, listed)]).dataset.table
+    assert table["text"].iloc[:2].tolist() == ["null", "nan"] and "007" in set(table["speaker"])
+
+
+def test_relative_sources_start_at_the_base_folder_and_audio_may_lie_under_another_root(corpus: Path) -> None:
+    lists = corpus.with_name("lists")
+    lists.mkdir()
+    manifest(lists, rows())
+    found = corpora.read_rows(["lists/manifest.csv"], base_folder=corpus.parent, audio_root=corpus)
+    assert len(found) == 40
+
+
+def test_rows_to_be_scored_leave_nothing_behind(corpus: Path, project: Project) -> None:
+    found = corpora.read_rows([manifest(corpus, rows())], is_stored=False)
+    assert found["audio_path"].iloc[0] == str(corpus / "00.wav") and found["reference"].iloc[0] == "play song a"
+    assert not (project.root / "data").exists()
+
+
+def test_an_snr_that_the_manifest_tells_is_believed(corpus: Path) -> None:
+    listed = [{**row, "snr_db": 7.5 if i else ""} for i, row in enumerate(rows())]
+    told = corpora.collect([manifest(corpus, listed)]).dataset.table["snr_db"]
+    assert told.iloc[1:].eq(7.5).all() and told.notna().all()
+
+
+def test_progress_is_told_of_every_clip(corpus: Path) -> None:
+    seen: list[tuple[str, int | None, int]] = []
+
+    def watch(items: Any, description: str, total: int | None = None) -> Any:
+        listed = list(items)
+        seen.append((description, total, len(listed)))
+        return listed
+
+    corpora.collect([manifest(corpus, rows())], progress=watch)
+    assert seen == [("reading audio", 40, 40)]
+
+
+# --- what cannot come in ---------------------------------------------------------------------------------------------
+
+
+def test_a_missing_manifest_is_named(project: Project) -> None:
+    with pytest.raises(ManifestError, match="no manifest or folder at .*absent.csv; give demo, a manifest"):
+        corpora.collect(["absent.csv"])
+    with pytest.raises(ManifestError, match="name demo, a manifest"):
+        corpora.collect([])
+
+
+@pytest.mark.parametrize(("column", "wanted"), [("audio_path", r"audio_path \(or audio_filepath\)"), ("text", "text")])
+def test_a_missing_column_is_named_beside_those_there_are(corpus: Path, column: str, wanted: str) -> None:
+    listed = [{name: value for name, value in row.items() if name != column} for row in rows()]
+    with pytest.raises(ManifestError, match=f"has no column {wanted}; it has utterance_id.*add the column"):
+        corpora.collect([manifest(corpus, listed)])
+
+
+@pytest.mark.parametrize(("name", "content", "action"), [
+    ("m.csv", b"audio_path,text\n", "lists no recordings; add rows"),
+    ("m.csv", b"", "cannot be read as csv.*export it again"),
+    ("m.csv", b"audio_path,text\na.wav,caf\xe9\n", "cannot be read as csv.*in UTF-8"),
+    ("m.jsonl", b'{"audio_filepath": "a.wav"\n', "cannot be read as jsonl .line 1.*export it again"),
+    ("m.jsonl", b"[1]\n", "line 1 is not an object"),
+    ("m.parquet", b"PAR", "cannot be read as parquet.*export it again"),
+    ("m.xlsx", b"PK", "give a .csv, .jsonl or .parquet file")])
+def test_a_manifest_that_cannot_be_read_says_what_to_give(
+    project: Project, name: str, content: bytes, action: str
+) -> None:
+    (project.root / name).write_bytes(content)
+    with pytest.raises(ManifestError, match=action):
+        corpora.collect([name])
+
+
+def without_text(folder: Path) -> Row:
+    return {"text": "  "}
+
+
+def with_punctuation_only(folder: Path) -> Row:
+    return {"text": "..."}
+
+
+def without_a_file(folder: Path) -> Row:
+    return {"audio_path": "absent.wav"}
+
+
+def of_no_length(folder: Path) -> Row:
+    audio.write(folder / "zero.wav", clip(0)[:0])
+    return {"audio_path": "zero.wav"}
+
+
+def of_no_sound(folder: Path) -> Row:
+    (folder / "words.wav").write_text("these are words " * 100)
+    return {"audio_path": "words.wav"}
+
+
+def of_negative_duration(folder: Path) -> Row:
+    return {"duration_s": -1.5}
+
+
+def of_wordy_duration(folder: Path) -> Row:
+    return {"duration_s": "long"}
+
+
+def with_a_taken_id(folder: Path) -> Row:
+    return {"utterance_id": "u01"}
+
+
+def from_elsewhere(folder: Path) -> Row:
+    shutil.copy(folder / "00.wav", folder.parent / "outside.wav")
+    return {"audio_path": "../outside.wav"}
+
+
+def by_a_link(folder: Path) -> Row:
+    shutil.copy(folder / "00.wav", folder.parent / "outside.wav")
+    (folder / "link.wav").unlink(missing_ok=True)
+    (folder / "link.wav").symlink_to(folder.parent / "outside.wav")
+    return {"audio_path": "link.wav"}
+
+
+def of_an_unknown_split(folder: Path) -> Row:
+    return {"split": "holdout"}
+
+
+def of_a_minute(folder: Path) -> Row:
+    audio.write(folder / "minute.wav", clip(99, seconds=60))
+    return {"audio_path": "minute.wav"}
+
+
+def from_a_longer_recording(folder: Path) -> Row:
+    return {"offset": 12.5}
+
+
+BAD: list[tuple[Callable[[Path], Row], str]] = [
+    (without_text, "text is empty; write down"), (with_punctuation_only, "text is empty; write down"),
+    (without_a_file, "file is absent; correct its path"), (of_no_length, "zero-length.*record it again or drop it"),
+    (of_no_sound, "is not audio.*export it as wav"), (of_negative_duration, "above 0; correct it"),
+    (of_wordy_duration, "above 0; correct it"), (with_a_taken_id, "utterance_id is a duplicate; make it unique"),
+    (from_elsewhere, "is outside .*; move it there or give its folder with --root"), (by_a_link, "is outside .*--root"),
+    (of_an_unknown_split, "split is not one of train, valid, dev, gate, test"), (of_a_minute, "cut it into queries"),
+    (from_a_longer_recording, "cut the audio into queries")]
+
+
+@pytest.mark.parametrize(("spoil", "reason"), BAD)
+def test_a_bad_row_is_set_aside_with_its_reason_and_the_rest_goes_on(
+    corpus: Path, spoil: Callable[[Path], Row], reason: str
+) -> None:
+    listed = rows()
+    listed[7] |= spoil(corpus)
+    collection = corpora.collect([manifest(corpus, listed)])
+    assert len(collection.dataset.table) == 39
+    assert collection.rejected["line"].tolist() == [9]  # the first line is the header
+    assert collection.rejected["reason"].str.contains(reason).all(), collection.rejected["reason"].iloc[0]
+
+
+@pytest.mark.parametrize(("spoil", "reason"), BAD)
+def test_a_manifest_of_mostly_bad_rows_is_an_error_that_shows_the_first(
+    corpus: Path, spoil: Callable[[Path], Row], reason: str
+) -> None:
+    with pytest.raises(ManifestError, match=f"rows cannot be used.*line .: .*{reason}.*Mend or drop these rows"):
+        corpora.collect([manifest(corpus, [row | spoil(corpus) for row in rows()[:4]])])
+
+
+def test_more_bad_rows_than_allowed_are_an_error_unless_a_parameter_allows_them(corpus: Path) -> None:
+    listed = [{**row, "text": "" if i < 3 else row["text"]} for i, row in enumerate(rows())]
+    source = manifest(corpus, listed)
+    with pytest.raises(ManifestError, match="3 of 40 rows cannot be used, at most 5% .*or allow more with max_bad"):
+        corpora.collect([source])
+    assert len(corpora.collect([source], max_bad_share=0.1).dataset.table) == 37
+
+
+def test_no_good_row_is_an_error_whatever_is_allowed(corpus: Path) -> None:
+    listed = [{**row, "text": ""} for row in rows()]
+    with pytest.raises(ManifestError, match="40 of 40 rows cannot be used, none is good"):
+        corpora.collect([manifest(corpus, listed)], max_bad_share=1.0)
+
+
+def test_bad_rows_stop_a_collection_before_anything_is_written(corpus: Path, project: Project) -> None:
+    with pytest.raises(ManifestError):
+        corpora.collect([manifest(corpus, [{**row, "text": ""} for row in rows()])])
+    assert not (project.root / "data").exists()
+
+
+def test_several_reasons_for_one_row_are_all_told(corpus: Path) -> None:
+    listed = rows()
+    listed[7] |= {"text": "", "audio_path": "absent.wav"}
+    reason = corpora.collect([manifest(corpus, listed)]).rejected["reason"].iloc[0]
+    assert "text is empty" in reason and "file is absent" in reason
+
+
+# --- splits ----------------------------------------------------------------------------------------------------------
+
+
+def with_splits(splits: list[str], n_speakers: int = 20) -> list[Row]:
+    return [{**row, "split": splits[int(row["speaker"][1:]) % len(splits)]} for row in rows(n_speakers)]
+
+
+def test_a_manifests_own_splits_are_kept(corpus: Path) -> None:
+    listed = with_splits(["train", "validation", "dev", "gate", "test"])
+    table = corpora.collect([manifest(corpus, listed)]).dataset.table
+    told = {row["utterance_id"]: row["split"].replace("validation", "valid") for row in listed}
+    assert dict(zip(table["utterance_id"], table["split"], strict=True)) == told
+
+
+def test_all_speakers_in_one_split_is_an_error(corpus: Path) -> None:
+    with pytest.raises(ManifestError, match="all 20 speakers are in one split .train.*or drop the split column"):
+        corpora.collect([manifest(corpus, with_splits(["train"]))])
+
+
+def test_a_single_speaker_is_an_error(corpus: Path) -> None:
+    with pytest.raises(ManifestError, match="of one speaker .s0.*add recordings of other speakers"):
+        corpora.collect([manifest(corpus, rows(n_speakers=1))])
+
+
+def test_a_speaker_in_two_splits_is_leakage(corpus: Path) -> None:
+    listed = [{**row, "split": "train" if i < 30 else "test"} for i, row in enumerate(rows())]
+    with pytest.raises(ManifestError, match="is in train and test.*put each speaker in one split"):
+        corpora.collect([manifest(corpus, listed)])
+
+
+def test_a_recording_in_two_splits_is_leakage(corpus: Path) -> None:
+    listed = with_splits(["train", "valid", "dev", "gate", "test"])
+    listed[1]["audio_path"] = listed[0]["audio_path"]
+    with pytest.raises(ManifestError, match="recording .* is in train and valid.*put each recording in one split"):
+        corpora.collect([manifest(corpus, listed)])
+
+
+def test_splits_that_a_corpus_lacks_are_taken_from_its_training_speakers(corpus: Path) -> None:
+    listed = with_splits(["train", "train", "train", "test"])
+    table = corpora.collect([manifest(corpus, listed)]).dataset.table
+    assert set(table["split"]) == set(datasets.SPLITS)
+    told_test = {row["speaker"] for row in listed if row["split"] == "test"}
+    assert set(table.loc[table["split"] == "test", "speaker"]) == told_test
+    with pytest.raises(ManifestError, match="too few speakers.*drop the split column"):
+        corpora.collect([manifest(corpus, with_splits(["train", "test"], n_speakers=10))])
+
+
+def test_below_ten_speakers_everything_is_train(corpus: Path) -> None:
+    collection = corpora.collect([manifest(corpus, rows(n_speakers=9))])
+    assert collection.dataset.is_few_speakers and collection.report["is_few_speakers"]
+
+
+def test_without_speakers_recordings_are_split_and_every_one_is_warned_of(corpus: Path) -> None:
+    listed = [{name: value for name, value in row.items() if name != "speaker"} for row in rows()]
+    collection = corpora.collect([manifest(corpus, listed)])
+    assert set(collection.dataset.table["split"]) == set(datasets.SPLITS)
+    assert collection.warnings["warning"].value_counts().to_dict() == {"speaker unknown": 40}
+
+
+# --- several sources -------------------------------------------------------------------------------------------------
+
+
+def another(folder: Path, first: int, n_speakers: int = 15) -> str:
+    other = folder.with_name(f"other{first}")
+    other.mkdir()
+    for i in range(30):
+        audio.write(other / f"{i:02d}.wav", clip(first + i))
+    return manifest(other, [{"audio_path": f"{i:02d}.wav", "text": "stop", "speaker": f"o{first}-{i % n_speakers}",
+                             "utterance_id": f"u{i:02d}"} for i in range(30)])
+
+
+def test_a_source_that_joins_leaves_the_first_ones_rows_as_they_were(corpus: Path) -> None:
+    first, second = manifest(corpus, rows(n_speakers=10)), another(corpus, 1000)
+    alone, both = (corpora.collect(sources).dataset.table for sources in ([first], [first, second]))
+    assert len(both) == 70 and set(both["source"]) == {"corpus", "other1000"}
+    pd.testing.assert_frame_equal(both[both["source"] == "corpus"].reset_index(drop=True)[list(alone)], alone)
+
+
+def test_a_recording_that_is_there_already_is_set_aside_with_whose_it_is(corpus: Path) -> None:
+    listed = rows()
+    listed[1] |= {"audio_path": "00.wav", "speaker": "s0"}
+    collection = corpora.collect([manifest(corpus, listed)])
+    assert len(collection.dataset.table) == 39
+    assert collection.rejected["reason"].tolist() == ["the same recording as u00, which has other words"]
+
+
+def test_an_unknown_size_is_refused_before_the_demo_world_speaks(project: Project) -> None:
+    with pytest.raises(ParameterError, match="choose one of toy, small, full"):
+        corpora.collect(["demo"], size="huge")
+
+
+# --- what is odd -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("change", "samples", "warning"), [
+    ({"text": "call 9"}, clip(50), "digits in the text"),
+    ({"text": "call <noise> mum"}, clip(51), "markup in the text"),
+    ({"text": "CALL MUM"}, clip(52), "text in upper case"),
+    ({"text": "a very long query that nobody could say in half a second"}, clip(53), "implausible speaking rate"),
+    ({"text": "hi"}, clip(54, seconds=10), "implausible speaking rate"),
+    ({}, np.sign(clip(55)) * np.float32(1), "clipped"),
+    ({}, clip(56, amplitude=1e-4), "near-silent"),
+    ({"duration_s": 3.0}, clip(57), "duration differs"),
+    ({"speaker": ""}, clip(58), "speaker unknown")])
+def test_what_is_odd_is_kept_and_flagged(corpus: Path, change: Row, samples: audio.Samples, warning: str) -> None:
+    audio.write(corpus / "07.wav", samples)
+    listed = rows()
+    listed[7] |= change
+    collection = corpora.collect([manifest(corpus, listed)])
+    assert collection.warnings[["utterance_id", "warning"]].to_numpy().tolist() == [["u07", warning]]
+    flags = collection.dataset.table.set_index("utterance_id")["flags"]
+    assert flags["u07"] == warning and (flags.drop("u07") == "").all()
+
+
+def test_a_jsonl_row_keeps_the_line_it_came_from(corpus: Path) -> None:
+    lines = [json.dumps(row) for row in rows()]
+    lines[5] = json.dumps(rows()[5] | {"text": None})
+    (corpus / "m.jsonl").write_text("\n\n" + "\n".join(lines))
+    assert corpora.collect([str(corpus / "m.jsonl")]).rejected["line"].tolist() == [8]
+
+
+def test_clips_are_let_go_of_as_soon_as_they_are_measured(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive, most = 0, 0
+
+    class Counted(np.ndarray):
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= self.base is not None and self.shape == (8_000,)
+
+    def read(path: str) -> Any:
+        nonlocal alive, most
+        alive += 1
+        most = max(most, alive)
+        return clip(int(Path(path).stem)).view(Counted)
+
+    monkeypatch.setattr(audio, "read", read)
+    assert len(corpora.read_rows([manifest(corpus, rows())], is_stored=False)) == 40
+    assert most <= 2 * corpora.N_READERS
