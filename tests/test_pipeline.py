@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from tests.conftest import FIRST, SECOND, Project
-from workbench import errors, fingerprints, locks, notebooks, pipeline
+from workbench import errors, fingerprints, locks, notebooks, pipeline, storage
 
 SLOW_SECOND = (
     *SECOND[:3],
@@ -82,18 +82,20 @@ def test_a_run_leaves_records_pages_and_an_index_and_redoes_only_what_changed(pr
     assert "01_first     unchanged" in said and "no: The sum is 6." in said
 
 
-def test_force_runs_what_is_unchanged(project: Project) -> None:
+def test_force_a_missing_page_and_a_missing_output_make_a_stage_run_again(project: Project) -> None:
     go(stages=["first"])
-    _, said = go(stages=["first"], is_forced=True)
-    assert "01_first     starts" in said
-
-
-def test_a_missing_page_or_output_makes_a_stage_out_of_date(project: Project) -> None:
-    go(stages=["first"])
-    project.report("01_first.html").unlink()
+    record = storage.read_record("default", "first")
+    assert record is not None
+    batch = pipeline._Batch(pipeline.Order(), [], {}, Console(), 0)
+    fingerprint = record.content["fingerprint"]
+    assert batch._is_unchanged(record, fingerprint)
+    project.report("01_first.html").rename(project.report("away.html"))
+    assert not batch._is_unchanged(record, fingerprint)
+    project.report("away.html").rename(project.report("01_first.html"))
+    record.path("items.json").unlink()
+    assert not batch._is_unchanged(record, fingerprint)
     assert "starts" in go(stages=["first"])[1]
-    (project.root / "data/runs/default/01_first/items.json").unlink()
-    assert "starts" in go(stages=["first"])[1]
+    assert "starts" in go(stages=["first"], is_forced=True)[1]
 
 
 def test_a_fingerprint_follows_sources_values_files_recipe_and_findings_but_never_times(project: Project) -> None:
@@ -200,7 +202,7 @@ def test_a_waiting_stage_ends_the_run_without_error_and_goes_on_once_it_is_answe
     answer = project.root / "data/requests/default/r1.fulfilled.json"
     project.notebook("01_first", [
         *FIRST[:3], f"import pathlib\nis_there = pathlib.Path({str(answer)!r}).exists()\n"
-        "if False:\n    from workbench import data_requests\n    data_requests.ask()",
+        "if False:\n    from workbench import data_requests\n    data_requests.bring()",
         "stage.save_json('items', [1, 2])\nstage.close(parameters={}, metrics={}, decision=Decision(\n"
         "    'done' if is_there else 'waiting', 'Waits for 40 recordings.'))"])
     code, said = go()
@@ -210,7 +212,20 @@ def test_a_waiting_stage_ends_the_run_without_error_and_goes_on_once_it_is_answe
     answer.write_text("{}")
     code, said = go()
     assert code == 0 and "01_first     starts" in said and "yes: The sum is 3." in said
-    assert go()[1].count("unchanged") == 2  # who asked is not out of date because it was answered
+    assert go()[1].count("unchanged") == 2
+
+
+def test_a_stage_that_only_asks_for_data_is_not_out_of_date_when_the_answer_comes(project: Project) -> None:
+    answer = project.root / "data/requests/default/r1.fulfilled.json"
+    answer.parent.mkdir(parents=True)
+    changes = {}
+    for verb in ("ask", "bring"):
+        project.notebook("01_first", [*FIRST[:3], f"from workbench import data_requests\ndata_requests.{verb}()"])
+        answer.unlink(missing_ok=True)
+        before = fingerprint_of("first")
+        answer.write_text("{}")
+        changes[verb] = fingerprint_of("first") != before
+    assert changes == {"ask": False, "bring": True}
 
 
 # --- one runner, and no kernel left behind ---------------------------------------------------------------------------

@@ -102,14 +102,8 @@ def _beside(folder: Path, suffixes: frozenset[str]) -> list[list[Any]]:
 
 
 def _answers(notebook: StageNotebook, run: str) -> list[list[str]]:
-    """Describe what people brought for the run's data requests.
-
-    A stage that asks does not depend on the answer, unless it waits for it; else analyze would be out of date as soon
-    as its own question is answered.
-    """
-    record = storage.read_record(run, notebook.name)
-    is_waiting = record is not None and record.decision.outcome == "waiting"
-    if notebook.asks_for_data and not is_waiting:
+    """Describe what people brought for the run's data requests; a stage that only asks does not depend on it."""
+    if notebook.only_asks_for_data:
         return []
     files = sorted((storage.data_folder() / "requests" / run).glob("*.fulfilled.json"))
     return [[path.name, storage.hash_file(path)] for path in files]

@@ -7,11 +7,10 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
@@ -20,9 +19,6 @@ from workbench.errors import ParameterError, SettingsError, StageError, Workbenc
 from workbench.live import Display
 from workbench.notebooks import StageNotebook
 from workbench.storage import StageRecord
-
-if TYPE_CHECKING:
-    from jupyter_client.manager import KernelManager
 
 # No cell of ours takes two days; the limit is there so that a hung kernel ends at all.
 MAX_SECONDS_A_CELL = 2 * 24 * 3600
@@ -176,28 +172,30 @@ class _Batch:
         }
         target = self._executed(notebook)
         log = storage.run_folder(self.order.run) / KERNEL_LOG
-        with storage.explaining(target), _kernel(environment, self.lock, log) as kernel:
-            return _papermill(notebook, target, passed, kernel, self.display)
+        with storage.explaining(target):
+            return _papermill(notebook, target, passed, _kernel_class(environment, self.lock, log), self.display)
 
 
-@contextmanager
-def _kernel(environment: Mapping[str, str], lock: int, log: Path) -> Iterator["KernelManager"]:
-    """Start a kernel of this very Python in the root; it inherits the run's lock and is gone at the end."""
+def _kernel_class(environment: Mapping[str, str], lock: int, log: Path) -> type:
+    """Make the manager of a kernel of this very Python, in the root; it inherits the run's lock and logs its words."""
     from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import KernelManager
+    from jupyter_client.manager import AsyncKernelManager
 
-    # Without folders to look in, "python3" is this interpreter, whatever kernels the user has installed.
-    kernel = KernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-    with log.open("w") as words:
-        kernel.start_kernel(env=dict(environment), cwd=str(settings.root()), pass_fds=(lock,),
-                            stdout=words, stderr=words)
-    try:
-        yield kernel
-    finally:
-        kernel.shutdown_kernel(now=True)
+    class Kernel(AsyncKernelManager):
+        """Without folders to look in, `python3` is this interpreter, whatever kernels the user has installed."""
+
+        def __init__(self, **traits: Any) -> None:
+            super().__init__(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]), **traits)
+
+        async def start_kernel(self, **options: Any) -> None:
+            with log.open("w") as words:
+                await super().start_kernel(**options, env=dict(environment), cwd=str(settings.root()),
+                                           pass_fds=(lock,), stdout=words, stderr=words)
+
+    return Kernel
 
 
-def _papermill(notebook: StageNotebook, target: Path, passed: Mapping[str, Any], kernel: "KernelManager",
+def _papermill(notebook: StageNotebook, target: Path, passed: Mapping[str, Any], kernel: type,
                display: Display) -> Failure | None:
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -210,7 +208,8 @@ def _papermill(notebook: StageNotebook, target: Path, passed: Mapping[str, Any],
     try:
         papermill.execute_notebook(
             notebook.path, target, parameters=dict(passed), kernel_name="python3", language="python",
-            progress_bar=False, execution_timeout=MAX_SECONDS_A_CELL, km=kernel, on_cell_start=cell_starts)
+            progress_bar=False, execution_timeout=MAX_SECONDS_A_CELL, on_cell_start=cell_starts,
+            kernel_manager_class=kernel, shutdown_kernel="immediate")
     except PapermillExecutionError as error:
         return _failure_of_cell(error.ename, error.evalue, error.exec_count or 0)
     except DeadKernelError:
