@@ -4,6 +4,7 @@ Pure and seeded: the same arguments give the same samples. Samples are float32 a
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -63,7 +64,7 @@ def mix(samples: Samples, noise: Samples, snr_db: float) -> Samples:
 def cut(track: Samples, n_samples: int, seed: int) -> Samples:
     """Cut a random piece from a longer track, going round its end when need be."""
     start = int(np.random.default_rng(seed).integers(len(track)))
-    return np.take(track, range(start, start + n_samples), mode="wrap")
+    return np.resize(np.roll(track, -start), n_samples) if start + n_samples > len(track) else track[start:][:n_samples]
 
 
 def _float32(samples: NDArray[np.floating]) -> Samples:
@@ -75,13 +76,14 @@ def _float32(samples: NDArray[np.floating]) -> Samples:
 
 def _coloured(rng: np.random.Generator, n_samples: int, power: Callable[[Signal], Signal]) -> Signal:
     """Make stationary noise with a given power over frequency in Hz, at mean power 1."""
-    frequency = np.fft.rfftfreq(n_samples, 1 / SAMPLE_RATE_HZ)
-    spectrum = np.fft.rfft(rng.standard_normal(n_samples)) * np.sqrt(power(frequency))
-    return _unit(np.fft.irfft(spectrum, n_samples))
+    frequency = np.fft.rfftfreq(n_samples, 1 / SAMPLE_RATE_HZ).astype(np.float64)
+    shape = np.sqrt(power(frequency) / 2)
+    spectrum = (rng.standard_normal(len(shape)) + 1j * rng.standard_normal(len(shape))) * shape
+    return _unit(np.fft.irfft(spectrum, n_samples).astype(np.float64))
 
 
-def _unit(samples: NDArray[np.floating]) -> Signal:
-    return np.asarray(samples / np.sqrt(np.square(samples).mean()), dtype=np.float64)
+def _unit(samples: Signal) -> Signal:
+    return samples / np.sqrt(np.square(samples).mean())
 
 
 def _swell(rng: np.random.Generator, n_samples: int, period_s: float, depth_db: float) -> Signal:
@@ -99,9 +101,12 @@ def _falling(corner_hz: float, order: float, low_cut_hz: float = 30.0) -> Callab
 def _harmonics(rng: np.random.Generator, n_samples: int, f0_hz: float, n: int) -> Signal:
     """Make a hum whose pitch drifts by about 3 %, its harmonics falling as 1/k."""
     drift = 1 + 0.03 * np.interp(np.linspace(0, 9, n_samples), np.arange(10), rng.standard_normal(10))
-    phase = 2 * np.pi * np.cumsum(f0_hz * drift) / SAMPLE_RATE_HZ
-    offsets = rng.uniform(0, 2 * np.pi, n)
-    return _unit(sum((np.sin(k * phase + offsets[k - 1]) / k for k in range(1, n + 1)), np.zeros(n_samples)))
+    turn = np.exp(2j * np.pi * np.cumsum(f0_hz * drift) / SAMPLE_RATE_HZ)
+    tone, total = np.ones_like(turn), np.zeros(n_samples)
+    for k, phase in enumerate(rng.uniform(0, 2 * np.pi, n), start=1):
+        tone *= turn
+        total += (tone * np.exp(1j * phase)).real / k
+    return _unit(total)
 
 
 def _quiet(rng: np.random.Generator, n_samples: int) -> Signal:
@@ -179,8 +184,12 @@ MU = 255
 
 def band_limit(samples: Samples, high_hz: float, low_hz: float = 80.0) -> Samples:
     """Keep what a microphone and its channel pass: fourth-order Butterworth between two frequencies."""
-    sections = signal.butter(4, [low_hz, high_hz], "bandpass", fs=SAMPLE_RATE_HZ, output="sos")
-    return _float32(signal.sosfilt(sections, samples))
+    return _float32(signal.sosfilt(_passing(low_hz, high_hz), samples))
+
+
+@lru_cache
+def _passing(low_hz: float, high_hz: float) -> Signal:
+    return np.asarray(signal.butter(4, [low_hz, high_hz], "bandpass", fs=SAMPLE_RATE_HZ, output="sos"))
 
 
 def clip(samples: Samples, gain_db: float) -> Samples:

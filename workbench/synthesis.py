@@ -174,6 +174,8 @@ def _wait_and_end() -> None:
 
 FOR_RENDERING = ["voice", "pitch", "speed", "noise_id", "noise_seed", "seed"]
 """Columns of a plan that say how to make a clip, not what it is."""
+POOL, MAX_ATTEMPTS = 4000, 25
+"""A slice is looked for in plans of 4,000 clips: one with a share of a hundredth gives a thousand clips in the end."""
 
 
 def collect(*, size: str, seed: int, progress: Advance | None = None) -> pd.DataFrame:
@@ -203,21 +205,18 @@ def collect_more(*, seed: int, size: str, where: Mapping[str, str], n: int, roun
     Returns: rows as `collect` gives them, all of split train, with ids that name the slice.
     Raises: SynthesisError for a slice that the demo world cannot record.
     """
-    found, n_voices = list[pd.DataFrame](), settings.amounts(size).n_voices
-    for attempt in range(MAX_ATTEMPTS):
-        pool = plan(world(seed), split="train", n=POOL, mix=USE_SHARES, n_voices=n_voices,
-                    seed=int(np.random.SeedSequence([round_seed, attempt, 1]).generate_state(1)[0]))
-        found.append(_of_slice(pool, where))
-        if sum(map(len, found)) >= n:
+    found = pd.DataFrame()
+    for seed_of_pool in np.random.SeedSequence([round_seed, MAX_ATTEMPTS]).generate_state(MAX_ATTEMPTS):
+        pool = plan(world(seed), split="train", n=POOL, mix=USE_SHARES, seed=int(seed_of_pool),
+                    n_voices=settings.amounts(size).n_voices)
+        found = pd.concat([found, _of_slice(pool, where)], ignore_index=True).head(n)
+        if len(found) == n:
             break
-    rows = pd.concat(found, ignore_index=True).head(n)
-    if len(rows) < n:
-        raise SynthesisError(f"the demo world has no {where}")
+    else:
+        raise SynthesisError(f"only {len(found)} of {n} clips with {dict(where)} turned up in {MAX_ATTEMPTS * POOL:,} "
+                             "clips of training speakers; ask for a slice that exists in use, or for fewer")
     name = storage.hash_value([dict(where), seed, round_seed])[:6]
-    return _record(rows.assign(utterance_id=[f"more-{name}-{i:05d}" for i in range(n)]), progress)
-
-
-POOL, MAX_ATTEMPTS = 4000, 25
+    return _record(found.assign(utterance_id=[f"more-{name}-{i:05d}" for i in range(n)]), progress)
 
 
 def _of_slice(pool: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
