@@ -6,20 +6,20 @@ from workbench import gates
 from workbench.errors import ParameterError
 from workbench.records import Interval
 
-FIELDS = gates.save_fields(["wer <= 0.10", "query_accuracy >= 0.8"], "noise", ["quiet 0.8", "car 0.2"], [], 0.005)
+FIELDS = gates.save_fields(["wer at most 0.10", "query_accuracy at least 0.8"], "noise", ["quiet 0.8", "car 0.2"], [], 0.005)
 
 
 def test_a_target_is_met_only_when_the_whole_interval_keeps_it() -> None:
-    target = gates.parse_target("wer <= 0.10")
+    target = gates.parse_target("wer at most 0.10")
     assert target.verdict(Interval(0.08, 0.06, 0.09)) == "yes"
     assert target.verdict(Interval(0.09, 0.07, 0.11)) == "cannot_tell"
     assert target.verdict(Interval(0.14, 0.12, 0.16)) == "no"
     assert str(target) == "wer ≤ 10 %"
 
 
-@pytest.mark.parametrize("line", ["wer < 0.1", "wer <= ten", "speed <= 0.1", "wer", ""])
+@pytest.mark.parametrize("line", ["wer <= 0.1", "wer at most ten", "speed at most 0.1", "wer", ""])
 def test_a_target_that_cannot_be_read_says_how_to_write_one(line: str) -> None:
-    with pytest.raises(ParameterError, match="METRIC <= VALUE"):
+    with pytest.raises(ParameterError, match="METRIC at most VALUE"):
         gates.parse_target(line)
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -11,10 +12,12 @@ from workbench import parameters, settings, storage
 from workbench.notebooks import StageNotebook, imported_modules
 
 AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".mp3", ".m4a", ".webm", ".opus", ".aac", ".mp4"))
-TEXT_SUFFIXES = frozenset((".txt", ".csv", ".jsonl", ".json", ".parquet"))
+MANIFEST_SUFFIXES = frozenset((".csv", ".jsonl", ".json", ".parquet"))
+AUDIO_COLUMNS = ("audio_path", "audio_filepath")
 DATA_REQUESTS = "data_requests.py"
 # Hashing 64 MB takes a tenth of a second; a larger file (a checkpoint) is known by its size and time of change.
 MAX_HASHED_BYTES = 64 * 2**20
+_AUDIO_NAME = re.compile(rf"[^\"',;\t\r\n]+(?:{'|'.join(map(re.escape, sorted(AUDIO_SUFFIXES)))})\b", re.IGNORECASE)
 
 
 def fingerprint(notebook: StageNotebook, passed: Mapping[str, Any], run: str) -> str:
@@ -80,22 +83,39 @@ def _named_files(values: Mapping[str, Any]) -> list[Path]:
     texts = [text for value in values.values() for text in (value if isinstance(value, list) else [value])]
     named = (Path(text) for text in texts if isinstance(text, str) and ("/" in text or "." in text))
     paths = (path if path.is_absolute() else settings.root() / path for path in named)
-    return [path for path in paths if path.exists()]
+    return [path for path in paths if path.exists() and not settings.root().is_relative_to(path)]
 
 
 def _file_state(path: Path) -> Any:
-    """Describe a file by its content, a manifest also by the audio beside it, a folder by all the speech in it."""
+    """Describe a file by its content, a manifest also by the audio it lists, a folder by all the speech in it."""
     if path.is_dir():
-        return [str(path), _beside(path, AUDIO_SUFFIXES | TEXT_SUFFIXES)]
+        kinds = AUDIO_SUFFIXES | MANIFEST_SUFFIXES | {".txt"}
+        return [str(path), [_state(file, path) for file in sorted(path.rglob("*")) if file.suffix.lower() in kinds]]
     stat = path.stat()
     content = storage.hash_file(path) if stat.st_size <= MAX_HASHED_BYTES else f"{stat.st_size} {stat.st_mtime_ns}"
-    is_manifest = path.suffix.lower() in TEXT_SUFFIXES
-    return [str(path), content, _beside(path.parent, AUDIO_SUFFIXES) if is_manifest else []]
+    audio = _listed_audio(path) if path.suffix.lower() in MANIFEST_SUFFIXES else []
+    return [str(path), content, [_state(path.parent / name, path.parent) for name in audio]]
 
 
-def _beside(folder: Path, suffixes: frozenset[str]) -> list[list[Any]]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    return [[str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns] for path in files for stat in [path.stat()]]
+def _state(file: Path, folder: Path) -> list[Any]:
+    try:
+        stat = file.stat()
+    except OSError:
+        return [str(file)]  # absent is a state too: the stage will say so
+    return [str(file.relative_to(folder) if file.is_relative_to(folder) else file), stat.st_size, stat.st_mtime_ns]
+
+
+def _listed_audio(manifest: Path) -> list[str]:
+    """Name the audio files that a manifest mentions, without judging its rows: that is collect's part."""
+    if manifest.suffix.lower() != ".parquet":
+        return _AUDIO_NAME.findall(manifest.read_text(encoding="utf-8", errors="replace"))
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(manifest)
+    except (OSError, ValueError):
+        return []
+    return [str(name) for column in AUDIO_COLUMNS if column in table.column_names for name in table[column].to_pylist()]
 
 
 # --- data requests ---------------------------------------------------------------------------------------------------

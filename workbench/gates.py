@@ -12,6 +12,7 @@ from workbench.errors import ParameterError
 from workbench.records import Interval, Outcome
 
 METRICS = ("wer", "cer", "query_accuracy", "entity_accuracy")
+SENSES: Mapping[str, Literal["<=", ">="]] = {"at most": "<=", "at least": ">="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +57,16 @@ class Scope:
 
 
 def parse_target(line: str) -> Target:
-    """Read `wer <= 0.10`. Raises: ParameterError that names the metrics."""
-    parts = line.split()
-    if len(parts) == 3 and parts[0] in METRICS and parts[1] in ("<=", ">="):
+    """Read `wer at most 0.10`. Raises: ParameterError that names the metrics."""
+    metric, _, rest = line.strip().partition(" ")
+    sense, _, value = rest.strip().rpartition(" ")
+    if metric in METRICS and sense in SENSES:
         try:
-            return Target(parts[0], "<=" if parts[1] == "<=" else ">=", float(parts[2]))
+            return Target(metric, SENSES[sense], float(value))
         except ValueError:
             pass
     raise ParameterError(
-        f"target is {line!r}; write `METRIC <= VALUE` or `METRIC >= VALUE`, "
+        f"target is {line!r}; write `METRIC at most VALUE` or `METRIC at least VALUE`, "
         f"METRIC one of {', '.join(METRICS)}, VALUE a fraction such as 0.10"
     )
 

@@ -138,10 +138,10 @@ def compare(
 
 
 def _protected(arms: Arms, scope: Scope) -> dict[str, np.ndarray]:
-    """Give the mask of each protected slice (`column = value`) that the data knows."""
+    """Give the mask of each protected slice (`column value`) that the data knows."""
     table, masks = slicing.bands(arms.scores["before"]), {}
     for name in scope.protected:
-        column, _, value = (part.strip() for part in name.partition("="))
+        column, _, value = (part.strip() for part in name.partition(" "))
         if column in table and table[column].eq(value).any():
             masks[name] = table[column].eq(value).to_numpy()
     return masks
@@ -273,7 +273,7 @@ def metrics(rounds: Sequence[Round], scope: Scope) -> dict[str, Interval]:
     found["requested_slice_beyond_control"] = compare(last.arms, scope, first="control", picked=picked).difference
     found["requested_slice_relative_change"] = relative_change(last.arms, picked)
     for name, mask in _protected(last.arms, scope).items():
-        found[f"{name.replace(' = ', '_')}_change"] = compare(last.arms, scope, picked=mask).difference
+        found[f"{name.replace(' ', '_')}_change"] = compare(last.arms, scope, picked=mask).difference
     return found
 
 

@@ -46,8 +46,9 @@ def write_page(executed: Path, notebook: StageNotebook, record: StageRecord) -> 
 
 def write_failed_page(executed: Path, notebook: StageNotebook, run: str, message: str) -> Path:
     """Make the page of a stage that failed, with all that it had found until then."""
-    return _write(executed, notebook, {"run": run, "outcome": "failed", "sentence": f"Failed {message}", "made": "",
-                                       "tiles": [], "took": ""})
+    sentence = message[:1].upper() + message[1:]
+    return _write(executed, notebook, {"run": run, "outcome": "failed", "sentence": sentence, "made": "", "tiles": [],
+                                       "took": ""})
 
 
 def write_index(folder: Path, run: str, notebooks: Sequence[StageNotebook]) -> Path:
@@ -138,9 +139,11 @@ def _cell(cell: Mapping[str, Any]) -> str:
         return f'<section class="prose">{_markdown(source)}</section>'
     if cell["cell_type"] != "code" or not source.strip():
         return ""
-    is_parameters = {"parameters", "injected-parameters"} & set(_tags(cell))
+    tags = _tags(cell)
+    summary = ("parameters" if "parameters" in tags else
+               "parameters of this run" if "injected-parameters" in tags else "method")
     outputs = "".join(_output(output) for output in cell.get("outputs", []))
-    return (f'<details class="method"><summary>{"parameters" if is_parameters else "method"}</summary>'
+    return (f'<details class="method"><summary>{summary}</summary>'
             f"{_code(source)}</details>" + (f'<div class="outputs">{outputs}</div>' if outputs else ""))
 
 

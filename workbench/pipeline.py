@@ -187,7 +187,7 @@ def _kernel_class(environment: Mapping[str, str], lock: int, log: Path) -> type:
         def __init__(self, **traits: Any) -> None:
             super().__init__(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]), **traits)
 
-        async def start_kernel(self, **options: Any) -> None:
+        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
             with log.open("w") as words:
                 await super().start_kernel(**options, env=dict(environment), cwd=str(settings.root()),
                                            pass_fds=(lock,), stdout=words, stderr=words)

@@ -25,7 +25,8 @@ from workbench.audio import SAMPLE_RATE_HZ, Samples
 from workbench.demo_world import SPLITS, TRAIN_MIX, USE_SHARES, World, plan, world
 from workbench.errors import SynthesisError
 
-__all__ = ["SPLITS", "TRAIN_MIX", "USE_SHARES", "World", "collect", "collect_more", "plan", "render", "speak", "world"]
+__all__ = ["SPLITS", "TRAIN_MIX", "USE_SHARES", "World", "clip", "collect", "collect_more", "plan", "render", "speak",
+           "world"]
 
 Store = Callable[[Samples], Mapping[str, Any]]
 Advance = Callable[[int], object]
@@ -51,7 +52,8 @@ def speak(text: str, voice: str, *, pitch: int, speed: int, seed: int = 0) -> Sa
     """Say a text in a voice (`accent+variant`), pitch 0 to 99, speed in words a minute; the ends are trimmed.
 
     Returns: [T] at 16 kHz, the same for the same arguments.
-    Raises: SynthesisError when espeak-ng is not installed or does not know the voice.
+    Raises: SynthesisError when espeak-ng is not installed or does not know the accent; a variant that it does not know
+    it leaves out without a word.
     """
     package, pieces = _espeak(), list[bytes]()
 
@@ -107,7 +109,7 @@ def _talk(voice: str, rng: np.random.Generator) -> Samples:
                  speed=int(rng.integers(*demo_world.SPEEDS_WPM)), seed=int(rng.integers(2**31)))
 
 
-def _clip(row: Mapping[str, Any]) -> Samples:
+def clip(row: Mapping[str, Any]) -> Samples:
     """Make the recording of one row of a plan: speech, silence around it, the place, the phone, the level."""
     rng = np.random.default_rng(row["seed"])
     track = _track(row["noise"], row["split"], row["noise_seed"])
@@ -155,7 +157,7 @@ def render(plan: pd.DataFrame, *, store: Store = datasets.store_clip, progress: 
 
 
 def _render_chunk(rows: list[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
-    return [{"utterance_id": row["utterance_id"], **store(_clip(row))} for row in rows]
+    return [{"utterance_id": row["utterance_id"], **store(clip(row))} for row in rows]
 
 
 def _end_with_parent() -> None:

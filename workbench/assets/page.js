@@ -5,7 +5,7 @@ const colour = name => getComputedStyle(document.documentElement).getPropertyVal
 function dressed(layout) {
   const axes = Object.keys(layout).concat(["xaxis", "yaxis"]).filter(key => /^[xy]axis\d*$/.test(key));
   const changes = {paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, width: undefined,
-                   font: {...layout.font, color: colour("--ink")}};
+                   font: {...layout.font, color: colour("--ink"), family: getComputedStyle(document.body).fontFamily}};
   for (const key of axes) {
     changes[key] = {...layout[key], gridcolor: colour("--line"), zerolinecolor: colour("--line"), linecolor: colour("--line")};
   }
@@ -27,6 +27,16 @@ function draw() {
 }
 
 if (window.Plotly) { draw(); dark.addEventListener("change", draw); }
+
+// Words stand to the left in tables, numbers to the right.
+for (const table of document.querySelectorAll(".rich table")) {
+  const rows = [...table.querySelectorAll("tbody tr")].map(row => [...row.children]);
+  const isWords = cell => cell && cell.textContent.trim() !== "" && !/^[-+−~≤≥<>(]?\s*[\d.]/.test(cell.textContent.trim());
+  (rows[0] || []).forEach((_, column) => {
+    if (!rows.some(row => isWords(row[column]))) return;
+    for (const row of [...table.rows]) row.children[column]?.classList.add("words");
+  });
+}
 
 const methods = [...document.querySelectorAll("details.method")];
 const button = document.getElementById("methods");

@@ -1,0 +1,117 @@
+"""The command line: exit codes, one clear message, and no heavy library before it is needed."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Project
+from workbench import locks
+
+HEAVY = ("torch", "whisper", "papermill", "nbconvert", "plotly", "pandas", "mlflow", "scipy")
+SPY = f"""
+import sys
+from workbench import cli
+sys.argv = ["workbench", *sys.argv[1:]]
+try:
+    cli.main()
+finally:
+    print("loaded:", *sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+
+
+def nothing_was_written(project: Project) -> bool:
+    return not (project.root / "reports").exists() and not (project.root / "data").exists()
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["frist"], "unknown stage 'frist', did you mean first"), (["-p", "first.n_item=1"], "did you mean n_items"),
+    (["-p", "first.n_items=many"], "must be int"), (["--size", "huge"], "toy, small, full"),
+    (["--run", "a/b"], "cannot name a batch run"), (["--params", "absent.yaml"], "cannot be read")])
+def test_a_mistake_ends_with_2_and_one_message_and_nothing_is_written(
+        project: Project, words: list[str], message: str) -> None:
+    ended = project.workbench("run", *words)
+    assert ended.returncode == 2
+    assert message in ended.stderr and ended.stderr.startswith("workbench: ") and ended.stderr.count("\n") == 1
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert nothing_was_written(project)
+
+
+def test_a_run_that_is_held_ends_with_3(project: Project) -> None:
+    with locks.held("default"):
+        ended = project.workbench("run")
+    assert ended.returncode == 3 and "held by process" in ended.stderr
+
+
+def test_a_folder_without_notebooks_is_a_mistake(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    ended = subprocess.run(project.command("runs"), env=project.environment(WORKBENCH_ROOT=str(tmp_path / "empty")),
+                           capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and "has no notebooks/ folder" in ended.stderr
+
+
+def test_an_unchanged_run_is_quick_and_loads_nothing_heavy_and_runs_and_diff_tell_of_it(project: Project) -> None:
+    assert project.workbench("run", "first", "-p", "first.rate=0.25").returncode == 0
+    began_s = time.monotonic()
+    again = project.workbench("run", "first", "-p", "first.rate=0.25")
+    assert again.returncode == 0 and "unchanged" in again.stdout
+    assert time.monotonic() - began_s < 3
+    spied = subprocess.run([sys.executable, "-c", SPY, "run", "first", "-p", "first.rate=0.25"], check=False,
+                           env=project.environment(), capture_output=True, text=True)
+    assert "unchanged" in spied.stdout and spied.stdout.endswith("loaded:\n")
+
+    record = project.record("01_first")
+    record["parameters"]["n_items"], record["metrics"]["dev_wer"]["value"] = 5, 0.35
+    other = project.root / "data/runs/other/01_first"
+    other.mkdir(parents=True)
+    (other / "record.json").write_text(json.dumps(record))
+    listed = project.workbench("runs").stdout
+    assert "default" in listed and "other" in listed and "1/2" in listed and "done: There are 3 items." in listed
+    told = project.workbench("diff", "default", "other").stdout
+    assert "n_items" in told and "data and versions: the same" in told and "+10.0 points" in told
+    refused = project.workbench("diff", "default", "nothing")
+    assert refused.returncode == 2 and "there are: default, other" in refused.stderr
+
+
+def test_help_is_quick_and_gives_examples(project: Project) -> None:
+    began_s = time.monotonic()
+    spied = subprocess.run([sys.executable, "-c", SPY, "run", "--help"], check=False, capture_output=True, text=True,
+                           env=project.environment())
+    assert time.monotonic() - began_s < 2  # 0.4 s on an idle machine
+    assert "workbench run --to train" in " ".join(spied.stdout.split()) and spied.stdout.endswith("loaded:\n")
+
+
+def test_without_a_terminal_a_long_cell_is_told_in_plain_lines(project: Project, tmp_path: Path) -> None:
+    import io
+
+    from rich.console import Console
+
+    from workbench.live import Display
+
+    said, file = io.StringIO(), tmp_path / "progress.json"
+    file.write_text(json.dumps({"description": "training", "done": 812, "total": 1800}))
+    display = Display(Console(file=said, width=80), file, seconds_between_lines=0.05)
+    with display.stage("03_train", 9):
+        display.cell(4)
+        time.sleep(0.2)
+    lines = said.getvalue().splitlines()
+    assert lines[0] == "03_train     starts, 9 cells"
+    assert lines[1].split() == ["03_train", "0.1", "s", "cell", "4/9", "training", "812/1,800", "(45%)"]
+
+
+def test_on_a_terminal_one_line_moves(project: Project, tmp_path: Path) -> None:
+    import io
+
+    from rich.console import Console
+
+    from workbench.live import Display
+
+    said = io.StringIO()
+    display = Display(Console(file=said, width=80, force_terminal=True), tmp_path / "none.json")
+    with display.stage("03_train", 9):
+        display.cell(4)
+        time.sleep(0.3)
+    assert "cell 4/9" in said.getvalue() and "starts" not in said.getvalue()

@@ -1,0 +1,93 @@
+"""The plan of the demo world: splits that never move, shares that hold, nothing shared between splits."""
+
+import pandas as pd
+import pytest
+
+from workbench import demo_world, settings
+from workbench.demo_world import SNR_RANGES_DB, SPLITS, TRAIN_MIX, USE_SHARES, plan, world
+
+
+def planned(split: str = "dev", n: int = 700, seed: int = 0, n_voices: int = 540) -> pd.DataFrame:
+    mix = TRAIN_MIX if split == "train" else USE_SHARES
+    return plan(world(0), split=split, n=n, mix=mix, seed=seed, n_voices=n_voices)
+
+
+def test_there_are_540_voices_and_none_comes_twice() -> None:
+    assert len({s.voice for s in world(0).speakers}) == len({s.speaker for s in world(0).speakers}) == 540
+
+
+def test_a_speaker_has_the_same_split_in_every_world() -> None:
+    assert {s.speaker: s.split for s in world(0).speakers} == {s.speaker: s.split for s in world(7).speakers}
+
+
+def test_the_splits_have_about_their_share_of_the_speakers() -> None:
+    shares = pd.Series([s.split for s in world(0).speakers]).value_counts(normalize=True)
+    for split, share in SPLITS.items():
+        assert shares[split] == pytest.approx(share, abs=0.03)
+
+
+@pytest.mark.parametrize("split", list(SPLITS))
+def test_even_the_toy_world_has_four_speakers_a_split_and_a_larger_one_keeps_them(split: str) -> None:
+    toy = world(0).speakers_of(split, settings.amounts("toy").n_voices)
+    assert len(toy) >= 4
+    assert toy == world(0).speakers_of(split, 540)[:len(toy)]
+
+
+def test_the_same_seed_plans_the_same_and_another_does_not() -> None:
+    pd.testing.assert_frame_equal(planned(), planned())
+    assert not planned()["text"].equals(planned(seed=1)["text"])
+
+
+def test_no_speaker_and_no_noise_recording_is_in_two_splits() -> None:
+    everything = pd.concat([planned(split, 400) for split in SPLITS])
+    for column in ("speaker", "noise_id", "noise_seed"):
+        assert (everything.groupby(column)["split"].nunique() == 1).all()
+
+
+def test_places_come_in_exactly_their_shares() -> None:
+    assert planned()["noise"].value_counts().to_dict() == {place: share * 700 for place, share in USE_SHARES.items()}
+
+
+def test_the_first_recordings_are_mostly_quiet_and_hardly_ever_in_cars() -> None:
+    share = planned("train", 4_000)["noise"].value_counts(normalize=True)
+    assert share["quiet"] == 0.75 and share["car"] == 0.02
+
+
+def test_every_snr_lies_in_the_range_of_its_place() -> None:
+    for place, group in planned().dropna(subset="snr_db").groupby("noise"):
+        low, high = SNR_RANGES_DB[str(place)]
+        assert group["snr_db"].between(low, high).all()
+
+
+def test_three_in_a_hundred_clips_hold_no_words() -> None:
+    silent = planned()[planned()["text"] == ""]
+    assert len(silent) == 21
+    assert silent["snr_db"].isna().all() and (silent[["intent", "entity", "entity_type"]] == "").all(axis=None)
+
+
+def test_everybody_speaks_equally_often_and_on_one_phone() -> None:
+    clips = planned().groupby("speaker")
+    assert clips.size().max() - clips.size().min() <= 1 and clips.size().max() <= 12
+    assert (clips["device"].nunique() == 1).all()
+
+
+def test_all_slices_have_members_at_the_default_size() -> None:
+    for column, least in {"accent": 40, "gender": 80, "device": 80, "intent": 20, "noise": 60}.items():
+        counts = planned().query("text != ''")[column].value_counts()
+        assert counts.min() >= least, counts
+
+
+def test_a_wrong_split_or_place_names_the_right_ones() -> None:
+    with pytest.raises(ValueError, match="choose from train, valid, dev, gate, test"):
+        plan(world(0), split="eval", n=1, mix=USE_SHARES, seed=0, n_voices=60)
+    with pytest.raises(ValueError, match="quiet, home, street, babble, car"):
+        plan(world(0), split="dev", n=1, mix={"moon": 1.0}, seed=0, n_voices=60)
+
+
+def test_no_clip_is_an_empty_plan() -> None:
+    assert planned(n=0).empty and "voice" in planned(n=0)
+
+
+def test_every_split_has_noise_recordings_of_every_place() -> None:
+    there = {(r.noise, r.split) for r in world(0).recordings}
+    assert there == {(place, split) for place in demo_world.SNR_RANGES_DB for split in SPLITS}
