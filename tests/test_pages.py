@@ -109,14 +109,15 @@ def test_a_browser_without_a_network_draws_the_plots_in_light_and_dark(project: 
     page_of(project, [displayed(pages.PLOTLY_TYPE, FIGURE)])
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync"]
+    complaints: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(chromium), args=flags)
         for scheme in ("light", "dark"):
             context = browser.new_context(color_scheme=scheme, offline=True, viewport={"width": 390, "height": 800})
-            page, complaints = context.new_page(), list[str]()
-            page.on("pageerror", lambda error, heard=complaints: heard.append(str(error)))
+            page = context.new_page()
+            page.on("pageerror", lambda error: complaints.append(str(error)))
             page.goto(project.report("01_first.html").as_uri())
             page.wait_for_selector("figure.plot .main-svg")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-            assert not complaints
         browser.close()
+    assert not complaints

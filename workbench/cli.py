@@ -168,9 +168,9 @@ def _text(value: object) -> str:
 
 
 def _print(table: Table, otherwise: str) -> None:
-    console = Console()
+    console = Console(markup=False)
     if not console.is_terminal:
-        console = Console(width=200)  # whole lines in a file or a pipe
+        console = Console(markup=False, width=200)  # whole lines in a file or a pipe
     console.print(table if table.row_count else otherwise)
     console.print()
 
