@@ -86,11 +86,10 @@ def test_a_slower_voice_takes_longer_and_neither_end_is_silent() -> None:
 
 
 def test_espeak_has_every_accent_and_variant_of_the_world_and_no_two_sound_alike() -> None:
-    names = {f"{accent}+m3" for accent in demo_world.ACCENTS} | {
-        f"en-us+{variant}" for variant in (*demo_world.FEMALE, *demo_world.MALE)} | {"en-us", "en-us+nobody"}
-    heard = {name: synthesis.speak("hi there", name, pitch=50, speed=170).tobytes() for name in names}
-    assert heard["en-us"] == heard["en-us+nobody"]  # an unknown variant is left out
-    assert len(set(heard.values())) == len(names) - 1
+    names = [f"{accent}+f3" for accent in demo_world.ACCENTS]
+    names += [f"en-us+{variant}" for variant in (*demo_world.FEMALE, *demo_world.MALE) if variant != "f3"]
+    heard = {synthesis.speak("hi there", name, pitch=50, speed=170).tobytes() for name in names}
+    assert len(heard) == len(names) == 95  # an unknown variant would be left out, and two of them sound alike
 
 
 def test_an_accent_that_does_not_exist_is_named() -> None:
