@@ -130,7 +130,7 @@ def evaluate(
     if json is not None:
         storage.write_json(json.resolve(), found.to_dict("records"))
     metrics = [name for name in found if f"{name}_low" in found]
-    table = Table("slice", "utterances", "speakers", *metrics, "note", box=None, pad_edge=False)
+    table = Table("slice", "utterances", "speakers", *map(str, metrics), "note", box=None, pad_edge=False)
     for row in found.to_dict("records"):
         rates = [Interval(row[m], row[f"{m}_low"], row[f"{m}_high"]).percent() for m in metrics]
         table.add_row(row["slice"], f"{row['n_utterances']:,}", str(row["n_speakers"]), *rates, row["note"])
