@@ -190,6 +190,7 @@ def test_a_speaking_process_that_is_killed_says_so(root: Path) -> None:
         synthesis.render(some(4), store=give_up)
 
 
+@pytest.mark.slow
 def test_the_processes_end_when_the_caller_is_killed(root: Path) -> None:
     program = ("from workbench.synthesis import plan, render, world\nif __name__ == '__main__':\n"
                "    render(plan(world(0), split='train', n=4000, mix={'quiet': 1}, seed=0, n_voices=60))")

@@ -81,16 +81,17 @@ def speak(text: str, voice: str, *, pitch: int, speed: int, seed: int = 0) -> Sa
 
 # --- one clip --------------------------------------------------------------------------------------------------------
 
-TRACK_S = 20.0
+TRACK_S = 10.0
+"""Long enough that two clips of two seconds seldom share a piece of noise, and cheap to make."""
 N_TALKERS = (4, 8)
 """Fewer are a conversation that can be followed, more are a steady noise."""
-SILENCE_S = (0.05, 0.3)
-NO_SPEECH_S = (1.0, 3.0)
-PEAK_DBFS = (-18.0, -3.0)
-NO_SPEECH_PEAK_DBFS = (-40.0, -12.0)
+SILENCE_S, NO_SPEECH_S = (0.05, 0.3), (1.0, 3.0)
+"""Before and after a query, from a tap to the first word; and how long a phone listens to nothing."""
+PEAK_DBFS, NO_SPEECH_PEAK_DBFS = (-18.0, -3.0), (-40.0, -12.0)
+"""People hold phones near and far; with nobody speaking, what is left is fainter."""
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def _track(noise: str, split: str, noise_seed: int) -> Samples:
     """Make a noise recording to cut from; babble is spoken by speakers of its split."""
     n_samples = round(TRACK_S * SAMPLE_RATE_HZ)
@@ -104,7 +105,7 @@ def _track(noise: str, split: str, noise_seed: int) -> Samples:
 
 def _talk(voice: str, rng: np.random.Generator) -> Samples:
     """Say a few queries one after the other: somebody else's talk."""
-    text = ". ".join(catalogue.queries(6, rng)["text"])
+    text = ". ".join(catalogue.queries(3, rng)["text"])
     return speak(text, voice, pitch=int(rng.integers(*demo_world.PITCHES)),
                  speed=int(rng.integers(*demo_world.SPEEDS_WPM)), seed=int(rng.integers(2**31)))
 
@@ -127,8 +128,7 @@ def clip(row: Mapping[str, Any]) -> Samples:
 # --- many clips ------------------------------------------------------------------------------------------------------
 
 N_PROCESSES = 2
-CHUNK = 32
-"""Clips a message between processes: enough to make the message cheap, few enough for a bar that moves."""
+"""As many as the smallest machine that this is made for has cores."""
 
 
 def render(plan: pd.DataFrame, *, store: Store = datasets.store_clip, progress: Advance | None = None) -> pd.DataFrame:
@@ -140,23 +140,23 @@ def render(plan: pd.DataFrame, *, store: Store = datasets.store_clip, progress: 
     """
     _espeak()
     settings.root()
-    rows = plan.sort_values(["noise", "noise_id"]).to_dict("records")
-    chunks = [rows[start:start + CHUNK] for start in range(0, len(rows), CHUNK)]
+    places = [rows.to_dict("records") for _, rows in plan.groupby("noise_id")]
     made: list[dict[str, Any]] = []
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(min(N_PROCESSES, len(chunks) or 1), context, _end_with_parent) as pool:
-            for chunk in pool.map(partial(_render_chunk, store=store), chunks):
-                made += chunk
+        with ProcessPoolExecutor(N_PROCESSES, context, _end_with_parent) as pool:
+            for clips in pool.map(partial(_render_place, store=store), places):
+                made += clips
                 if progress:
-                    progress(len(chunk))
+                    progress(len(clips))
     except BrokenProcessPool as error:
         raise SynthesisError("a process that speaks the demo world was killed, perhaps for want of memory; "
                              "free some and run the same command: what was spoken is kept") from error
     return plan.merge(pd.DataFrame(made), on="utterance_id", validate="one_to_one") if made else plan
 
 
-def _render_chunk(rows: list[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
+def _render_place(rows: list[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
+    """Make the clips of one noise recording, so that it is made once."""
     return [{"utterance_id": row["utterance_id"], **store(clip(row))} for row in rows]
 
 
