@@ -1,13 +1,14 @@
-"""Pieces of a page in HTML: headline, tiles, tables, and one utterance to hear and read; they look right in Jupyter too.
+"""Pieces of a page in HTML: headline, tiles, tables, and one utterance to hear and read; plain strings, nothing else.
 
-Every piece carries the few style rules it needs, so that it can stand in a notebook, a report or a dashboard.
+Every piece carries the few style rules it needs, so that it looks right in a notebook, a report or a dashboard. Colours
+follow the page: JupyterLab's theme where there is one, else what the reader's system prefers.
 """
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,33 +17,60 @@ from workbench import audio, scoring
 from workbench.records import Interval, Outcome
 
 STYLE = """<style>
-.wb{--ink:#1b2433;--soft:#667085;--line:#e2e6ee;--card:#fff;--blue:#0b63ce;--teal:#00857a;--amber:#b26a00;--red:#c0271d;
- --blue-bg:#e7f0fc;--teal-bg:#e2f5f1;--amber-bg:#fdf1dd;--red-bg:#fce8e6;color:var(--ink);
- font:14px/1.45 system-ui,sans-serif;font-variant-numeric:tabular-nums}
-@media (prefers-color-scheme:dark){.wb{--ink:#e6eaf2;--soft:#98a2b3;--line:#313a4a;--card:#1a212e;--blue:#6cabff;
- --teal:#45c9b8;--amber:#f0b04f;--red:#ff8a80;--blue-bg:#17304f;--teal-bg:#123a36;--amber-bg:#3d2f14;--red-bg:#46211e}}
-.wb-headline{font-size:22px;font-weight:650;line-height:1.3;max-width:46em;margin:.2em 0}
-.wb-note{color:var(--soft);margin:.4em 0}
-.wb-tiles{display:flex;flex-wrap:wrap;gap:12px;margin:.5em 0}
-.wb-tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:10px 16px;min-width:150px}
-.wb-tile b{font-size:22px;margin-right:.35em}.wb-tile small,.wb-soft{color:var(--soft)}
-.wb-badge{display:inline-block;border-radius:999px;padding:1px 10px;font-size:12px;font-weight:600}
+.wb{color-scheme:light dark;--ink:light-dark(#1b2333,#e6e9ef);--soft:light-dark(#5f6b7e,#9aa4b5);
+--line:light-dark(#e3e7ef,#333c4b);--card:light-dark(#fff,#1e2531);--blue:light-dark(#0b5fc1,#7fb2f5);
+--teal:light-dark(#0b806e,#5fcfba);--amber:light-dark(#a86200,#e8b15a);--red:light-dark(#b8242a,#f08a86);
+--blue-bg:light-dark(#e4eefb,#1c3350);--teal-bg:light-dark(#dff3ee,#163d37);--amber-bg:light-dark(#fdf0d9,#433416);
+--red-bg:light-dark(#fbe4e3,#4b2526);color:var(--ink);font:14px/1.5 system-ui,-apple-system,"Segoe UI","DejaVu Sans",
+sans-serif;font-variant-numeric:tabular-nums;overflow-wrap:break-word}
+[data-jp-theme-light=true] .wb{color-scheme:light}[data-jp-theme-light=false] .wb{color-scheme:dark}
+.wb .wb-headline{font-size:1.5em;font-weight:700;line-height:1.3;max-width:38em;margin:.3em 0;text-wrap:pretty}
+.wb .wb-note{max-width:52em;margin:.4em 0}.wb-note,.wb-soft,.wb-label{color:var(--soft)}
+.wb-label,.wb-meta{font-size:.87em}
+.wb-tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(13.5em,1fr));gap:.8em;margin:.5em 0}
+.wb-tile,.wb-utterance{background:var(--card);border:1px solid var(--line);border-radius:9px;padding:.75em 1.1em}
+.wb-label{display:block}.wb-value{font-size:1.6em;font-weight:700;white-space:nowrap;margin-right:.3em}
+.wb-badge{display:inline-block;border-radius:1em;padding:.05em .75em;font-size:.85em;font-weight:700}
 .wb-yes{color:var(--teal);background:var(--teal-bg)}.wb-no{color:var(--red);background:var(--red-bg)}
-.wb-cannot_tell,.wb-waiting{color:var(--amber);background:var(--amber-bg)}.wb-done{color:var(--blue);background:var(--blue-bg)}
-.wb-scroll{overflow-x:auto;margin:.5em 0}.wb table{border-collapse:collapse;color:var(--ink)}
-.wb th{color:var(--soft);font-weight:500;text-align:left}.wb th,.wb td{padding:5px 14px 5px 0;border-bottom:1px solid var(--line)}
-.wb .wb-number{text-align:right}
-.wb-utterance{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 16px;margin:10px 0;max-width:760px}
-.wb-utterance audio{width:100%;height:34px;margin:6px 0}.wb-utterance svg{width:100%;height:56px;color:var(--blue)}
-.wb-del{color:var(--red);background:var(--red-bg);text-decoration:line-through;border-radius:4px;padding:0 4px}
-.wb-ins{color:var(--blue);background:var(--blue-bg);text-decoration:underline;border-radius:4px;padding:0 4px}
+.wb-done{color:var(--blue);background:var(--blue-bg)}
+.wb-cannot_tell,.wb-waiting{color:var(--amber);background:var(--amber-bg)}
+.wb-scroll{overflow-x:auto;margin:.5em 0}
+.wb table.wb-table{border-collapse:collapse;table-layout:auto;margin:0;font-size:.95em;color:var(--ink)}
+.wb table.wb-table tr,.wb table.wb-table thead,.wb table.wb-table tbody tr:nth-child(n){background:none;border:0}
+.wb table.wb-table th,.wb table.wb-table td{text-align:left;vertical-align:top;max-width:34em;white-space:normal;
+padding:.35em 1.6em .35em 0;border:0;border-bottom:1px solid var(--line)}
+.wb table.wb-table th{color:var(--soft);font-weight:500}
+.wb table.wb-table .wb-number{text-align:right;white-space:nowrap}
+.wb-utterance{margin:.8em 0;max-width:52em}
+.wb-utterance header{display:flex;flex-wrap:wrap;gap:.1em .8em;align-items:baseline}
+.wb-utterance .wb-said{font-size:1.15em;line-height:1.8;margin:.3em 0 .1em}
+.wb-utterance svg{display:block;width:100%;height:56px;color:var(--blue)}
+.wb-utterance audio{display:block;width:100%;height:36px;margin:.5em 0 .2em}
+.wb-seconds{display:flex;justify-content:space-between;font-size:.8em;color:var(--soft)}
+.wb del,.wb ins{border-radius:.3em;padding:.05em .35em}
+.wb del{color:var(--red);background:var(--red-bg);text-decoration:line-through}
+.wb ins{color:var(--blue);background:var(--blue-bg);text-decoration:underline;text-underline-offset:.2em}
 </style>"""
+"""The same rules with every piece: repeating them changes nothing, and a piece can stand alone."""
 
-_SHARES = ("wer", "cer", "share", "query_accuracy", "entity_accuracy", "gain", "predicted", "achieved", "change", "beyond",
-           "before", "control", "treated", "difference", "accuracy", "margin", "unseen")
-"""Columns that begin so hold fractions, and are shown as percent."""
+_FRACTIONS = ("wer", "cer", "share", "query_accuracy", "entity_accuracy", "before", "control", "treated", "accuracy",
+              "shrunk_wer", "unseen")
+_DIFFERENCES = ("gain", "gap", "predicted", "achieved", "change", "beyond", "difference", "margin")
+"""Columns that begin so hold fractions, and are shown as percent and as percentage points."""
 
-_WAVEFORM_POINTS = 240
+_LABELS = {"wer": "Word error rate", "cer": "Character error rate", "query_accuracy": "Word for word",
+           "entity_accuracy": "Names right", "silence_answered": "Silence answered"}
+_VERDICTS = {"yes": "met: target", "no": "missed: target", "cannot_tell": "cannot tell: target"}
+_UNITS = {"snr_db": "dB", "duration_s": "s", "level_dbfs": "dBFS"}
+_PLACE, _WHO = ("noise", "snr_db"), ("speaker", "accent", "gender", "device", "duration_s", "level_dbfs")
+"""What an utterance's card says beside its name, and below; whatever of it the row has."""
+
+_WAVEFORM_POINTS = 320
+
+
+def style() -> str:
+    """Give the style rules alone, for a page that is put together from pieces."""
+    return STYLE
 
 
 def _piece(inner: str) -> str:
@@ -59,83 +87,105 @@ def note(sentence: str) -> str:
     return _piece(f'<p class="wb-note">{escape(sentence)}</p>')
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
+class Promise(Protocol):
+    """What a tile asks of a target (`gates.Target` is one)."""
+
+    @property
+    def sense(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+    def verdict(self, interval: Interval) -> Outcome: ...
+
+
+class Tile(NamedTuple):
     """One number with its interval and, when it was promised, its verdict in words."""
 
     label: str
     value: str
-    interval: str
+    interval: str = ""
     outcome: Outcome = "done"
     verdict: str = ""
 
 
-_VERDICTS = {"yes": "met: target", "no": "missed: target", "cannot_tell": "cannot tell yet: target"}
-_LABELS = {"wer": "Word error rate", "cer": "Character error rate", "query_accuracy": "Word for word",
-           "entity_accuracy": "Names right", "silence_answered": "Silence answered"}
-
-
-def target_tile(metric: str, interval: Interval, target: Any = None) -> Tile:
-    """Make the tile of a metric; with a target (`metric`, `sense`, `value`, `verdict`) it says met, missed or cannot tell."""
-    value = f"{100 * interval.value:.1f} %"
-    between = interval.note if np.isnan(interval.low) else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+def target_tile(metric: str, interval: Interval, target: Promise | None = None) -> Tile:
+    """Make the tile of a metric; with a target it says met, missed or cannot tell."""
+    label, value = _LABELS.get(metric, metric.replace("_", " ").capitalize()), f"{100 * interval.value:.1f} %"
+    has_interval = not (np.isnan(interval.low) or np.isnan(interval.high))
+    between = f"{100 * interval.low:.1f} – {100 * interval.high:.1f}" if has_interval else interval.note
     if target is None:
-        return Tile(_LABELS.get(metric, metric), value, between)
+        return Tile(label, value, between)
     outcome = target.verdict(interval)
-    words = f"{_VERDICTS[outcome]} {'≤' if target.sense == '<=' else '≥'} {100 * target.value:g} %"
-    return Tile(_LABELS.get(metric, metric), value, between, outcome, words)
+    sense = "≤" if target.sense == "<=" else "≥"
+    return Tile(label, value, between, outcome, f"{_VERDICTS[outcome]} {sense} {100 * target.value:g} %")
 
 
-def tiles(shown: Sequence[Tile]) -> str:
-    """Lay tiles side by side."""
-    cells = [f'<div class="wb-tile"><small>{escape(t.label)}</small><div><b>{escape(t.value)}</b>'
-             f'<span class="wb-soft">{escape(t.interval)}</span></div>'
-             + (f'<span class="wb-badge wb-{t.outcome}">{escape(t.verdict)}</span>' if t.verdict else "") + "</div>"
-             for t in shown]
+def tiles(shown: Sequence[tuple[str, str, str, Outcome, str]]) -> str:
+    """Lay tiles side by side: label, value, interval, outcome and verdict of each."""
+    cells = []
+    for label, value, interval, outcome, verdict in shown:
+        badge = f'<span class="wb-badge wb-{outcome}">{escape(verdict)}</span>' if verdict else ""
+        cells.append(f'<div class="wb-tile"><span class="wb-label">{escape(label)}</span><div><span class="wb-value">'
+                     f'{escape(value)}</span><span class="wb-soft">{escape(interval)}</span></div>{badge}</div>')
     return _piece(f'<div class="wb-tiles">{"".join(cells)}</div>')
 
 
-def table(rows: pd.DataFrame) -> str:
-    """Write a table; fractions as percent, counts with separators, missing values as a dash."""
+def table(rows: pd.DataFrame, formats: Mapping[str, str] | None = None) -> str:
+    """Write a table: fractions as percent, counts with separators, missing values as a dash.
+
+    `formats` names columns and how to write them instead, as `format` does it (".1%", ",", "+.2f").
+    """
     if rows.empty:
-        return note("nothing to list")
-    head = "".join(f'<th{_side(rows[c])}>{escape(str(c).replace("_", " "))}</th>' for c in rows)
-    body = "".join("<tr>" + "".join(f"<td{_side(rows[c])}>{escape(_written(str(c), value))}</td>"
-                                    for c, value in zip(rows, row, strict=True)) + "</tr>"
-                   for row in rows.itertuples(index=False, name=None))
-    return _piece(f'<div class="wb-scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+        return note("Nothing to list.")
+    formats, sides = formats or {}, [_side(rows[column]) for column in rows]
+    head = "".join(f"<th{side}>{escape(_words(column))}</th>" for column, side in zip(rows, sides, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td{side}>{escape(_written(str(column), value, formats.get(str(column), '')))}</td>"
+                         for column, side, value in zip(rows, sides, row, strict=True)) + "</tr>"
+        for row in rows.itertuples(index=False, name=None))
+    return _piece('<div class="wb-scroll"><table class="wb-table"><thead><tr>' + head + "</tr></thead><tbody>" + body
+                  + "</tbody></table></div>")
 
 
-def _side(column: pd.Series) -> str:
-    return ' class="wb-number"' if pd.api.types.is_numeric_dtype(column) else ""
+def _side(column: "pd.Series[Any]") -> str:
+    is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    return ' class="wb-number"' if is_number else ""
 
 
-def _written(column: str, value: Any) -> str:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+def _words(name: Any) -> str:
+    return str(name).removeprefix("n_").replace("_", " ").replace("wer", "WER").replace("cer", "CER")
+
+
+def _written(name: str, value: Any, form: str = "") -> str:
+    if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return "–"
-    if isinstance(value, float | np.floating):
-        if column.startswith(_SHARES):
-            return f"{100 * value:.1f} %"
-        return f"{value:,.0f}" if value == int(value) and abs(value) >= 1 else f"{value:.3g}"
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_written(str(k), v)}" for k, v in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return "; ".join(_written(name, v) for v in value) or "none"
+    if isinstance(value, Interval):
+        return value.percent()
+    if not isinstance(value, int | float | np.number):
+        return str(value)
+    if form:
+        return format(value, form).replace("%", " %")
+    if isinstance(value, int | np.integer):
         return f"{value:,}"
-    return str(value)
+    if name.startswith(_FRACTIONS):
+        return f"{100 * value:.1f} %"
+    if name.startswith(_DIFFERENCES):
+        return f"{100 * value:.1f} pts"
+    number = float(value)
+    return f"{number:,.0f}" if number.is_integer() or abs(number) >= 1000 else f"{number:.3g}"
 
 
 def fields(record: Any) -> str:
     """Write a mapping or a dataclass as name and value, a line each."""
     content: Mapping[str, Any] = asdict(record) if is_dataclass(record) and not isinstance(record, type) else record
-    rows = "".join(f"<tr><th>{escape(str(name).replace('_', ' '))}</th><td>{escape(_words(str(name), value))}</td></tr>"
+    rows = "".join(f"<tr><th>{escape(_words(name))}</th><td>{escape(_written(str(name), value))}</td></tr>"
                    for name, value in content.items())
-    return _piece(f'<div class="wb-scroll"><table><tbody>{rows}</tbody></table></div>')
-
-
-def _words(name: str, value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_words(str(k), v)}" for k, v in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        return "; ".join(str(v) for v in value) or "none"
-    return _written(name, value)
+    return _piece(f'<div class="wb-scroll"><table class="wb-table"><tbody>{rows}</tbody></table></div>')
 
 
 def difference(reference: str, hypothesis: str) -> str:
@@ -146,29 +196,60 @@ def difference(reference: str, hypothesis: str) -> str:
             words.append(escape(edit.reference_word))
             continue
         if edit.reference_word:
-            words.append(f'<del class="wb-del">{escape(edit.reference_word)}</del>')
+            words.append(f"<del>{escape(edit.reference_word)}</del>")
         if edit.hypothesis_word:
-            words.append(f'<ins class="wb-ins">{escape(edit.hypothesis_word)}</ins>')
+            words.append(f"<ins>{escape(edit.hypothesis_word)}</ins>")
     return " ".join(words) or '<span class="wb-soft">(nothing said)</span>'
 
 
-def utterance_card(utterance: Mapping[str, Any] | pd.Series, hypothesis: str | None, samples: Any,
-                   sample_rate_hz: int = audio.SAMPLE_RATE_HZ) -> str:
-    """Show one utterance: hear it, see it, and read what was said and, where there is a hypothesis, heard."""
+def utterance_card(utterance: "Mapping[str, Any] | pd.Series[Any]", hypothesis: str | None, samples: Any,
+                   sample_rate_hz: int = audio.SAMPLE_RATE_HZ, note: str = "") -> str:
+    """Show one utterance: hear it, see it, and read what was said and, where there is a hypothesis, heard.
+
+    Of the row it uses `reference` (normalized, as the hypothesis must be) and shows utterance_id, noise, snr_db,
+    speaker, accent, gender, device, duration_s and level_dbfs where they are known.
+    """
     row = dict(utterance.items())
-    known = ("utterance_id", "speaker", "noise", "snr_db", "accent", "gender", "device", "duration_s")
-    facts = " · ".join(f"{name.replace('_', ' ')} {_written(name, row[name])}" for name in known if row.get(name) is not None)
-    said = escape(row["reference"]) if hypothesis is None else difference(row["reference"], hypothesis)
+    said = row["reference"] or ""
+    text = (escape(said) or difference("", "")) if hypothesis is None else difference(said, hypothesis)
+    place, who = (" · ".join(_fact(name, row[name]) for name in names if _is_known(row.get(name)))
+                  for names in (_PLACE, _WHO))
     sound = base64.b64encode(audio.wav_bytes(samples, sample_rate_hz)).decode()
-    return _piece(f'<div class="wb-utterance"><div>{said}</div>{_waveform(np.asarray(samples))}'
-                  f'<audio controls preload="none" src="data:audio/wav;base64,{sound}"></audio>'
-                  f'<div class="wb-soft">{escape(facts)}</div></div>')
+    return _piece(
+        f'<article class="wb-utterance"><header><b>{escape(str(row.get("utterance_id", "")))}</b>'
+        f'<span class="wb-soft">{escape(place)}</span>{_score(said, hypothesis)}</header><p class="wb-said">{text}</p>'
+        f'{_waveform(np.asarray(samples), sample_rate_hz)}'
+        f'<audio controls preload="metadata" src="data:audio/wav;base64,{sound}"></audio>'
+        f'<div class="wb-soft wb-meta">{escape(who)}</div>'
+        + (f'<div class="wb-meta">{escape(note)}</div>' if note else "") + "</article>")
 
 
-def _waveform(samples: Any) -> str:
+def _is_known(value: Any) -> bool:
+    return not (value is None or value == "" or pd.isna(value))
+
+
+def _fact(name: str, value: Any) -> str:
+    if name in _UNITS:
+        return f"{value:.1f} {_UNITS[name]}"
+    return f"speaker {value}" if name == "speaker" else str(value)
+
+
+def _score(said: str, hypothesis: str | None) -> str:
+    if hypothesis is None:
+        return ""
+    n_wrong = len([edit for edit in scoring.align(said, hypothesis) if edit.kind != "equal"])
+    n_words = len(said.split())
+    if not n_wrong:
+        return '<span class="wb-badge wb-yes">word for word</span>'
+    errors = f"{n_wrong} error{'s' * (n_wrong > 1)} in {n_words} word{'s' * (n_words != 1)}"
+    return f'<span class="wb-badge wb-no">{errors if n_words else "words heard in silence"}</span>'
+
+
+def _waveform(samples: Any, sample_rate_hz: int) -> str:
     edges = np.linspace(0, len(samples), _WAVEFORM_POINTS + 1, dtype=int)
-    heights = [float(np.abs(samples[a:b]).max()) if b > a else 0.0 for a, b in zip(edges, edges[1:], strict=False)]
-    top = max(max(heights), 1e-6)
-    strokes = "".join(f"M{i} {50 - 48 * h / top:.1f}V{50 + 48 * h / top:.1f}" for i, h in enumerate(heights))
+    heights = np.array([np.abs(samples[a:b]).max() if b > a else 0.0 for a, b in zip(edges, edges[1:], strict=False)])
+    heights = 48 * heights / max(float(heights.max()), 1e-6)
+    strokes = "".join(f"M{i} {50 - h:.1f}V{50 + max(h, 0.5):.1f}" for i, h in enumerate(heights))
     return (f'<svg viewBox="0 0 {_WAVEFORM_POINTS} 100" preserveAspectRatio="none" role="img" aria-label="waveform">'
-            f'<path d="{strokes}" stroke="currentColor" stroke-width=".7" fill="none"/></svg>')
+            f'<path d="{strokes}" stroke="currentColor" stroke-width=".8" fill="none"/></svg>'
+            f'<div class="wb-seconds"><span>0 s</span><span>{len(samples) / sample_rate_hz:.1f} s</span></div>')

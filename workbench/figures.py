@@ -1,165 +1,299 @@
-"""Plots in one visual language: tables in, plotly figures out. Pure; nothing here reads a file or knows a notebook.
+"""Plots in one visual language: tables in, plotly figures out. Pure, and the only user of plotly.
 
 Quiet neutral ground, one accent blue, teal for met, amber for cannot tell, red for missed, and never colour alone.
+Grounds are transparent and text is mid-grey, so that a figure reads on light and on dark pages.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-BLUE, TEAL, AMBER, RED, GREY = "#2f7de1", "#12988a", "#d48a1c", "#d4493f", "#8791a3"
-GRID = "rgba(135,145,163,0.25)"
-ROW_PX, FRAME_PX = 26, 110
+from workbench import decisions
+from workbench.records import Interval
 
-TEMPLATE = go.layout.Template(
-    layout={
-        "font": {"family": "system-ui, sans-serif", "size": 13, "color": GREY},
-        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
-        "colorway": [BLUE, TEAL, AMBER, RED, GREY],
-        "margin": {"l": 70, "r": 24, "t": 56, "b": 48}, "hovermode": "closest",
-        "title": {"x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 8}, "font": {"size": 15}},
-        "xaxis": {"gridcolor": GRID, "zerolinecolor": GRID, "automargin": True},
-        "yaxis": {"gridcolor": GRID, "zerolinecolor": GRID, "automargin": True},
-        "legend": {"orientation": "h", "y": -0.2},
-    }
-)
+BLUE, TEAL, AMBER, RED, GREY = "#1f74d8", "#12988a", "#c27a10", "#d4493f", "#768091"
+"""Each at 3.3 : 1 or better on white and on the dark page (WCAG asks 3 : 1 of graphics)."""
+
+GRID, BAND, PALE_BLUE = "rgba(118,128,145,0.22)", "rgba(18,152,138,0.10)", "rgba(31,116,216,0.35)"
+ROW_PX, FRAME_PX, MAX_BINS = 30, 130, 40
+SMALL_CELL = 10
+"""Utterances below which the rate of a crossed pair says nothing: its 95 % half-width passes ten points."""
+X_HEADROOM = 2.0
+"""Few utterances may have an interval to 100 %: the axis ends at this many times the worst rate instead."""
+
+_AXIS = {"gridcolor": GRID, "zerolinecolor": GRID, "automargin": True, "ticks": "", "ticklabelstandoff": 6,
+         "title": {"font": {"size": 12.5}, "standoff": 10}}
+TEMPLATE = go.layout.Template(layout={
+    "font": {"family": "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif", "size": 13, "color": GREY},
+    "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "colorway": [BLUE, TEAL, AMBER, RED, GREY],
+    "margin": {"l": 16, "r": 28, "t": 78, "b": 56}, "bargap": 0.55, "xaxis": _AXIS, "yaxis": _AXIS,
+    "title": {"x": 0, "xanchor": "left", "y": 1, "yanchor": "top", "pad": {"l": 4, "t": 14},
+              "font": {"size": 15, "weight": 700}, "subtitle": {"font": {"size": 12.5, "color": GREY}}},
+    "legend": {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom", "itemsizing": "constant"},
+    "hoverlabel": {"bgcolor": "#1b2333", "bordercolor": "#1b2333", "font": {"color": "#ffffff"}},
+})
+"""The template "workbench": each figure carries it, and plotly's own defaults stay as they are."""
+
+_VERDICTS = {"yes": ("met", TEAL, "circle"), "cannot_tell": ("cannot tell", AMBER, "diamond"),
+             "no": ("missed", RED, "square")}
+_CHANGES = {"better": (TEAL, "triangle-left"), "cannot tell": (AMBER, "diamond"), "worse": (RED, "triangle-right")}
+_ARMS = {"before": (GREY, "circle-open"), "control": (AMBER, "diamond-open"), "treated": (BLUE, "circle")}
+"""Symbols beside colours: who cannot see the one sees the other."""
 
 
-def _figure(title: str, *traces: object, height: int = 340, **layout: object) -> go.Figure:
-    figure = go.Figure(list(traces))
-    figure.update_layout(template=TEMPLATE, title=title, height=height, **layout)
-    return figure
+def _dress(figure: go.Figure, title: str, subtitle: str = "", *, height: int = 330, **layout: Any) -> go.Figure:
+    words = {"text": title, "subtitle": {"text": subtitle}}
+    return figure.update_layout(template=TEMPLATE, height=height, title=words, **layout)
 
 
-def _verdict_colour(low: float, high: float, target: float | None) -> str:
-    if target is None:
-        return BLUE
-    return TEAL if high <= target else RED if low > target else AMBER
+def _panels(*titles: str, spacing: float = 0.1) -> go.Figure:
+    figure = make_subplots(1, len(titles), horizontal_spacing=spacing, subplot_titles=titles)
+    return figure.update_annotations(font_size=12.5)
+
+
+def _nothing(title: str) -> go.Figure:
+    """Say it in a sentence: missing data is no traceback."""
+    return _dress(go.Figure(), title, "There is nothing to show yet.", height=FRAME_PX, xaxis_visible=False,
+                  yaxis_visible=False)
+
+
+def _whiskers(rows: pd.DataFrame, value: str, colour: str = GREY) -> dict[str, Any]:
+    """Draw the interval of a fraction that has `_low` and `_high` beside it, in percent."""
+    if f"{value}_low" not in rows:
+        return {"visible": False}
+    return {"symmetric": False, "array": 100 * (rows[f"{value}_high"] - rows[value]).to_numpy(), "color": colour,
+            "arrayminus": 100 * (rows[value] - rows[f"{value}_low"]).to_numpy(), "thickness": 1.6, "width": 0}
 
 
 def learning_curve(curve: pd.DataFrame) -> go.Figure:
-    """Show how the loss fell, and the WER on valid where there is one. Columns: step, train_loss, valid_wer."""
-    figure = _figure("Learning curve", go.Scatter(x=curve["step"], y=curve["train_loss"], name="training loss",
-                                                  line={"color": GREY, "dash": "dot"}, mode="lines+markers", yaxis="y2"))
-    if curve["valid_wer"].notna().any():
-        figure.add_scatter(x=curve["step"], y=curve["valid_wer"], name="WER on valid", mode="lines+markers",
-                           line={"color": BLUE, "width": 2.5})
-        best = curve.loc[curve["valid_wer"].idxmin()]
-        figure.add_annotation(x=best["step"], y=best["valid_wer"], text=f"best {best['valid_wer']:.1%}", yshift=14, showarrow=False)
-    return figure.update_layout(xaxis_title="step", yaxis={"tickformat": ".0%", "rangemode": "tozero", "title": "WER"},
-                                yaxis2={"overlaying": "y", "side": "right", "showgrid": False, "title": "loss"})
+    """Show how the loss fell and, beside it, the WER on valid where there is one, its best point named.
+
+    Columns: step, train_loss; where present valid_loss, valid_wer (fraction).
+    """
+    if curve.empty:
+        return _nothing("Learning curve")
+    table = curve.reindex(columns=["step", "train_loss", "valid_loss", "valid_wer"])
+    words = ["loss" if table["valid_loss"].isna().all() else "loss: on train dotted, on valid solid"]
+    wer = table["valid_wer"]
+    if wer.notna().any():
+        best = table["step"].iloc[int(wer.argmin())]
+        words.append(f"WER on valid: best {100 * wer.min():.1f} % at step {best:,.0f}")
+    figure = _panels(*words)
+    for column, colour, dash, col in (("train_loss", GREY, "dot", 1), ("valid_loss", BLUE, "solid", 1),
+                                      ("valid_wer", BLUE, "solid", 2)):
+        if table[column].notna().any():
+            figure.add_scatter(x=table["step"], y=table[column] * (100 if col == 2 else 1), row=1, col=col, name=column,
+                               line={"color": colour, "dash": dash}, mode="lines+markers" if col == 2 else "lines",
+                               connectgaps=True, hovertemplate="%{y:.3g} at step %{x:,}<extra></extra>")
+    figure.update_yaxes(ticksuffix=" %", col=2)
+    figure.update_xaxes(title_text="step", rangemode="tozero").update_yaxes(rangemode="tozero")
+    return _dress(figure, "Learning curve", margin_t=80, showlegend=False)
 
 
 def slice_forest(slices: pd.DataFrame, target: float | None = None) -> go.Figure:
     """Show the WER of slices with intervals, the worst on top, the dot as large as the slice's share of use.
 
-    Columns: name, wer, wer_low, wer_high, share, n_utterances. Colour and symbol say met, missed or cannot tell.
+    Columns: name, wer, wer_low, wer_high, share (fractions), n_utterances. With a target, colour and symbol say met,
+    cannot tell or missed.
     """
     rows = slices.dropna(subset=["wer"]).sort_values("wer")
-    colours = [_verdict_colour(low, high, target) for low, high in zip(rows["wer_low"], rows["wer_high"], strict=True)]
-    symbol = {TEAL: "circle", AMBER: "diamond", RED: "square", BLUE: "circle"}
-    figure = _figure(
-        "Where it fails: WER by slice, 95 % interval" + (f", target ≤ {target:.0%} shaded" if target else ""),
-        go.Scatter(
-            x=rows["wer"], y=rows["name"], mode="markers", customdata=rows[["n_utterances", "share", "wer_low", "wer_high"]],
-            marker={"color": colours, "symbol": [symbol[c] for c in colours], "line": {"width": 0}, "opacity": 1,
-                    "size": 9 + 16 * np.sqrt(rows["share"].fillna(0))},
-            error_x={"type": "data", "symmetric": False, "array": rows["wer_high"] - rows["wer"],
-                     "arrayminus": rows["wer"] - rows["wer_low"], "color": GREY, "thickness": 1.4, "width": 0},
-            hovertemplate="%{y}<br>WER %{x:.1%} (%{customdata[2]:.1%} to %{customdata[3]:.1%})<br>"
-                          "%{customdata[0]} queries, %{customdata[1]:.0%} of use<extra></extra>"),
-        height=FRAME_PX + ROW_PX * len(rows), xaxis={"tickformat": ".0%", "rangemode": "tozero"}, yaxis={"type": "category"})
-    if target:
-        figure.add_vrect(x0=0, x1=target, fillcolor=TEAL, opacity=0.08, line_width=0)
-    return figure
+    if rows.empty:
+        return _nothing("Where it fails")
+    outcomes = ["" if target is None else decisions.target_verdict(Interval(*rates), target, "<=")
+                for rates in zip(rows["wer"], rows["wer_low"], rows["wer_high"], strict=True)]
+    figure = go.Figure()
+    for outcome, (word, colour, symbol) in ({"": ("", BLUE, "circle")} if target is None else _VERDICTS).items():
+        part = rows[[found == outcome for found in outcomes]]
+        figure.add_scatter(
+            x=100 * part["wer"], y=part["name"], name=word, mode="markers", error_x=_whiskers(part, "wer"),
+            marker={"color": colour, "symbol": symbol, "size": 9 + 16 * np.sqrt(part["share"].fillna(0)), "opacity": 1},
+            customdata=part[["n_utterances", "share", "wer_low", "wer_high"]],
+            hovertemplate="%{y}<br>WER %{x:.1f} % (%{customdata[2]:.1%} to %{customdata[3]:.1%})<br>"
+                          "%{customdata[0]:,} queries, %{customdata[1]:.0%} of use<extra>" + word + "</extra>")
+    end = min(rows["wer_high"].fillna(0).max(), X_HEADROOM * rows["wer"].max())
+    if target is not None:
+        figure.add_vrect(x0=0, x1=100 * target, fillcolor=BAND, line_width=0, layer="below")
+        figure.add_annotation(x=0, y=1, yref="paper", xanchor="left", yanchor="bottom", showarrow=False,
+                              text=f"target ≤ {100 * target:g} %", font_color=TEAL)
+    figure.update_xaxes(ticksuffix=" %", range=[0, 106 * max(end, rows["wer"].max(), target or 0.0, 0.01)])
+    figure.update_yaxes(type="category", categoryarray=rows["name"].tolist())
+    return _dress(figure, "Where it fails", "WER by slice, 95 % interval, dot as large as the slice's share of use",
+                  height=FRAME_PX + 38 + ROW_PX * len(rows), margin_t=92, margin_b=72, showlegend=target is not None)
 
 
-def slice_heatmap(cells: pd.DataFrame, *, min_utterances: int = 10) -> go.Figure:
+def slice_heatmap(cells: pd.DataFrame, *, min_utterances: int = SMALL_CELL) -> go.Figure:
     """Cross two columns; cells of few utterances stay blank. Columns: row, column, wer, n_utterances."""
-    kept = cells[cells["n_utterances"] >= min_utterances]
-    wer = kept.pivot_table(index="row", columns="column", values="wer", observed=True, sort=False)
-    n = kept.pivot_table(index="row", columns="column", values="n_utterances", observed=True, sort=False)
-    words = [["" if pd.isna(w) else f"{w:.0%}<br>n {int(k)}" for w, k in zip(*pair, strict=True)]
-             for pair in zip(wer.to_numpy(), n.to_numpy(), strict=True)]
-    return _figure("WER, two slices at once", go.Heatmap(
-        z=wer.to_numpy(), x=[str(c) for c in wer.columns], y=[str(r) for r in wer.index], text=words, texttemplate="%{text}",
-        colorscale=[[0, "#e3eefb"], [0.5, "#6fa8ea"], [1, "#0b3f86"]], colorbar={"tickformat": ".0%", "title": "WER"}, xgap=3, ygap=3),
-        height=FRAME_PX + 56 * max(1, len(wer)), yaxis={"type": "category"}, xaxis={"type": "category"})
+    kept = cells[cells["n_utterances"].ge(min_utterances) & cells["wer"].notna()]
+    if kept.empty:
+        return _nothing("Two slices at once")
+    down, across = (_in_order(kept, side) for side in ("row", "column"))
+    wer, n = (kept.pivot(index="row", columns="column", values=v).reindex(index=down, columns=across).to_numpy(float)
+              for v in ("wer", "n_utterances"))
+    words = [["" if np.isnan(w) else f"<b>{100 * w:.0f} %</b><br>n {k:.0f}" for w, k in zip(*pair, strict=True)]
+             for pair in zip(wer, n, strict=True)]
+    figure = go.Figure(go.Heatmap(
+        z=wer, x=[str(c) for c in across], y=[str(r) for r in down], text=words, texttemplate="%{text}", zmin=0,
+        colorscale=[[0, "#e3eefb"], [0.4, "#8fbcf0"], [1, "#0b3f86"]], showscale=False, xgap=3, ygap=3,
+        hoverongaps=False, hovertemplate="%{y}, %{x}<br>WER %{z:.1%}<extra></extra>"))
+    names = {"type": "category", "showgrid": False}
+    return _dress(figure, "Two slices at once", f"WER; blank where fewer than {min_utterances} queries", xaxis=names,
+                  yaxis={**names, "autorange": "reversed"}, height=FRAME_PX + 54 * len(down))
 
 
-def _bars(title: str, labels: Sequence[str], values: Sequence[float], *, form: str = "", colour: str = BLUE) -> go.Figure:
-    return _figure(title, go.Bar(x=list(values)[::-1], y=list(labels)[::-1], orientation="h", marker_color=colour,
-                                 texttemplate=f"%{{x:{form}}}", textposition="outside", cliponaxis=False),
-                   height=FRAME_PX + ROW_PX * len(labels), xaxis={"tickformat": form}, yaxis={"type": "category"})
+def _in_order(cells: pd.DataFrame, side: str) -> list[Any]:
+    """Put bands in the order of their numbers, and words so that the worst comes first."""
+    values = cells.groupby(side)["wer"].max().sort_values(ascending=False).index.tolist()
+    numbers = [re.search(r"-?\d+(\.\d+)?", str(value)) for value in values]
+    ranks = [float(n[0]) + {"<": -0.5, ">": 0.5}.get(n.string[0], 0.0) for n in numbers if n]
+    return [values[i] for i in np.argsort(ranks)] if len(ranks) == len(values) else values
+
+
+def _bars(title: str, subtitle: str, values: "pd.Series[Any]", words: Sequence[str]) -> go.Figure:
+    if values.empty:
+        return _nothing(title)
+    figure = go.Figure(go.Bar(
+        x=values.tolist(), y=[str(name) for name in values.index], text=words, orientation="h", marker_color=BLUE,
+        textposition="outside", constraintext="none", cliponaxis=False, hovertemplate="%{y}: %{text}<extra></extra>"))
+    figure.update_xaxes(visible=False, rangemode="tozero").update_yaxes(type="category", autorange="reversed")
+    return _dress(figure, title, subtitle, height=FRAME_PX - 30 + ROW_PX * len(values), bargap=0.65, margin_b=16,
+                  margin_r=130)
 
 
 def confusion_bars(confusions: pd.DataFrame, n: int = 12) -> go.Figure:
-    """Show which words are heard as which. Columns: reference_word, hypothesis_word, n."""
-    top = confusions.head(n)
-    return _bars("Words heard wrong", [f"{a} → {b}" for a, b in zip(top["reference_word"], top["hypothesis_word"], strict=True)],
-                 top["n"].tolist())
+    """Show which words are heard as which, the most frequent first. Columns: reference_word, hypothesis_word, n."""
+    top = confusions.sort_values("n", ascending=False, kind="stable").head(n)
+    pairs = (top["reference_word"] + " → " + top["hypothesis_word"]).tolist()
+    return _bars("Words heard wrong", "said → heard, and how often", top["n"].set_axis(pairs),
+                 [f"{k:,}" for k in top["n"]])
 
 
-def share_bars(shares: pd.Series, title: str) -> go.Figure:
-    """Show shares (fractions) by name."""
-    return _bars(title, [str(name) for name in shares.index], shares.tolist(), form=".1%")
+def share_bars(counts: "pd.Series[Any] | Mapping[str, float]", title: str) -> go.Figure:
+    """Show shares by name; counts (integers) are turned into shares first."""
+    values = pd.Series(counts)
+    is_counts = pd.api.types.is_integer_dtype(values)
+    shares = values / values.sum() if is_counts else values
+    words = [f"{100 * s:.1f} %" + (f" ({v:,})" if is_counts else "") for s, v in zip(shares, values, strict=True)]
+    return _bars(title, "share of all", shares, words)
 
 
-def opportunity_bars(opportunities: pd.DataFrame) -> go.Figure:
-    """Show what mending each slice would take off the overall WER. Columns: name, gain, gain_low, gain_high, n_clips."""
-    rows = opportunities.iloc[::-1]
-    return _figure("Which fix is worth most: points off the overall WER", go.Bar(
-        x=rows["gain"], y=rows["name"], orientation="h",
-        marker_color=[BLUE if low > 0 else GREY for low in rows["gain_low"]],
-        error_x={"type": "data", "symmetric": False, "array": rows["gain_high"] - rows["gain"],
-                 "arrayminus": rows["gain"] - rows["gain_low"], "color": GREY, "thickness": 1.4, "width": 0},
-        hovertemplate="%{y}: %{x:.1%}<extra></extra>"),
-        height=FRAME_PX + ROW_PX * len(rows), xaxis={"tickformat": ".1%"}, yaxis={"type": "category"})
+def opportunity_bars(opportunities: pd.DataFrame, n: int = 12) -> go.Figure:
+    """Show what mending each slice would take off the overall WER, with interval and cost.
+
+    Columns: name, gain, gain_low, gain_high (fractions), n_clips, advice. Hatched where the interval reaches 0.
+    """
+    rows = opportunities.head(n)
+    if rows.empty:
+        return _nothing("Which fix is worth most")
+    names = [name + (f" · {k:,} clips" if k else "") for name, k in zip(rows["name"], rows["n_clips"], strict=True)]
+    rows, figure, is_sure = rows.assign(label=names), go.Figure(), rows["gain_low"].gt(0)
+    for word, part, fill, line, shape in (("a gain", rows[is_sure], PALE_BLUE, BLUE, ""),
+                                          ("cannot tell yet", rows[~is_sure], GRID, GREY, "/")):
+        figure.add_bar(x=100 * part["gain"], y=part["label"], orientation="h", name=word, hovertext=part["advice"],
+                       marker={"color": fill, "pattern": {"shape": shape, "fgcolor": GREY, "size": 5}, "line_width": 0},
+                       hovertemplate="%{x:.1f} points<br>%{hovertext}<extra></extra>",
+                       error_x=_whiskers(part, "gain", line))
+    figure.update_yaxes(type="category", autorange="reversed", categoryarray=names)
+    return _dress(figure, "Which fix is worth most", "points off the overall WER, 95 % interval, and what it costs",
+                  height=FRAME_PX + 20 + ROW_PX * len(rows), margin_b=72, barmode="overlay")
 
 
-def power_curves(power: pd.DataFrame) -> go.Figure:
-    """Show how many utterances a difference takes. Columns: wer, difference, n_utterances."""
-    figure = _figure("Gate utterances that show a difference")
-    for (wer, group), dash in zip(power.groupby("wer"), ("solid", "dash", "dot", "dashdot"), strict=False):
-        figure.add_scatter(x=group["difference"], y=group["n_utterances"], name=f"at {wer:.0%} WER", mode="lines+markers",
-                           line={"dash": dash})
-    return figure.update_layout(yaxis={"type": "log", "title": "utterances"}, xaxis={"tickformat": ".1%", "title": "difference in WER"})
+def power_curves(power_table: pd.DataFrame) -> go.Figure:
+    """Show how many utterances it takes to see a difference. Columns: wer, difference (fractions), n_utterances."""
+    figure = go.Figure()
+    for wer, dash in zip(sorted(power_table["wer"].unique()), ("solid", "dash", "dot", "dashdot") * 9, strict=False):
+        rows = power_table[power_table["wer"] == wer].sort_values("difference")
+        name = f"at {100 * wer:g} % WER"
+        figure.add_scatter(x=100 * rows["difference"], y=rows["n_utterances"], name=name, cliponaxis=False,
+                           mode="lines+markers+text", text=[""] * (len(rows) - 1) + [f"  {name}"],
+                           textposition="middle right", line={"dash": dash, "color": BLUE},
+                           hovertemplate="%{y:,} utterances show %{x:.1f} points<extra>" + name + "</extra>")
+    figure.update_yaxes(type="log", title="utterances", dtick=1, tickformat=",")
+    figure.update_xaxes(title="difference in WER, points", rangemode="tozero")
+    return _dress(figure, "How much data shows a difference", "utterances that both models hear, by their WER now",
+                  height=360, margin_r=110, showlegend=False)
 
 
-def histogram(values: pd.Series, title: str, unit: str) -> go.Figure:
-    """Show a distribution, its median marked."""
-    figure = _figure(f"{title} ({unit})", go.Histogram(x=values, marker_color=BLUE, nbinsx=40), height=280, bargap=0.06)
-    figure.add_vline(x=values.median(), line={"color": GREY, "dash": "dash"}, annotation_text=f"median {values.median():.3g} {unit}")
-    return figure.update_layout(yaxis_title="utterances", xaxis_title=unit)
+def histogram(values: Any, title: str, unit: str, reference: Any = None) -> go.Figure:
+    """Show a distribution and its median; with a reference, both as shares, the reference as a grey shape behind."""
+    now = pd.Series(values, dtype=float).dropna().to_numpy()
+    before = pd.Series([] if reference is None else reference, dtype=float).dropna().to_numpy()
+    if not len(now):
+        return _nothing(title)
+    edges, has_reference = np.histogram_bin_edges(np.concatenate([now, before]), bins=MAX_BINS), len(before) > 0
+    figure, centres, median = go.Figure(), (edges[:-1] + edges[1:]) / 2, float(np.median(now))
+    if has_reference:
+        figure.add_scatter(x=centres, y=100 * np.histogram(before, edges)[0] / len(before), name="reference",
+                           mode="lines", line={"color": GREY, "shape": "hvh"}, fill="tozeroy", fillcolor=GRID)
+    figure.add_bar(x=centres, y=np.histogram(now, edges)[0] * (100 / len(now) if has_reference else 1), name="now",
+                   marker_color=BLUE, opacity=0.75 if has_reference else 1)
+    figure.add_vline(x=median, line={"color": GREY, "dash": "dash", "width": 1.5})
+    figure.update_xaxes(title=unit).update_yaxes(title="% of utterances" if has_reference else "utterances")
+    return _dress(figure, title, f"{len(now):,} utterances, median {median:.3g} {unit}", height=290, bargap=0.08,
+                  showlegend=has_reference, margin_b=80 if has_reference else 56)
 
 
 def split_bars(summary: pd.DataFrame) -> go.Figure:
-    """Show hours and speakers of each split side by side. Columns: split, hours, n_speakers."""
+    """Show the hours of each split, its speakers named. Columns: split, hours, n_speakers; a row "all" is left out."""
     rows = summary[summary["split"] != "all"]
-    return _figure("Hours and speakers",
-                   go.Bar(x=rows["split"], y=rows["hours"], name="hours", marker_color=BLUE, offsetgroup="h",
-                          texttemplate="%{y:.2g} h"),
-                   go.Bar(x=rows["split"], y=rows["n_speakers"], name="speakers", marker_color=GREY, offsetgroup="s",
-                          yaxis="y2", texttemplate="%{y}"),
-                   yaxis={"title": "hours"}, yaxis2={"overlaying": "y", "side": "right", "title": "speakers", "showgrid": False})
+    words = [f"{hours:.2g} h, {n:,} speakers" for hours, n in zip(rows["hours"], rows["n_speakers"], strict=True)]
+    return _bars("Hours and speakers", "each split has its own speakers", rows.set_index("split")["hours"], words)
 
 
 def before_after(slices: pd.DataFrame) -> go.Figure:
-    """Show what each slice gained: before, control and treated, and the paired change in words.
+    """Show what each slice gained: before, control and treated, and the paired change with its interval.
 
-    Columns: name, before, control, treated, change, change_low, change_high.
+    Columns: name, before, control, treated (WER); change (treated - before) and where present beyond (treated -
+    control), each with _low and _high (fractions).
     """
-    rows = slices.iloc[::-1]
-    figure = _figure("What the requested data changed, slice by slice", height=FRAME_PX + 34 * len(rows))
-    for row in rows.to_dict("records"):
-        figure.add_scatter(x=[row["before"], row["treated"]], y=[row["name"]] * 2, mode="lines", showlegend=False,
-                           line={"color": GREY, "width": 2}, hoverinfo="skip")
-    words = [f"{100 * c:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})" for c, low, high in
-             zip(rows["change"], rows["change_low"], rows["change_high"], strict=True)]
-    for arm, colour, symbol in (("before", GREY, "circle-open"), ("control", AMBER, "diamond"), ("treated", BLUE, "circle")):
-        figure.add_scatter(x=rows[arm], y=rows["name"], name=arm, mode="markers", text=words,
-                           marker={"color": colour, "symbol": symbol, "size": 11},
-                           hovertemplate="%{y}, " + arm + " %{x:.1%}<br>treated - before: %{text}<extra></extra>")
-    return figure.update_layout(xaxis={"tickformat": ".0%", "rangemode": "tozero", "title": "WER"}, yaxis={"type": "category"})
+    return _arms("What the requested data changed, slice by slice", slices)
+
+
+def rounds(table: pd.DataFrame) -> go.Figure:
+    """Show what each round of improvement bought, treatment against control.
+
+    Columns: round and those of `before_after`; also as asked, after; arms may have _low and _high, change may lack.
+    """
+    named = table.rename(columns=lambda column: column.replace("asked", "name").replace("after", "treated"))
+    numbered = [f"round {n}: {name}" for n, name in named[["round", "name"]].to_numpy()] if len(named) else []
+    return _arms("What each round bought", named.assign(name=numbered))
+
+
+def _arms(title: str, table: pd.DataFrame) -> go.Figure:
+    if table.empty:
+        return _nothing(title)
+    rows, has_change = table.assign(y=np.arange(len(table), dtype=float)), "change" in table
+    figure = _panels(*["WER", "change, points"][: 1 + has_change], spacing=0.06)
+    for arm, (colour, symbol) in _ARMS.items():
+        shift = {"before": -0.2, "treated": 0.2}.get(arm, 0.0) * ("before_low" in rows)
+        _dots(figure, rows, arm, colour, symbol, shift=shift, col=1)
+    figure.update_yaxes(tickvals=rows["y"], ticktext=rows["name"], range=[len(rows) - 0.4, -0.6], zeroline=False)
+    if has_change:
+        _add_changes(figure, rows)
+    figure.update_xaxes(ticksuffix=" %", rangemode="tozero", tickangle=0, col=1)
+    return _dress(figure, title, "left is better; change: filled against before, open against the control" * has_change,
+                  height=FRAME_PX + 70 + 38 * len(rows), margin_t=112, margin_b=76)
+
+
+def _dots(figure: go.Figure, rows: pd.DataFrame, column: str, colour: Any, symbol: Any, *, shift: float,
+          col: int) -> None:
+    figure.add_scatter(x=100 * rows[column], y=rows["y"] + shift, text=rows["name"], name=column, mode="markers",
+                       marker={"size": 11, "color": colour, "symbol": symbol, "line": {"width": 2, "color": colour}},
+                       error_x=_whiskers(rows, column), showlegend=col == 1, row=1, col=col,
+                       hovertemplate="%{text}<br>%{fullData.name} %{x:.1f}<extra></extra>")
+
+
+def _add_changes(figure: go.Figure, rows: pd.DataFrame) -> None:
+    words = ["better" if high < 0 else "worse" if low > 0 else "cannot tell"
+             for low, high in zip(rows["change_low"], rows["change_high"], strict=True)]
+    colours, symbols = zip(*(_CHANGES[word] for word in words), strict=True)
+    shift = 0.17 if "beyond" in rows else 0.0
+    figure.add_vline(x=0, line={"color": GREY, "width": 1.2}, row=1, col=2)
+    _dots(figure, rows, "change", colours, symbols, shift=-shift, col=2)
+    if "beyond" in rows:
+        _dots(figure, rows, "beyond", GREY, "diamond-open", shift=shift, col=2)
+    figure.update_yaxes(side="right", ticktext=words, col=2)
