@@ -28,9 +28,9 @@ sans-serif;font-variant-numeric:tabular-nums;overflow-wrap:break-word}
 .wb .wb-note{max-width:52em;margin:.4em 0}.wb-note,.wb-soft,.wb-label{color:var(--soft)}
 .wb-label,.wb-meta{font-size:.87em}
 .wb-tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(13.5em,1fr));gap:.8em;margin:.5em 0}
-.wb-tile,.wb-utterance{background:var(--card);border:1px solid var(--line);border-radius:9px;padding:.75em 1.1em}
+.wb-tile,.wb-utterance{background:var(--card);border:1px solid var(--line);border-radius:9px;padding:.75em .9em}
 .wb-label{display:block}.wb-value{font-size:1.6em;font-weight:700;white-space:nowrap;margin-right:.3em}
-.wb-badge{display:inline-block;border-radius:1em;padding:.05em .75em;font-size:.85em;font-weight:700}
+.wb-badge{display:inline-block;border-radius:1em;padding:.05em .6em;font-size:.82em;font-weight:700}
 .wb-yes{color:var(--teal);background:var(--teal-bg)}.wb-no{color:var(--red);background:var(--red-bg)}
 .wb-done{color:var(--blue);background:var(--blue-bg)}
 .wb-cannot_tell,.wb-waiting{color:var(--amber);background:var(--amber-bg)}
@@ -116,7 +116,7 @@ def target_tile(metric: str, interval: Interval, target: Promise | None = None) 
         return Tile(label, value, between)
     outcome = target.verdict(interval)
     sense = "≤" if target.sense == "<=" else "≥"
-    return Tile(label, value, between, outcome, f"{_VERDICTS[outcome]} {sense} {100 * target.value:g} %")
+    return Tile(label, value, between, outcome, f"{_VERDICTS[outcome]} {sense}\u00a0{100 * target.value:g}\u00a0%")
 
 
 def tiles(shown: Sequence[tuple[str, str, str, Outcome, str]]) -> str:

@@ -106,16 +106,16 @@ def slice_forest(slices: pd.DataFrame, target: float | None = None) -> go.Figure
         return _nothing("Where it fails")
     outcomes = ["" if target is None else decisions.target_verdict(Interval(*rates), target, "<=")
                 for rates in zip(rows["wer"], rows["wer_low"], rows["wer_high"], strict=True)]
-    figure = go.Figure()
+    figure, end = go.Figure(), min(rows["wer_high"].fillna(0).max(), X_HEADROOM * rows["wer"].max())
     for outcome, (word, colour, symbol) in ({"": ("", BLUE, "circle")} if target is None else _VERDICTS).items():
         part = rows[[found == outcome for found in outcomes]]
         figure.add_scatter(
             x=100 * part["wer"], y=part["name"], name=word, mode="markers", error_x=_whiskers(part, "wer"),
-            marker={"color": colour, "symbol": symbol, "size": 9 + 16 * np.sqrt(part["share"].fillna(0)), "opacity": 1},
+            marker={"color": colour, "symbol": symbol, "opacity": 1, "line_width": 0,
+                    "size": 9 + 16 * np.sqrt(part["share"].fillna(0))},
             customdata=part[["n_utterances", "share", "wer_low", "wer_high"]],
             hovertemplate="%{y}<br>WER %{x:.1f} % (%{customdata[2]:.1%} to %{customdata[3]:.1%})<br>"
                           "%{customdata[0]:,} queries, %{customdata[1]:.0%} of use<extra>" + word + "</extra>")
-    end = min(rows["wer_high"].fillna(0).max(), X_HEADROOM * rows["wer"].max())
     if target is not None:
         figure.add_vrect(x0=0, x1=100 * target, fillcolor=BAND, line_width=0, layer="below")
         figure.add_annotation(x=0, y=1, yref="paper", xanchor="left", yanchor="bottom", showarrow=False,
@@ -274,7 +274,7 @@ def _arms(title: str, table: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(tickvals=rows["y"], ticktext=rows["name"], range=[len(rows) - 0.4, -0.6], zeroline=False)
     if has_change:
         _add_changes(figure, rows)
-    figure.update_xaxes(ticksuffix=" %", rangemode="tozero", tickangle=0, col=1)
+    figure.update_xaxes(nticks=5, tickangle=0).update_xaxes(ticksuffix=" %", rangemode="tozero", col=1)
     return _dress(figure, title, "left is better; change: filled against before, open against the control" * has_change,
                   height=FRAME_PX + 70 + 38 * len(rows), margin_t=112, margin_b=76)
 
