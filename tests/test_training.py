@@ -12,13 +12,16 @@ import pytest
 import torch
 import whisper
 
-from workbench import audio, recognizers, scoring, storage, training, whisper_model
+from workbench import audio, cross_fitting, recognizers, scoring, storage, training, whisper_model
 from workbench.augmentation import Silence
 from workbench.recipes import Fit, Recipe
 
 WORDS = {"one": 400.0, "two": 900.0, "three": 1800.0}
-RECIPE = Recipe(augmentations=(Silence(0.05),), spec_augment=None,
-                fit=Fit(batch_size=8, learning_rate=4e-3, n_warmup_steps=10, n_validations=2))
+RECIPE = Recipe(
+    augmentations=(Silence(0.05),),
+    spec_augment=None,
+    fit=Fit(batch_size=8, learning_rate=4e-3, n_warmup_steps=10, n_validations=2),
+)
 
 
 def tones(folder: Path, n: int, seed: int) -> pd.DataFrame:
@@ -31,9 +34,19 @@ def tones(folder: Path, n: int, seed: int) -> pd.DataFrame:
         samples = (0.3 * np.concatenate(spoken) + rng.normal(0, 0.01, 4_000 * len(spoken))).astype("float32")
         path = folder / f"{seed}-{i}.wav"
         audio.write(path, samples)
-        rows.append({"utterance_id": path.stem, "audio_path": str(path), "reference": " ".join(words), "text": " ".join(words),
-                     "speaker": f"s{i % 4}", "duration_s": len(samples) / audio.SAMPLE_RATE_HZ,
-                     "audio_sha": audio.content_hash(samples), "split": "train", "source": "tones"})
+        rows.append(
+            {
+                "utterance_id": path.stem,
+                "audio_path": str(path),
+                "reference": " ".join(words),
+                "text": " ".join(words),
+                "speaker": f"s{i % 4}",
+                "duration_s": len(samples) / audio.SAMPLE_RATE_HZ,
+                "audio_sha": audio.content_hash(samples),
+                "split": "train",
+                "source": "tones",
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -48,7 +61,9 @@ def fit(speech: tuple[pd.DataFrame, pd.DataFrame], n_steps: int, seed: int = 0) 
     return training.fit(model, speech[0], valid=speech[1], recipe=RECIPE, n_steps=n_steps, seed=seed)
 
 
-def test_the_loop_learns_to_write_what_is_said_and_to_be_silent(root: Path, speech: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_the_loop_learns_to_write_what_is_said_and_to_be_silent(
+    root: Path, speech: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
     done = fit(speech, 120)
     assert done.curve["step"].tolist() == [60, 120]
     assert done.curve["valid_wer"].iloc[-1] < 0.2
@@ -61,14 +76,19 @@ def test_the_loop_learns_to_write_what_is_said_and_to_be_silent(root: Path, spee
     assert whisper.load_model(str(done.checkpoint)).dims.n_audio_state == 64
 
 
-def test_the_same_fit_is_read_from_the_cache_and_another_is_not(root: Path, speech: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_the_same_fit_is_read_from_the_cache_and_another_is_not(
+    root: Path, speech: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
     first = fit(speech, 4)
     written = first.checkpoint.stat().st_mtime_ns
     assert fit(speech, 4).checkpoint.stat().st_mtime_ns == written
     assert fit(speech, 5).key != first.key
     assert fit(speech, 4, seed=1).key != first.key
     corrected = speech[0].assign(reference="two")
-    assert training.fit(whisper_model.build("", "toy", seed=0), corrected, valid=speech[1], recipe=RECIPE, n_steps=4).key != first.key
+    assert (
+        training.fit(whisper_model.build("", "toy", seed=0), corrected, valid=speech[1], recipe=RECIPE, n_steps=4).key
+        != first.key
+    )
 
 
 def _fit_saving_always(root: str, speech: tuple[pd.DataFrame, pd.DataFrame], n_steps: int) -> None:
@@ -128,7 +148,7 @@ def test_every_speaker_is_heard_by_a_model_that_never_heard_them(
         return real(model, train, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(training, "fit", spy)
-    heard = training.fit_folds(lambda: whisper_model.build("", "toy", seed=0), speech[0], recipe=RECIPE, n_steps=2)
+    heard = cross_fitting.fit_folds(lambda: whisper_model.build("", "toy", seed=0), speech[0], recipe=RECIPE, n_steps=2)
     assert sorted(heard["utterance_id"]) == sorted(speech[0]["utterance_id"])
     assert [{"s0", "s1", "s2", "s3"} - known for known in trained_on] == [{"s0"}, {"s1"}, {"s2"}, {"s3"}]
 
@@ -138,7 +158,9 @@ def test_nothing_to_train_on_is_a_wrong_call(root: Path, speech: tuple[pd.DataFr
         training.fit(whisper_model.build("", "toy", seed=0), speech[0].iloc[:0], valid=None, recipe=RECIPE, n_steps=1)
 
 
-def test_a_clips_answer_does_not_depend_on_its_neighbours(root: Path, speech: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_a_clips_answer_does_not_depend_on_its_neighbours(
+    root: Path, speech: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
     recognizer = recognizers.load(fit(speech, 120).checkpoint)
     recordings = [audio.read(path) for path in speech[1]["audio_path"]]
     together = recognizer.transcribe(recordings)
@@ -150,7 +172,11 @@ def test_a_clips_answer_does_not_depend_on_its_neighbours(root: Path, speech: tu
 def test_a_padded_model_decodes_to_the_same_text_under_whisper_itself(
     root: Path, speech: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
-    padded = Recipe(context="padded", spec_augment=None, fit=Fit(batch_size=8, learning_rate=4e-3, n_warmup_steps=5, n_validations=1))
+    padded = Recipe(
+        context="padded",
+        spec_augment=None,
+        fit=Fit(batch_size=8, learning_rate=4e-3, n_warmup_steps=5, n_validations=1),
+    )
     model = whisper_model.build("", "toy", seed=0, context="padded")
     done = training.fit(model, speech[0].head(16), valid=None, recipe=padded, n_steps=12)
     said = speech[1][speech[1]["reference"].ne("")].head(6)

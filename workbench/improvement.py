@@ -1,19 +1,19 @@
 """Rounds of improvement: the model as it was, one trained on with the requested data, one without; who is better?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from workbench import data_requests, decisions, recognizers, scoring, settings, slicing, training, whisper_model
+from workbench import cross_fitting, data_requests, decisions, recognizers, scoring, settings, slicing, training, whisper_model
 from workbench.data_requests import Request
 from workbench.datasets import Dataset
 from workbench.decisions import PairedResult
 from workbench.gates import Scope
 from workbench.recipes import Recipe
-from workbench.records import Decision, Interval
+from workbench.records import Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,12 @@ class Round:
     def best_scores(self) -> pd.DataFrame:
         """Give the gate scores of the checkpoint that goes on."""
         return self.arms.scores["treated" if self.decision.outcome == "yes" else "before"]
+
+
+def steps_of_a_round(speech: Dataset, size: str) -> int:
+    """Say how long each arm trains: on from the best model, or from nothing once a speaker left out."""
+    amounts = settings.amounts(size)
+    return amounts.n_fold_steps if speech.is_few_speakers else amounts.n_round_steps
 
 
 def in_order(utterances: pd.DataFrame, heard: pd.DataFrame) -> pd.DataFrame:
@@ -103,7 +109,7 @@ def _fold_arms(best: Path, speech: Dataset, grown: Dataset, plan: Plan) -> Arms:
     arms = {
         arm: in_order(
             speech.table,
-            training.fit_folds(
+            cross_fitting.fit_folds(
                 model, speech.table, recipe=plan.recipe, n_steps=plan.n_steps, seed=plan.seed, extra=added
             ),
         )
@@ -137,7 +143,7 @@ def compare(
     return decisions.paired_difference(errors_a, errors_b, totals, speakers, weights=weights)
 
 
-def _protected(arms: Arms, scope: Scope) -> dict[str, np.ndarray]:
+def protected(arms: Arms, scope: Scope) -> dict[str, np.ndarray]:
     """Give the mask of each protected slice (`column value`) that the data knows."""
     table, masks = slicing.bands(arms.scores["before"]), {}
     for name in scope.protected:
@@ -149,7 +155,7 @@ def _protected(arms: Arms, scope: Scope) -> dict[str, np.ndarray]:
 
 def decide(arms: Arms, scope: Scope) -> Decision:
     """Keep the treated model only when it is better over all use and no protected slice is shown to get worse."""
-    for name, picked in _protected(arms, scope).items():
+    for name, picked in protected(arms, scope).items():
         harm = compare(arms, scope, picked=picked).difference
         if harm.low > scope.margin:
             return Decision(
@@ -179,129 +185,4 @@ def next_request(last: Round, plan: Plan) -> Request | None:
     found = found[found["is_actionable"] & found["gain_low"].gt(0)]
     if found.empty:
         return None
-    return data_requests.ask(plan.run, dict(found.iloc[0].items()), dataset_version=last.data.version)
-
-
-def by_slice(arms: Arms, scope: Scope, columns: Sequence[str]) -> pd.DataFrame:
-    """Lay the arms side by side for every slice, with the paired changes.
-
-    Returns: name, n_utterances, before, control, treated (WER); change, change_low, change_high (treated - before);
-    beyond, beyond_low, beyond_high (treated - control).
-    """
-    banded, rows = slicing.bands(arms.scores["before"]), []
-    for column in columns:
-        for value in sorted(banded[column].dropna().unique()):
-            picked = banded[column].eq(value).to_numpy()
-            if not banded.loc[picked, "n_words"].sum():
-                continue
-            change, beyond = (
-                compare(arms, scope, first=arm, picked=picked).difference for arm in ("before", "control")
-            )
-            wers = {
-                arm: s.loc[picked, "n_errors"].sum() / s.loc[picked, "n_words"].sum() for arm, s in arms.scores.items()
-            }
-            rows.append(
-                {
-                    "name": f"{column} = {value}",
-                    "n_utterances": int(picked.sum()),
-                    **wers,
-                    **_spread("change", change),
-                    **_spread("beyond", beyond),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _spread(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
-def _asked_slice(last: Round) -> np.ndarray:
-    banded = slicing.bands(last.arms.scores["before"])
-    if last.request.column not in banded:
-        return np.ones(len(banded), bool)
-    return banded[last.request.column].astype(str).eq(last.request.value).to_numpy()
-
-
-def story(rounds: Sequence[Round], scope: Scope) -> pd.DataFrame:
-    """Tell each round in a row: asked, cost, the requested slice before and after, the gain beyond the control."""
-    rows = []
-    for number, last in enumerate(rounds, 1):
-        picked = _asked_slice(last)
-        wer = {
-            arm: s.loc[picked, "n_errors"].sum() / max(1, s.loc[picked, "n_words"].sum())
-            for arm, s in last.arms.scores.items()
-        }
-        beyond = compare(last.arms, scope, first="control", picked=picked).difference
-        rows.append(
-            {
-                "round": number,
-                "asked": last.request.title,
-                "n_clips": last.request.n_utterances,
-                **wer,
-                **_spread("change", compare(last.arms, scope, picked=picked).difference),
-                **_spread("beyond", beyond),
-                "decision": last.decision.outcome,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def predictions(rounds: Sequence[Round], scope: Scope) -> pd.DataFrame:
-    """Lay analyze's expected gains (WER over all use) beside what the requests bought beyond the control."""
-    rows = []
-    for last in rounds:
-        bought = compare(last.arms, scope, first="control").difference
-        rows.append(
-            {
-                "request": last.request.title,
-                **_spread("predicted", last.request.gain),
-                "achieved": -bought.value,
-                "achieved_low": -bought.high,
-                "achieved_high": -bought.low,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def metrics(rounds: Sequence[Round], scope: Scope) -> dict[str, Interval]:
-    """Give the numbers of the last round, and the best model's scores on the gate split."""
-    last = rounds[-1]
-    picked = _asked_slice(last)
-    found = scoring.summary(last.best_scores, scope.weights(last.best_scores))
-    found["requested_slice_change"] = compare(last.arms, scope, picked=picked).difference
-    found["requested_slice_beyond_control"] = compare(last.arms, scope, first="control", picked=picked).difference
-    found["requested_slice_relative_change"] = relative_change(last.arms, picked)
-    for name, mask in _protected(last.arms, scope).items():
-        found[f"{name.replace(' ', '_')}_change"] = compare(last.arms, scope, picked=mask).difference
-    return found
-
-
-def relative_change(arms: Arms, picked: np.ndarray, *, n_resamples: int = 2000, seed: int = 0) -> Interval:
-    """Give treated over before, minus one, with a percentile interval from resampled speakers.
-
-    Returns: a fraction, -0.33 where a third of the errors went.
-    """
-    before, after = (arms.scores[arm].loc[picked, ["speaker", "n_errors"]] for arm in ("before", "treated"))
-    sums = np.stack([t.groupby("speaker")["n_errors"].sum().to_numpy(float) for t in (before, after)])
-    draws = np.random.default_rng(seed).multinomial(
-        sums.shape[1], np.full(sums.shape[1], 1 / sums.shape[1]), n_resamples
-    )
-    a, b = draws @ sums[0], draws @ sums[1]
-    ratios = b[a > 0] / a[a > 0] - 1
-    if not sums[0].sum() or not len(ratios):
-        return Interval(0.0, -1.0, 1.0, "no errors before: nothing to change")
-    return Interval(sums[1].sum() / sums[0].sum() - 1, *np.quantile(ratios, (0.025, 0.975)))
-
-
-def conclude(rounds: Sequence[Round]) -> Decision:
-    """Say what the rounds came to: the last kept one, or why none was."""
-    kept = [last for last in rounds if last.decision.outcome == "yes"]
-    if not kept:
-        return rounds[-1].decision
-    last = kept[-1]
-    picked = _asked_slice(last)
-    change = relative_change(last.arms, picked)
-    return Decision(
-        "yes", f"{last.decision.sentence} With {last.request.title} its errors there changed by {change.percent(0)}."
-    )
+    return data_requests.ask(plan.run, {str(name): value for name, value in found.iloc[0].items()}, dataset_version=last.data.version)

@@ -6,6 +6,7 @@ The heavy converters load only when a page is really made.
 import html
 import importlib.util
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def tiles(metrics: Mapping[str, Interval], limit: int = MAX_TILES) -> list[Tile]
 
 def _tile(name: str, metric: Interval) -> Tile:
     value, _, interval = runs.metric_text(name, metric).partition(" (")
-    return Tile(name.removeprefix("n_").replace("_", " ").replace("wer", "WER").replace("cer", "CER"), value,
+    return Tile(re.sub(r"\b(wer|cer)\b", lambda found: found[0].upper(), name.removeprefix("n_").replace("_", " ")), value,
                 interval.rstrip(")"))
 
 

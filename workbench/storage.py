@@ -29,9 +29,6 @@ RECORD = "record.json"
 VERSIONS_OF = ("voice-search-workbench", "torch", "torchaudio", "openai-whisper", "pandas", "jiwer")
 
 
-# --- whole files -----------------------------------------------------------------------------------------------------
-
-
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name to write to; on success it becomes `path`, on failure it is gone.
@@ -97,9 +94,6 @@ def write_table(path: Path, table: "pd.DataFrame") -> Path:
     return path
 
 
-# --- content hashes --------------------------------------------------------------------------------------------------
-
-
 def hash_bytes(*parts: bytes) -> str:
     """Hash parts, each kept apart from the next. Returns: 64 hex digits of SHA-256."""
     digest = hashlib.sha256()
@@ -124,9 +118,6 @@ def hash_table(table: "pd.DataFrame") -> str:
     return hash_bytes(table.to_csv(index=False, float_format="%.6g").encode())
 
 
-# --- the places ------------------------------------------------------------------------------------------------------
-
-
 def data_folder() -> Path:
     """Give `data/` of the project."""
     return settings.root() / "data"
@@ -148,9 +139,6 @@ def stage_folder_name(stage: str) -> str:
     if not found:
         raise StageError(f"no notebook notebooks/NN_{stage}.ipynb; a stage is named after its notebook")
     return found[0].stem
-
-
-# --- stages ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,10 +259,10 @@ class Stage:
         metrics: Mapping[str, Interval | float],
         decision: Decision,
         versions: Mapping[str, str] | None = None,
-    ) -> Path:
+    ) -> None:
         """Write the record: the stage has happened. `versions` adds names of data, recipe or weights it stood on."""
         plain = {name: m if isinstance(m, Interval) else Interval(m, m, m) for name, m in metrics.items()}
-        return write_json(
+        write_json(
             self.folder / RECORD,
             {
                 "stage": self.name,

@@ -1,0 +1,124 @@
+"""The package's shape: imports go down the floors, outside libraries have one owner, and importing stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import workbench
+
+PACKAGE = Path(workbench.__file__).parent
+MODULES = {path.stem: path for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
+FLOORS = (
+    ("errors", "records", "settings"),
+    ("text", "scoring", "slicing", "decisions", "suspects", "audio", "degrade", "catalogue", "figures", "cards"),
+    (
+        "storage",
+        "progress",
+        "datasets",
+        "recipes",
+        "augmentation",
+        "batches",
+        "manifests",
+        "corpora",
+        "demo_world",
+        "synthesis",
+        "whisper_model",
+        "recognizers",
+        "training",
+        "cross_fitting",
+        "registry",
+    ),
+    ("gates", "data_requests", "improvement", "rounds", "evaluation"),
+    ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "runs", "pipeline", "cli"),
+)
+OWNERS = {
+    "papermill": {"pipeline"},
+    "jiwer": {"scoring"},
+    "plotly": {"figures", "pages"},
+    "mlflow": {"registry"},
+    "whisper": {"whisper_model", "recognizers", "batches", "text"},
+    "espeakng_loader": {"synthesis"},
+    "nbconvert": {"pages"},
+    "typer": {"cli"},
+    "pydantic_settings": {"settings"},
+    "pandera": {"manifests"},
+    "torchaudio": {"augmentation"},
+    "soundfile": {"audio"},
+    "av": {"audio"},
+}
+HEAVY = ("torch", "whisper", "mlflow", "plotly", "papermill", "nbconvert")
+
+
+def imports(path: Path, *, only_top: bool = False) -> set[str]:
+    """Give the names of the modules that a file imports, `workbench.x` for our own."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if only_top else list(ast.walk(tree))
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "workbench":
+            found |= {f"workbench.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def ours(path: Path, *, only_top: bool = False) -> set[str]:
+    return {name.split(".")[1] for name in imports(path, only_top=only_top) if name.startswith("workbench.")} & set(
+        MODULES
+    )
+
+
+def floor_of(module: str) -> int:
+    return next(number for number, modules in enumerate(FLOORS) if module in modules)
+
+
+def test_every_module_has_a_floor_and_every_floor_is_real() -> None:
+    assert set(MODULES) == {module for floor in FLOORS for module in floor}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down_or_sideways(module: str) -> None:
+    higher = {name for name in ours(MODULES[module]) if floor_of(name) > floor_of(module)}
+    assert not higher, f"{module} imports {higher} from a higher floor"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    seen: dict[str, bool] = {}
+
+    def walk(module: str) -> None:
+        assert seen.get(module, True), f"a circle through {module}"
+        if module not in seen:
+            seen[module] = False
+            for name in ours(MODULES[module], only_top=True):
+                walk(name)
+            seen[module] = True
+
+    for module in MODULES:
+        walk(module)
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_an_outside_library_is_imported_by_its_owner_alone(library: str) -> None:
+    users = {name for name, path in MODULES.items() if library in {i.split(".")[0] for i in imports(path)}}
+    assert users == OWNERS[library] & users and users, f"{library} is imported by {users}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_one_idea(module: str) -> None:
+    lines = MODULES[module].read_text().splitlines()
+    assert len(lines) <= 300, f"{module} has {len(lines)} lines: it is two ideas"
+    assert lines[0].startswith('"""'), f"{module} does not say what lives in it"
+
+
+@pytest.mark.parametrize(
+    "modules", ["workbench", "workbench.cli, workbench.pipeline", "workbench.slicing, workbench.scoring"]
+)
+def test_light_modules_load_nothing_heavy(modules: str) -> None:
+    code = f"import sys, {modules}; print([name for name in {HEAVY} if name in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"

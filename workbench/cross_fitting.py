@@ -1,0 +1,34 @@
+"""Models that never heard the speaker they are judged on, for data with too few speakers to hold any out."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from workbench import recognizers, training
+from workbench.recipes import Recipe
+from workbench.whisper_model import SpeechModel
+
+
+def fit_folds(
+    make_model: Callable[[], SpeechModel],
+    table: pd.DataFrame,
+    *,
+    recipe: Recipe,
+    n_steps: int,
+    seed: int = 0,
+    extra: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Hear every speaker with a model that never heard them: one fit a speaker left out.
+
+    `extra` utterances join every fold's training and are not decoded.
+    Returns: the hypotheses of all of `table`, as `recognizers.transcribe` gives them.
+    """
+    heard = []
+    for speaker in sorted(table["speaker"].unique()):
+        others = table[table["speaker"] != speaker]
+        train = others if extra is None else pd.concat([others, extra[extra["speaker"] != speaker]], ignore_index=True)
+        fold = training.fit(
+            make_model(), train, valid=None, recipe=recipe, n_steps=n_steps, seed=seed, title=f"without {speaker}"
+        )
+        heard.append(recognizers.transcribe(fold.checkpoint, table[table["speaker"] == speaker]))
+    return pd.concat(heard, ignore_index=True)
