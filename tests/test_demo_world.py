@@ -7,13 +7,13 @@ from workbench import demo_world, settings
 from workbench.demo_world import SNR_RANGES_DB, SPLITS, TRAIN_MIX, USE_SHARES, plan, world
 
 
-def planned(split: str = "dev", n: int = 700, seed: int = 0, n_voices: int = 540) -> pd.DataFrame:
+def planned(split: str = "dev", n: int = 700, seed: int = 0, n_voices: int = 534) -> pd.DataFrame:
     mix = TRAIN_MIX if split == "train" else USE_SHARES
     return plan(world(0), split=split, n=n, mix=mix, seed=seed, n_voices=n_voices)
 
 
-def test_there_are_540_voices_and_none_comes_twice() -> None:
-    assert len({s.voice for s in world(0).speakers}) == len({s.speaker for s in world(0).speakers}) == 540
+def test_there_are_534_voices_and_none_comes_twice() -> None:
+    assert len({s.voice for s in world(0).speakers}) == len({s.speaker for s in world(0).speakers}) == 534
 
 
 def test_a_speaker_has_the_same_split_in_every_world() -> None:
@@ -30,7 +30,7 @@ def test_the_splits_have_about_their_share_of_the_speakers() -> None:
 def test_even_the_toy_world_has_four_speakers_a_split_and_a_larger_one_keeps_them(split: str) -> None:
     toy = world(0).speakers_of(split, settings.amounts("toy").n_voices)
     assert len(toy) >= 4
-    assert toy == world(0).speakers_of(split, 540)[:len(toy)]
+    assert toy == world(0).speakers_of(split, 534)[:len(toy)]
 
 
 def test_the_same_seed_plans_the_same_and_another_does_not() -> None:

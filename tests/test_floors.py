@@ -46,7 +46,7 @@ OWNERS = {
     "pydantic_settings": {"settings"},
     "pandera": {"manifests"},
     "torchaudio": {"augmentation"},
-    "soundfile": {"audio"},
+    "soundfile": {"audio", "manifests"},
     "av": {"audio"},
 }
 HEAVY = ("torch", "whisper", "mlflow", "plotly", "papermill", "nbconvert")

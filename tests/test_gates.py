@@ -6,7 +6,8 @@ from workbench import gates
 from workbench.errors import ParameterError
 from workbench.records import Interval
 
-FIELDS = gates.save_fields(["wer at most 0.10", "query_accuracy at least 0.8"], "noise", ["quiet 0.8", "car 0.2"], [], 0.005)
+TARGETS = ["wer at most 0.10", "query_accuracy at least 0.8"]
+FIELDS = gates.save_fields(TARGETS, "noise", ["quiet 0.8", "car 0.2"], [], 0.005)
 
 
 def test_a_target_is_met_only_when_the_whole_interval_keeps_it() -> None:

@@ -94,7 +94,7 @@ def test_the_same_fit_is_read_from_the_cache_and_another_is_not(
 def _fit_saving_always(root: str, speech: tuple[pd.DataFrame, pd.DataFrame], n_steps: int) -> None:
     os.environ["WORKBENCH_ROOT"] = root
     torch.set_num_threads(1)
-    training.SAVE_EVERY_S = 0.0
+    os.environ["WORKBENCH_SAVE_EVERY_S"] = "0"
     fit(speech, n_steps)
 
 
@@ -109,14 +109,14 @@ def test_a_training_killed_twice_ends_as_an_unbroken_one(
     monkeypatch.setenv("WORKBENCH_ROOT", str(again))
     spawn = multiprocessing.get_context("spawn")
     seen = -1
-    for _ in range(2):
+    for at_least in (1, 9):  # before and after the validation at step 8
         process = spawn.Process(target=_fit_saving_always, args=(str(again), speech, 16))
         process.start()
-        seen = _wait_for_a_later_save(again, seen, process)
+        seen = _wait_for_a_save(again, at_least, process)
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-    assert 0 < seen < 16
+    assert 9 <= seen < 16
     resumed = fit(speech, 16)
     torch.set_num_threads(threads)
     assert resumed.key == unbroken.key
@@ -125,13 +125,13 @@ def test_a_training_killed_twice_ends_as_an_unbroken_one(
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
 
 
-def _wait_for_a_later_save(root: Path, seen: int, process: "multiprocessing.process.BaseProcess") -> int:
-    """Wait until a later step than `seen` is saved. Returns: that step."""
+def _wait_for_a_save(root: Path, at_least: int, process: "multiprocessing.process.BaseProcess") -> int:
+    """Wait until a step is saved. Returns: which."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.is_alive():
         for path in (root / "data" / "cache" / "fits").glob("*/resume.pt"):
             step = int(torch.load(path)["past"]["step"])
-            if step > seen:
+            if step >= at_least:
                 return step
         time.sleep(0.05)
     raise AssertionError("the training ended, or saved nothing, before it could be killed")

@@ -6,11 +6,13 @@ A researcher's own is a function or a small frozen dataclass in the recipe file;
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchaudio import functional as audio
+from torchaudio.transforms import Resample
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -40,8 +42,13 @@ class Speed:
         if uniform(rng, 0, 1) >= self.probability:
             return waveform
         factor = round(uniform(rng, self.low, self.high) / SPEED_STEP) * SPEED_STEP
-        source_hz = round(SAMPLE_RATE_HZ * factor)
-        return audio.resample(waveform, source_hz, SAMPLE_RATE_HZ, lowpass_filter_width=4)
+        return _resampler(round(SAMPLE_RATE_HZ * factor))(waveform)
+
+
+@lru_cache(maxsize=32)
+def _resampler(source_hz: int) -> Resample:
+    """Keep a speed's filter: designing it costs more than using it."""
+    return Resample(source_hz, SAMPLE_RATE_HZ, lowpass_filter_width=4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,6 +224,12 @@ def utterance_card(utterance: "Mapping[str, Any] | pd.Series[Any]", hypothesis: 
         + (f'<div class="wb-meta">{escape(note)}</div>' if note else "") + "</article>")
 
 
+def listen(utterances: pd.DataFrame) -> str:
+    """Show utterances to hear, one under the other, read from their `audio_path`; `hypothesis` is shown if there."""
+    return "".join(utterance_card(row, row.get("hypothesis"), audio.read(row["audio_path"]))
+                   for row in utterances.to_dict("records"))
+
+
 def _is_known(value: Any) -> bool:
     return not (value is None or value == "" or pd.isna(value))
 

@@ -7,7 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workbench import cross_fitting, data_requests, decisions, recognizers, scoring, settings, slicing, training, whisper_model
+from workbench import (
+    cross_fitting,
+    data_requests,
+    decisions,
+    recognizers,
+    scoring,
+    settings,
+    slicing,
+    training,
+    whisper_model,
+)
 from workbench.data_requests import Request
 from workbench.datasets import Dataset
 from workbench.decisions import PairedResult
@@ -185,4 +195,5 @@ def next_request(last: Round, plan: Plan) -> Request | None:
     found = found[found["is_actionable"] & found["gain_low"].gt(0)]
     if found.empty:
         return None
-    return data_requests.ask(plan.run, {str(name): value for name, value in found.iloc[0].items()}, dataset_version=last.data.version)
+    first = {str(name): value for name, value in found.iloc[0].items()}
+    return data_requests.ask(plan.run, first, dataset_version=last.data.version)

@@ -73,7 +73,8 @@ def tiles(metrics: Mapping[str, Interval], limit: int = MAX_TILES) -> list[Tile]
 
 def _tile(name: str, metric: Interval) -> Tile:
     value, _, interval = runs.metric_text(name, metric).partition(" (")
-    return Tile(re.sub(r"\b(wer|cer)\b", lambda found: found[0].upper(), name.removeprefix("n_").replace("_", " ")), value,
+    label = name.removeprefix("n_").replace("_", " ")
+    return Tile(re.sub(r"\b(wer|cer)\b", lambda found: found[0].upper(), label), value,
                 interval.rstrip(")"))
 
 

@@ -196,7 +196,7 @@ def _record(plan: pd.DataFrame, advance: Advance | None) -> pd.DataFrame:
     """Render a plan under a bar, and leave out how it was made."""
     if advance is None:
         with progress.Bar("speaking", total=len(plan)) as bar:
-            return _record(plan, bar.update)
+            return _record(plan, bar.advance)
     return render(plan, progress=advance).drop(columns=FOR_RENDERING).assign(source="demo")
 
 

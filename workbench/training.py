@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from workbench import audio, batches, progress, recognizers, scoring, storage, whisper_model
+from workbench import audio, batches, progress, recognizers, scoring, settings, storage, whisper_model
 from workbench.batches import IGNORED, Batch, BatchSource
 from workbench.recipes import Recipe
 from workbench.whisper_model import SpeechModel
@@ -30,9 +30,6 @@ LARGE_WIDTH = 384
 
 BETAS = (0.9, 0.98)
 """Source: Vaswani et al., arXiv 1706.03762, and Whisper's own training (arXiv 2212.04356, table 17)."""
-
-SAVE_EVERY_S = 20.0
-"""An interrupted training loses no more than this; writing takes a fraction of a second of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +137,7 @@ class _Training:
         validations = {
             round(self.n_steps * (i + 1) / self.recipe.fit.n_validations) for i in range(self.recipe.fit.n_validations)
         }
+        save_every_s = settings.Settings().save_every_s
         past, clock, saved = self.past, time.monotonic(), time.monotonic()
         with progress.Bar(title, total=self.n_steps) as bar:
             while past.step < self.n_steps:
@@ -149,7 +147,7 @@ class _Training:
                 past.spent_s, clock = past.spent_s + time.monotonic() - clock, time.monotonic()
                 if past.step in validations:
                     self._validate()
-                if time.monotonic() - saved > SAVE_EVERY_S:
+                if time.monotonic() - saved > save_every_s:
                     self._save()
                     saved = time.monotonic()
         storage.write_json(self.folder / "fit.json", asdict(past))
@@ -206,7 +204,7 @@ class _Training:
             recordings = [audio.read(path) for path in self.valid["audio_path"]]
             heard = recognizers.WhisperRecognizer(self.model).transcribe(recordings)
             scores = scoring.score(self.valid, [hypothesis.text for hypothesis in heard])
-            wer = scores["n_errors"].sum() / max(1, scores["n_words"].sum())
+            wer = float(scores["n_errors"].sum() / max(1, scores["n_words"].sum()))
         if self.valid is None or wer <= past.best_wer:
             past.best_wer, past.best_step = wer, past.step
             whisper_model.save(self.model, self.folder / "model.pt", recipe=self.recipe.hash, step=past.step)

@@ -1,0 +1,66 @@
+"""What the default size promises, shown by one run of it, and the same stages on real human speech. Slow."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Project
+from test_cycle import REPOSITORY, make_project
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+
+DIGITS = Path(os.environ.get("WORKBENCH_DIGITS", REPOSITORY.parent / "shared" / "data" / "fsdd" / "manifest.csv"))
+"""A manifest of single spoken digits by fewer than ten people, such as the Free Spoken Digit Dataset's."""
+
+
+def run(project: Project, *words: str) -> None:
+    done = subprocess.run(project.command("run", *words), env=project.environment(), cwd=project.root,
+                          capture_output=True, text=True, timeout=2400, check=False)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def default_run(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = make_project(tmp_path_factory.mktemp("default"))
+    run(project)
+    return project
+
+
+def slices(project: Project, stage: str, name: str) -> pd.DataFrame:
+    return pd.read_parquet(project.root / "data" / "runs" / "default" / stage / f"{name}.parquet").set_index("name")
+
+
+def test_after_train_quiet_is_under_ten_percent_and_cars_at_least_twice_that(default_run: Project) -> None:
+    wer = slices(default_run, "03_train", "slices")["wer"]
+    assert wer["noise = quiet"] < 0.10
+    assert wer["noise = car"] >= 2 * wer["noise = quiet"]
+
+
+def test_analyze_puts_cars_first_without_being_told(default_run: Project) -> None:
+    first = slices(default_run, "04_analyze", "opportunities").iloc[0]
+    assert first.name == "noise = car"
+    assert first["gain_low"] > 0
+
+
+def test_improve_takes_a_third_off_the_cars_and_leaves_quiet_alone(default_run: Project) -> None:
+    record = default_run.record("05_improve")
+    by_slice = slices(default_run, "05_improve", "by_slice")
+    assert record["decision"]["outcome"] == "yes"
+    assert by_slice.loc["noise = car", "treated"] <= by_slice.loc["noise = car", "before"] * 2 / 3
+    assert by_slice.loc["noise = car", "change_high"] < 0
+    assert record["metrics"]["requested_slice_relative_change"]["high"] < 0
+    assert by_slice.loc["noise = quiet", "change"] <= 0.005
+
+
+def test_real_digits_go_through_the_same_stages(tmp_path: Path) -> None:
+    if not DIGITS.is_file():
+        pytest.skip("WORKBENCH_DIGITS names no manifest")
+    project = make_project(tmp_path)
+    run(project, "--run", "digits", "-p", f"collect.sources=[{DIGITS}]")
+    train, improve = (project.record(stage, "digits") for stage in ("03_train", "05_improve"))
+    assert train["metrics"]["wer"]["value"] < 0.35  # each of four speakers by a model of the other three
+    assert improve["decision"]["outcome"] in ("waiting", "done")
+    assert (project.root / "data" / "runs" / "digits" / "model.pt").is_file()
