@@ -119,7 +119,8 @@ def test_what_a_recipe_invents_once_reaches_every_stage(unbroken: Project) -> No
 def test_a_notebook_run_by_hand_reads_the_latest_run_and_leaves_batch_records_alone(unbroken: Project) -> None:
     batch = records(unbroken)["04_analyze"]
     words = [sys.executable, "-m", "jupyter", "execute", "notebooks/04_analyze.ipynb"]
-    subprocess.run(words, env=unbroken.environment(**QUIET), cwd=unbroken.root, check=True, capture_output=True, timeout=300)
+    subprocess.run(words, env=unbroken.environment(**QUIET), cwd=unbroken.root, check=True, capture_output=True,
+                   timeout=300)
     by_hand = unbroken.record("04_analyze", settings.lab_run())
     assert by_hand["metrics"]["wer"] == batch["metrics"]["wer"]
     assert records(unbroken)["04_analyze"] == batch

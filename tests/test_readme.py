@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
 COMMANDS = sorted({shlex.split(part)[1] for block in BLOCKS for line in block.splitlines()
-                   for part in line.removeprefix("$ ").split("#")[0].split("&&") if part.strip().startswith("workbench")})
+                   for part in line.removeprefix("$ ").split("#")[0].split("&&")
+                   if part.strip().startswith("workbench")})
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FAILURE = "failure.json"
 SCORES = "scores"
-_FRACTIONS = ("wer", "cer", "accuracy", "share", "rate", "right")
+_FRACTIONS = ("wer", "cer", "accuracy", "share", "rate", "right", "answered")
 _DIFFERENCES = ("difference", "gain", "change", "beyond")
 
 
