@@ -69,6 +69,7 @@ def test_a_manifest_that_does_not_pass_fulfils_nothing(root: Path) -> None:
     assert data_requests.fulfilment(request) is None
 
 
+@pytest.mark.slow
 def test_the_demo_world_answers_by_itself_with_training_voices(root: Path) -> None:
     speech = corpora.collect(["demo"], size="toy", seed=0).dataset
     request = data_requests.ask("mine", NEED, dataset_version=speech.version)

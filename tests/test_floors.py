@@ -40,7 +40,6 @@ OWNERS = {
     "plotly": {"figures", "pages"},
     "mlflow": {"registry"},
     "whisper": {"whisper_model", "recognizers", "batches", "text"},
-    "espeakng_loader": {"synthesis"},
     "nbconvert": {"pages"},
     "typer": {"cli"},
     "pydantic_settings": {"settings"},

@@ -129,6 +129,8 @@ def bring(request: Request, speech: Dataset, *, size: str, seed: int) -> Dataset
     brought = fulfilment(request)
     if brought is not None:
         rows = corpora.read_rows([brought["manifest"]])
+        rows = rows.assign(utterance_id=request.request_id + "-" + rows["utterance_id"])
+        rows = rows if request.column in rows else rows.assign(**{request.column: request.value})
     elif set(speech.table["source"]) == {"demo"}:
         rows = synthesis.collect_more(
             seed=seed, size=size, where={request.column: request.value}, n=request.n_utterances, round_seed=seed + 1

@@ -63,7 +63,7 @@ def explaining(path: Path) -> Iterator[None]:
 def _storage_error(path: Path, error: OSError) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return SettingsError(f"the disk is full: {path} could not be written; free some space and run the same command")
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
         return SettingsError(f"{path.parent} cannot be written to ({error.strerror}); make it writable and run again")
     return error
 
