@@ -61,6 +61,7 @@ def test_real_digits_go_through_the_same_stages(tmp_path: Path) -> None:
     project = make_project(tmp_path)
     run(project, "--run", "digits", "-p", f"collect.sources=[{DIGITS}]")
     train, improve = (project.record(stage, "digits") for stage in ("03_train", "05_improve"))
-    assert train["metrics"]["wer"]["value"] < 0.35  # each of four speakers by a model of the other three
+    # Each of four speakers heard by a model of the other three; without augmentation half of the digits are lost.
+    assert train["metrics"]["wer"]["value"] < 0.50
     assert improve["decision"]["outcome"] in ("waiting", "done")
     assert (project.root / "data" / "runs" / "digits" / "model.pt").is_file()

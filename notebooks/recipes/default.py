@@ -19,6 +19,6 @@ recipe = Recipe(
             Silence(0.3),
         ),
         spec_augment=SpecAugment(max_bins=14, max_frames=10, max_warp=0.12, max_stretch=0.2),
-        fit=Fit(batch_size=16, learning_rate=2e-3, n_warmup_steps=150, ctc_weight=0.6),
+        fit=Fit(batch_size=32, learning_rate=2e-3, n_warmup_steps=150, ctc_weight=0.5),
     ),
 )
