@@ -9,7 +9,7 @@ import pytest
 from conftest import Project
 from test_cycle import REPOSITORY, make_project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 DIGITS = Path(os.environ.get("WORKBENCH_DIGITS", REPOSITORY.parent / "shared" / "data" / "fsdd" / "manifest.csv"))
 """A manifest of single spoken digits by fewer than ten people, such as the Free Spoken Digit Dataset's."""
@@ -17,7 +17,7 @@ DIGITS = Path(os.environ.get("WORKBENCH_DIGITS", REPOSITORY.parent / "shared" / 
 
 def run(project: Project, *words: str) -> None:
     done = subprocess.run(project.command("run", *words), env=project.environment(), cwd=project.root,
-                          capture_output=True, text=True, timeout=2400, check=False)
+                          capture_output=True, text=True, timeout=3000, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
 
