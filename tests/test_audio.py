@@ -9,7 +9,7 @@ import soundfile
 
 from workbench import audio
 from workbench.audio import SAMPLE_RATE_HZ, Samples
-from workbench.errors import AudioError
+from workbench.errors import AudioError, AudioTooLongError
 
 
 def tone(seconds: float = 1.0, rate_hz: int = SAMPLE_RATE_HZ, amplitude: float = 0.5) -> Samples:
@@ -167,3 +167,32 @@ def test_steady_noise_has_a_low_snr_and_digital_silence_a_finite_one() -> None:
 def test_a_muted_microphone_is_near_silent_and_a_quiet_speaker_is_not() -> None:
     assert audio.is_near_silent(np.random.default_rng(0).normal(size=16_000) * 1e-4)
     assert not audio.is_near_silent(np.concatenate([np.zeros(32_000), tone(0.3, amplitude=0.01)]))
+
+
+@pytest.mark.parametrize("high_hz", [2_000, 3_400, 7_000])
+def test_the_bandwidth_is_where_the_sound_ends(high_hz: int) -> None:
+    from scipy import signal
+
+    noise = np.random.default_rng(0).normal(size=2 * SAMPLE_RATE_HZ)
+    passed = signal.sosfilt(signal.ellip(8, 1, 80, high_hz, fs=SAMPLE_RATE_HZ, output="sos"), noise)
+    assert high_hz <= audio.estimate_bandwidth_hz(passed) <= high_hz + 550  # a filter's edge, and frames of 32 ms
+
+
+def test_silence_has_no_bandwidth() -> None:
+    assert audio.estimate_bandwidth_hz(np.zeros(100)) == audio.estimate_bandwidth_hz(np.zeros(0)) == 0
+
+
+def test_a_file_is_refused_when_it_is_longer_than_asked_for_whether_its_header_admits_it_or_not(tmp_path: Path) -> None:
+    audio.write(tmp_path / "clip.wav", tone(3.0))
+    encode(tmp_path / "clip.webm", tone(3.0, 48_000), "libopus", 48_000)
+    assert len(audio.read(tmp_path / "clip.wav", longest_s=3.0)) == 3 * SAMPLE_RATE_HZ
+    with pytest.raises(AudioTooLongError, match="its header says 3.0 s.*cut it"):
+        audio.read(tmp_path / "clip.wav", longest_s=2.0)
+    with pytest.raises(AudioTooLongError, match="goes on beyond.*cut it"):
+        audio.read(tmp_path / "clip.webm", longest_s=2.0)
+
+
+def test_a_rate_that_no_converter_has_is_a_damaged_header(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "clip.wav", tone(), 2_000_000_000)
+    with pytest.raises(AudioError, match="2000000000 samples a second.*export it again"):
+        audio.read(tmp_path / "clip.wav")

@@ -52,3 +52,15 @@ def test_new_names_can_enter_the_catalogue() -> None:
     asked = catalogue.queries(500, np.random.default_rng(0), entities=week_three)
     assert set(asked.loc[asked["entity_type"] == "artist", "entity"]) == {"nova lune"}
     assert "lune" in catalogue.vocabulary(week_three) and "adele" not in catalogue.vocabulary(week_three)
+
+
+def test_no_word_of_the_new_names_is_known_before() -> None:
+    words = [word for names in catalogue.NEW_ENTITIES.values() for name in names for word in name.split()]
+    assert sum(map(len, catalogue.NEW_ENTITIES.values())) == 12
+    assert len(set(words)) == len(words) and not set(words) & set(catalogue.vocabulary())
+    assert [text.normalize(word) for word in words] == words
+
+
+def test_queries_about_a_type_have_it_for_their_entity() -> None:
+    drawn = catalogue.queries(200, np.random.default_rng(0), about={"artist", "food"})
+    assert set(drawn["entity_type"]) == {"artist", "food"}

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Project
-from test_cycle import REPOSITORY, make_project
+
+from tests.conftest import Project
+from tests.test_cycle import REPOSITORY, make_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
@@ -25,7 +26,7 @@ def run(project: Project, *words: str) -> None:
 @pytest.fixture(scope="module")
 def default_run(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = make_project(tmp_path_factory.mktemp("default"))
-    run(project)
+    run(project, "--to", "improve")
     return project
 
 
@@ -59,7 +60,7 @@ def test_real_digits_go_through_the_same_stages(tmp_path: Path) -> None:
     if not DIGITS.is_file():
         pytest.skip("WORKBENCH_DIGITS names no manifest")
     project = make_project(tmp_path)
-    run(project, "--run", "digits", "-p", f"collect.sources=[{DIGITS}]")
+    run(project, "--to", "improve", "--run", "digits", "-p", f"collect.sources=[{DIGITS}]")
     train, improve = (project.record(stage, "digits") for stage in ("03_train", "05_improve"))
     # Each of four speakers heard by a model of the other three; without augmentation half of the digits are lost.
     assert train["metrics"]["wer"]["value"] < 0.50

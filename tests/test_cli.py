@@ -76,11 +76,9 @@ def test_an_unchanged_run_is_quick_and_loads_nothing_heavy_and_runs_and_diff_tel
     assert refused.returncode == 2 and "there are: default, other" in refused.stderr
 
 
-def test_help_is_quick_and_gives_examples(project: Project) -> None:
-    began_s = time.monotonic()
+def test_help_loads_nothing_heavy_and_gives_examples(project: Project) -> None:
     spied = subprocess.run([sys.executable, "-c", SPY, "run", "--help"], check=False, capture_output=True, text=True,
                            env=project.environment())
-    assert time.monotonic() - began_s < 2  # 0.4 s on an idle machine
     assert "workbench run --to train" in " ".join(spied.stdout.split()) and spied.stdout.endswith("loaded:\n")
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Project
 
+from tests.conftest import Project
 from workbench import audio, corpora, datasets
 from workbench.errors import ManifestError, ParameterError
 

@@ -7,20 +7,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-from conftest import Project
 
+from tests.conftest import Project
 from workbench import settings
 
 REPOSITORY = Path(__file__).parents[1]
 STAGES = ("01_scope", "02_collect", "03_train", "04_analyze", "05_improve")
-ORDER = ("run", "--run", "toy", "--size", "toy", "-p", "train.n_steps=16", "-p", "improve.n_steps=8")
+ORDER = ("run", "--to", "improve", "--run", "toy", "--size", "toy", "-p", "train.n_steps=16", "-p", "improve.n_steps=8")
 QUIET = {"OMP_NUM_THREADS": "1", "WORKBENCH_SAVE_EVERY_S": "0"}
 """One thread, so that sums are added in one order; a save after every step, so that there is something to resume."""
 
@@ -240,3 +240,33 @@ def test_a_base_that_is_no_whisper_checkpoint_is_refused(unbroken: Project) -> N
     done = workbench(unbroken, "run", "train", "--run", "toy", "--size", "toy", "-p", "train.base=bad.pt")
     assert done.returncode == 2
     assert "not a PyTorch checkpoint" in done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Give a project whose data/ is a disk of its own, mounted with some options; needs the right to mount."""
+    project = make_project(tmp_path)
+    data = project.root / "data"
+    data.mkdir()
+
+    def mount(options: str) -> Path:
+        words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(data)]
+        done = subprocess.run(words, capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip(f"mounting is not allowed here: {done.stderr.decode().strip()}")
+        return data
+
+    yield mount
+    subprocess.run(["umount", "-l", str(data)], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize(("options", "message"), [("size=3m", "disk is full"), ("ro", "cannot be written to")])
+def test_a_full_or_read_only_disk_is_one_message_and_leaves_no_half_stage(
+    small_disk: Callable[[str], Path], tmp_path: Path, options: str, message: str
+) -> None:
+    data = small_disk(options)
+    done = workbench(Project(tmp_path), "run", "--to", "collect", "--run", "toy", "--size", "toy")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr and "Traceback" not in done.stdout + done.stderr
+    assert not (data / "runs" / "toy" / "02_collect" / "record.json").exists()
+    assert not list(data.glob("**/.*.parquet"))

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Project
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import Project
 from workbench import audio, datasets
 from workbench.datasets import PROPORTIONS, SPLITS, Dataset
 from workbench.errors import ManifestError, SettingsError

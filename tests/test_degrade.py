@@ -118,6 +118,12 @@ def test_the_budget_phone_is_duller_than_the_good_one() -> None:
     assert top["budget"] < 0.3 * top["wideband"]
 
 
+def test_the_narrow_phone_passes_what_a_telephone_does() -> None:
+    white = (0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ)).astype(np.float32)
+    narrow = degrade.DEVICES["narrow"](white)
+    assert share_of_power(narrow, 300, 3_400) > 0.9 and share_of_power(narrow, 5_000, 8_000) < 0.01
+
+
 def test_a_peak_is_where_it_is_put_and_silence_stays_silent() -> None:
     assert np.abs(degrade.to_peak(voice(), -6.0)).max() == pytest.approx(10 ** (-6 / 20), rel=1e-4)
     assert not degrade.to_peak(np.zeros(10, np.float32), -6.0).any()

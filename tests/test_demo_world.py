@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from workbench import demo_world, settings
-from workbench.demo_world import SNR_RANGES_DB, SPLITS, TRAIN_MIX, USE_SHARES, plan, world
+from workbench import catalogue, demo_world, settings
+from workbench.demo_world import SNR_RANGES_DB, SPLITS, TRAIN_MIX, USE_SHARES, plan, production, world
 
 
 def planned(split: str = "dev", n: int = 700, seed: int = 0, n_voices: int = 534) -> pd.DataFrame:
@@ -91,3 +91,70 @@ def test_no_clip_is_an_empty_plan() -> None:
 def test_every_split_has_noise_recordings_of_every_place() -> None:
     there = {(r.noise, r.split) for r in world(0).recordings}
     assert there == {(place, split) for place in demo_world.SNR_RANGES_DB for split in SPLITS}
+
+
+# --- production weeks ------------------------------------------------------------------------------------------------
+
+NEW_WORDS = {word for names in catalogue.NEW_ENTITIES.values() for name in names for word in name.split()}
+
+
+@pytest.fixture(scope="module")
+def weeks() -> dict[int, pd.DataFrame]:
+    return {week: production(world(0), week=week, n=2_000, seed=5) for week in (1, 2, 3)}
+
+
+def test_a_week_is_the_same_for_its_seed_and_another_for_another(weeks: dict[int, pd.DataFrame]) -> None:
+    pd.testing.assert_frame_equal(weeks[3], production(world(0), week=3, n=2_000, seed=5))
+    assert not weeks[3]["text"].equals(production(world(0), week=3, n=2_000, seed=6)["text"])
+
+
+def test_queries_lie_in_their_week_in_order_and_under_ids_of_their_own(weeks: dict[int, pd.DataFrame]) -> None:
+    for number, week in weeks.items():
+        start = demo_world.WEEK_ONE_S + (number - 1) * demo_world.WEEK_S
+        assert week["time_s"].between(start, start + demo_world.WEEK_S).all() and week["time_s"].is_monotonic_increasing
+        assert week["time_s"].sub(start).floordiv(demo_world.DAY_S).nunique() == 7
+    assert pd.concat(weeks.values())["utterance_id"].is_unique
+
+
+def test_users_call_about_three_times_and_most_come_back(weeks: dict[int, pd.DataFrame]) -> None:
+    callers = {number: set(week["user"]) for number, week in weeks.items()}
+    assert 2_000 / 3.5 < len(callers[1]) < 2_000 / 2.7
+    assert .5 < len(callers[1] & callers[2]) / len(callers[2]) < .8
+    assert callers[3] - callers[2] - callers[1]
+
+
+def test_a_user_keeps_voice_and_consent_and_in_quiet_weeks_the_phone(weeks: dict[int, pd.DataFrame]) -> None:
+    everybody = pd.concat(weeks.values()).groupby("user")
+    for column in ("voice", "pitch", "speed", "consent", "app_version", "accent"):
+        assert everybody[column].nunique().max() == 1
+    assert pd.concat([weeks[1], weeks[2]]).groupby("user")["device"].nunique().max() == 1
+    assert weeks[1].drop_duplicates("user")["consent"].mean() == pytest.approx(.6, abs=.06)
+
+
+def test_quiet_weeks_are_as_scoped_and_the_third_is_not(weeks: dict[int, pd.DataFrame]) -> None:
+    for quiet in (weeks[1], weeks[2]):
+        assert quiet["noise"].value_counts(normalize=True).to_dict() == pytest.approx(dict(USE_SHARES), abs=.03)
+        assert set(quiet["device"]) == set(demo_world.DEVICE_SHARES)
+        assert not NEW_WORDS & {word for text in quiet["text"] for word in text.split()}
+    third = weeks[3]
+    assert (third["noise"] == "car").mean() == pytest.approx(.4, abs=.03)
+    assert (third.drop_duplicates("user")["device"] == "narrow").mean() == pytest.approx(.25, abs=.06)
+    assert third["is_new_name"].mean() == pytest.approx(.15, abs=.03)
+
+
+def test_exactly_the_queries_with_a_new_name_say_so(weeks: dict[int, pd.DataFrame]) -> None:
+    said = weeks[3]["text"].map(lambda text: bool(NEW_WORDS & set(text.split())))
+    assert said.equals(weeks[3]["is_new_name"].astype(bool))
+    assert set(weeks[3].loc[said, "entity"]) == {name for names in catalogue.NEW_ENTITIES.values() for name in names}
+
+
+def test_production_speaks_with_training_voices_in_places_of_its_own(weeks: dict[int, pd.DataFrame]) -> None:
+    known = {s.voice for s in world(0).speakers if s.split == "train"}
+    assert set(weeks[3]["voice"]) <= known
+    assert not set(weeks[3]["noise_seed"]) & {recording.noise_seed for recording in world(0).recordings}
+
+
+def test_in_production_too_some_clips_hold_no_words(weeks: dict[int, pd.DataFrame]) -> None:
+    silent = weeks[3][weeks[3]["text"] == ""]
+    assert len(silent) / 2_000 == pytest.approx(.03, abs=.015)
+    assert silent["snr_db"].isna().all() and not silent["is_new_name"].any()

@@ -22,8 +22,11 @@ def test_a_fit_is_recorded_with_its_parameters_metrics_and_curve(root: Path) -> 
     assert (root / "data" / "mlflow.db").is_file()
 
 
-def test_a_tracking_store_that_does_not_answer_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "postgresql://me@127.0.0.1:9/mlflow", "sqlite:////proc/no.db"])
+def test_a_tracking_store_that_does_not_answer_is_named(
+    url: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setenv("WORKBENCH_TRACKING_URL", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setenv("WORKBENCH_TRACKING_URL", url)  # nothing listens there
     with pytest.raises(SettingsError, match="WORKBENCH_TRACKING_URL"):
         registry.track("mine", "train", parameters={}, metrics={})

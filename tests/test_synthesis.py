@@ -143,6 +143,18 @@ def test_a_car_is_heard_as_noisy_and_a_quiet_room_as_quiet(collected: pd.DataFra
     assert by_place["quiet"] > by_place["car"] + 10
 
 
+def test_a_production_week_is_recorded_once_and_apart_from_the_datasets(root: Path) -> None:
+    told: list[int] = []
+    week = synthesis.collect_week(seed=0, week=3, n=12, traffic_seed=4, progress=told.append)
+    again = synthesis.collect_week(seed=0, week=3, n=12, traffic_seed=4, progress=told.append)
+    pd.testing.assert_frame_equal(week, again)
+    assert sum(told) == len(week) == 12 and week["time_s"].is_monotonic_increasing
+    assert {"user", "consent", "text", "device", "app_version"} <= set(week)
+    for row in week.itertuples():
+        assert audio.content_hash(audio.read(Path(str(row.audio_path)))) == row.audio_sha
+    assert not (root / "data" / "datasets").exists()
+
+
 # --- slices ----------------------------------------------------------------------------------------------------------
 
 

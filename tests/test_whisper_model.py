@@ -5,8 +5,8 @@ import pytest
 import torch
 import whisper
 
-from workbench import whisper_model
-from workbench.errors import CheckpointError
+from workbench import model_registry, whisper_model
+from workbench.errors import CheckpointError, RegistryError
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +100,13 @@ def test_a_published_model_that_cannot_be_fetched_says_where_to_put_it(
     monkeypatch.setitem(whisper._MODELS, "tiny.en", "http://127.0.0.1:9/sha/tiny.en.pt")  # nothing listens there
     with pytest.raises(CheckpointError, match=str(root / "data" / "models" / "tiny.en.pt")):
         whisper_model.find("tiny.en")
+
+
+def test_a_released_version_is_found_by_its_alias(root: Path) -> None:
+    checkpoint = whisper_model.save(whisper_model.build("", "toy", seed=0), root / "m.pt")
+    released = model_registry.register(checkpoint, None, run="mine", stage="deploy", metrics={}, tags={})
+    model_registry.promote(released.version, by="me")
+    assert whisper_model.find("champion").read_bytes() == checkpoint.read_bytes()
+    assert whisper_model.find(released.version) == whisper_model.find("champion")
+    with pytest.raises(RegistryError, match="no model 'previous'"):
+        whisper_model.find("previous")

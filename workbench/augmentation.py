@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional as F
 from torchaudio import functional as audio
@@ -26,6 +27,11 @@ def uniform(rng: torch.Generator, low: float, high: float) -> float:
     return low + (high - low) * float(torch.rand((), generator=rng))
 
 
+def _is_spared(probability: float, rng: torch.Generator) -> bool:
+    """Draw whether an augmentation leaves this clip as it is."""
+    return uniform(rng, 0, 1) >= probability
+
+
 @dataclass(frozen=True, slots=True)
 class Speed:
     """Play faster or slower: tempo, pitch and formants move together, as with a smaller or larger speaker.
@@ -39,7 +45,7 @@ class Speed:
 
     def __call__(self, waveform: Tensor, rng: torch.Generator) -> Tensor:
         """Resample the clip by a random factor."""
-        if uniform(rng, 0, 1) >= self.probability:
+        if _is_spared(self.probability, rng):
             return waveform
         factor = round(uniform(rng, self.low, self.high) / SPEED_STEP) * SPEED_STEP
         return _resampler(round(SAMPLE_RATE_HZ * factor))(waveform)
@@ -61,11 +67,12 @@ class ColouredNoise:
 
     def __call__(self, waveform: Tensor, rng: torch.Generator) -> Tensor:
         """Add the noise. White is exponent 0, pink 1, brown 2 (of power against frequency)."""
-        if uniform(rng, 0, 1) >= self.probability:
+        if _is_spared(self.probability, rng):
             return waveform
-        spectrum = torch.fft.rfft(torch.randn(waveform.shape[-1], generator=rng))
+        n = next_fast_len(waveform.shape[-1], real=True)
+        spectrum = torch.fft.rfft(torch.randn(n, generator=rng))
         frequency = torch.arange(1, spectrum.shape[-1] + 1, dtype=torch.float32)
-        noise = torch.fft.irfft(spectrum * frequency ** (-uniform(rng, -0.5, 2.0) / 2), n=waveform.shape[-1])
+        noise = torch.fft.irfft(spectrum * frequency ** (-uniform(rng, -0.5, 2.0) / 2), n=n)[: waveform.shape[-1]]
         return audio.add_noise(waveform, noise, torch.tensor(uniform(rng, self.snr_low_db, self.snr_high_db)))
 
 
@@ -79,12 +86,13 @@ class Tilt:
 
     def __call__(self, waveform: Tensor, rng: torch.Generator) -> Tensor:
         """Filter in the frequency domain."""
-        if uniform(rng, 0, 1) >= self.probability:
+        if _is_spared(self.probability, rng):
             return waveform
         slope, gain = uniform(rng, -self.max_db_per_octave, self.max_db_per_octave), uniform(rng, -self.max_gain_db, 0)
-        n = waveform.shape[-1]
+        n = next_fast_len(waveform.shape[-1], real=True)
         octaves = (torch.fft.rfftfreq(n, 1 / SAMPLE_RATE_HZ).clamp(min=100.0) / 1000.0).log2()
-        tipped = torch.fft.irfft(torch.fft.rfft(waveform) * 10 ** ((slope * octaves + gain) / 20), n=n)
+        shaped = torch.fft.rfft(waveform, n=n) * 10 ** ((slope * octaves + gain) / 20)
+        tipped = torch.fft.irfft(shaped, n=n)[: waveform.shape[-1]]
         return tipped / max(1.0, float(tipped.abs().max()))
 
 

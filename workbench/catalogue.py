@@ -4,7 +4,7 @@ Texts are written as the normalizer leaves them. A production week may bring nam
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -34,6 +34,13 @@ ENTITIES: Mapping[str, tuple[str, ...]] = MappingProxyType({
 })
 """The names by type. Some sound alike on purpose (boston and austin, fifteen and fifty, brown and bowen)."""
 
+NEW_ENTITIES: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    "artist": ("olivia rodrigo", "billie eilish", "dua lipa", "hozier", "lizzo"),
+    "place": ("elmwood plaza", "trafalgar wharf", "hazelbrook mall"),
+    "food": ("shakshuka", "bibimbap", "gnocchi", "tiramisu"),
+})
+"""The names of a later season: none of their words can be said before it comes."""
+
 TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "navigate": ("directions to {place}", "how do i get to {place}", "how far is {place} from {place}"),
     "nearby": ("{shop} near me", "is there a {shop} open {day}", "best {food} in {city}"),
@@ -50,12 +57,15 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType({
 SLOT = re.compile(r"\{(\w+)\}")
 
 
-def queries(n: int, rng: np.random.Generator, entities: Mapping[str, Sequence[str]] = ENTITIES) -> pd.DataFrame:
+def queries(n: int, rng: np.random.Generator, entities: Mapping[str, Sequence[str]] = ENTITIES,
+            about: Collection[str] = ()) -> pd.DataFrame:
     """Draw queries: every template is equally likely, and every name in it.
 
+    `about` names types of entities: only what is asked about one of them is drawn.
     Returns: text, intent, entity, entity_type; one row a query.
     """
-    forms = [(intent, form) for intent, group in TEMPLATES.items() for form in group]
+    forms = [(intent, form) for intent, group in TEMPLATES.items() for form in group
+             if set(SLOT.findall(form)[:1]) & set(about or entities)]
     rows = [_fill(forms[i], rng, entities) for i in rng.integers(len(forms), size=n)]
     return pd.DataFrame(rows, columns=["text", "intent", "entity", "entity_type"])
 

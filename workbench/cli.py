@@ -9,12 +9,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from workbench import service_cli
 from workbench.errors import RunHeldError, WorkbenchError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
                   help="The whole life of a voice-search recognizer, stage by stage, each stage a notebook.",
                   epilog="Begin with: workbench run --size toy")
+app.add_typer(service_cli.app)
 MISTAKE, HELD, STOPPED = 2, 3, 130
+A_MODEL = "A path, a run's name, champion, a version or a published name."
 
 
 def main() -> None:
@@ -103,7 +106,7 @@ def diff(before: Annotated[str, typer.Argument(help="A run.")],
 @app.command(epilog="Examples: workbench transcribe query.m4a  |  workbench transcribe *.wav --model digits")
 def transcribe(
     files: Annotated[list[Path], typer.Argument(help="Recordings, in any format that ffmpeg opens.")],
-    model: Annotated[str, typer.Option(help="A run's name, a checkpoint's path or a published name.")] = "default",
+    model: Annotated[str, typer.Option(help=A_MODEL)] = "default",
 ) -> None:
     """Write down what recordings say, a line each."""
     from workbench import recognizers
@@ -116,7 +119,7 @@ def transcribe(
 
 @app.command(epilog="Example: workbench evaluate digits --manifest test/manifest.csv --by speaker")
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A run's name, a checkpoint's path or a published name.")],
+    model: Annotated[str, typer.Argument(help=A_MODEL)],
     manifest: Annotated[Path, typer.Option(help="CSV, JSONL or Parquet with audio_path and text.")],
     by: Annotated[str, typer.Option(help="A column: one line for each of its values, too.")] = "",
     root: Annotated[Path | None, typer.Option(help="The audio's folder, if not the manifest's.")] = None,

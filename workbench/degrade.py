@@ -214,5 +214,11 @@ def _budget(samples: Samples) -> Samples:
     return mu_law(clip(band_limit(samples, 5_000, low_hz=150), 2.0))
 
 
-DEVICES: Mapping[str, Callable[[Samples], Samples]] = MappingProxyType({"wideband": _wideband, "budget": _budget})
+def _narrow(samples: Samples) -> Samples:
+    """A telephone channel: 300 to 3400 Hz through an 8-bit codec. Source: ITU-T G.711, G.712."""
+    return mu_law(band_limit(samples, 3_400, low_hz=300))
+
+
+DEVICES: Mapping[str, Callable[[Samples], Samples]] = MappingProxyType(
+    {"wideband": _wideband, "budget": _budget, "narrow": _narrow})
 """The phones. A new one is a new line."""

@@ -1,4 +1,4 @@
-"""The demo world as a plan: who speaks, where, on which phone, what they say. No sound is made here.
+"""The demo world as a plan: who speaks, where, on which phone, what they say, then and in later weeks. No sound yet.
 
 Everything follows from seeds. A speaker stays in one split for ever, by salted hash; a noise recording, by its name.
 """
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -158,3 +159,96 @@ def _where(world: World, split: str, n: int, mix: Mapping[str, float], rng: np.r
     low, high = np.array([SNR_RANGES_DB[place] for place in places]).reshape(-1, 2).T
     return pd.DataFrame({"noise": places, "snr_db": rng.uniform(low, high).round(1),
                          "noise_id": [r.noise_id for r in drawn], "noise_seed": [r.noise_seed for r in drawn]})
+
+
+# --- production weeks ------------------------------------------------------------------------------------------------
+
+WEEK_S, DAY_S, HOUR_S = 7 * 86_400, 86_400, 3_600
+WEEK_ONE_S = 1_767_571_200
+"""Monday, 5 January 2026, 00:00 UTC: when the first week begins."""
+SHIFT_WEEK = 3
+"""From this week on cars double, a narrow phone is about, and new names are asked for."""
+QUERIES_A_USER = 2.5
+"""Of those who may call in a week; a fifth of them do not, so that those who do call about three times."""
+SHARE_COMING_BACK = .8
+"""Of a week's users, those who are there in the next."""
+CONSENT_SHARE, NARROW_SHARE, NEW_NAME_SHARE = .60, .25, .15
+CAR_FACTOR = 2.0
+APP_VERSIONS: Mapping[str, float] = MappingProxyType({"3.1.0": .7, "3.0.2": .3})
+N_PRODUCTION_RECORDINGS = 40
+"""Noise recordings a place; users have their own kitchens and cars, shared by few, and none is in a training set."""
+
+
+def production_mix(week: int) -> dict[str, float]:
+    """Say where people ask in a week: as scoped, and from the third week on twice as often in cars."""
+    car = USE_SHARES["car"] * (CAR_FACTOR if week >= SHIFT_WEEK else 1.0)
+    rest = (1 - car) / (1 - USE_SHARES["car"])
+    return {place: car if place == "car" else share * rest for place, share in USE_SHARES.items()}
+
+
+def production(world: World, *, week: int, n: int, seed: int) -> pd.DataFrame:
+    """Plan a week of queries that people send from their phones, in the order of time.
+
+    Users are new people with voices of the training split; each speaks, phones and consents in a way of their own.
+    Places, silence and names come by chance, as they would: their shares hold in the long run only.
+    Returns: a row a query, as `plan` has it, with user (also the speaker), consent, app_version, time_s (UTC seconds),
+        week, traffic_seed, is_new_name.
+    """
+    rng = np.random.default_rng([world.seed, seed, week])
+    users = _users(world, week, n, seed)
+    callers = rng.choice(len(users), size=n, p=users["activity"] / users["activity"].sum())
+    who = users.drop(columns="activity").iloc[callers].reset_index(drop=True)
+    rows = pd.concat([who, _where_in_production(world, who["user"], week, rng), _asked(n, week, rng)], axis=1)
+    silent = rng.random(n) < NO_SPEECH_SHARE
+    rows.loc[silent, ["text", "intent", "entity", "entity_type"]] = ""
+    rows.loc[silent, "is_new_name"] = False
+    rows.loc[silent, "snr_db"] = np.nan
+    rows = rows.assign(time_s=_times(n, week, rng)).sort_values("time_s", ignore_index=True)
+    rows.insert(0, "utterance_id", [f"t{seed}-w{week}-{i:05d}" for i in range(n)])
+    return rows.assign(week=week, traffic_seed=seed, split="train", seed=rng.integers(2**31, size=n))
+
+
+def _users(world: World, week: int, n: int, seed: int) -> pd.DataFrame:
+    """Give those who may call in a week: a window over an endless row of people, moved on a fifth each week."""
+    n_users = max(MIN_SPEAKERS, round(n / QUERIES_A_USER))
+    first = round((week - 1) * n_users * (1 - SHARE_COMING_BACK))
+    voices = [speaker for speaker in world.speakers if speaker.split == "train"]
+    return pd.DataFrame([_user(i, voices, week, np.random.default_rng([world.seed, seed, i, 0]))
+                         for i in range(first, first + n_users)])
+
+
+def _user(number: int, voices: Sequence[Speaker], week: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Make one person: always the same, but that a narrow phone is not there before its week."""
+    voice, activity = voices[int(rng.integers(len(voices)))], rng.gamma(2.0)
+    pitch, speed = int(rng.integers(*PITCHES)), int(rng.integers(*SPEEDS_WPM))
+    device, version = (str(rng.choice(list(shares), p=list(shares.values())))
+                       for shares in (DEVICE_SHARES, APP_VERSIONS))
+    has_consented, is_narrow = rng.random() < CONSENT_SHARE, rng.random() < NARROW_SHARE
+    return {"user": f"u{number:04d}", "speaker": f"u{number:04d}", "accent": voice.accent, "gender": voice.gender,
+            "device": "narrow" if is_narrow and week >= SHIFT_WEEK else device, "voice": voice.voice, "pitch": pitch,
+            "speed": speed, "consent": bool(has_consented), "app_version": version, "activity": activity}
+
+
+def _where_in_production(world: World, users: pd.Series, week: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Draw a place for each query, the caller's own recording of it, and an SNR in its range."""
+    mix = production_mix(week)
+    places = rng.choice(list(mix), size=len(users), p=list(mix.values()))
+    names = [f"{place}-production-{int(user[1:]) % N_PRODUCTION_RECORDINGS:02d}"
+             for place, user in zip(places, users, strict=True)]
+    low, high = np.array([SNR_RANGES_DB[place] for place in places]).reshape(-1, 2).T
+    return pd.DataFrame({"noise": places, "snr_db": rng.uniform(low, high).round(1), "noise_id": names,
+                         "noise_seed": [zlib.crc32(f"{world.seed} {name}".encode()) for name in names]})
+
+
+def _asked(n: int, week: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Draw what is asked; from the third week on some of it with a name that nobody said before."""
+    rows = catalogue.queries(n, rng)
+    is_new = pd.Series((rng.random(n) < NEW_NAME_SHARE) & (week >= SHIFT_WEEK))
+    renewed = catalogue.queries(n, rng, {**catalogue.ENTITIES, **catalogue.NEW_ENTITIES}, about=catalogue.NEW_ENTITIES)
+    return rows.mask(is_new, renewed, axis=0).assign(is_new_name=is_new)
+
+
+def _times(n: int, week: int, rng: np.random.Generator) -> np.ndarray:
+    """Spread queries over the days of a week, from six to midnight, most of them in the afternoon."""
+    hours = 6 + 18 * rng.beta(2.5, 2.0, size=n)
+    return WEEK_ONE_S + (week - 1) * WEEK_S + rng.integers(7, size=n) * DAY_S + (hours * HOUR_S).round(1)

@@ -24,6 +24,10 @@ class AudioError(WorkbenchError):
     """A file cannot be read as audio."""
 
 
+class AudioTooLongError(AudioError):
+    """A file holds more audio than was asked for."""
+
+
 class RecipeError(WorkbenchError):
     """A recipe is missing, or lacks something that it must say."""
 
@@ -48,5 +52,21 @@ class RequestError(WorkbenchError):
     """A data request does not exist, or cannot be fulfilled with what was given."""
 
 
+class RegistryError(WorkbenchError):
+    """The model registry does not answer, or has no such version."""
+
+
 class RunHeldError(WorkbenchError):
     """Another process holds the run; ends a command with exit code 3."""
+
+
+class ServiceError(WorkbenchError):
+    """The service cannot start, be reached or be stopped, or has no model to answer with."""
+
+
+class QueryLogError(WorkbenchError):
+    """The query log cannot be reached, read or written; nothing was acknowledged."""
+
+
+class KeysError(WorkbenchError):
+    """A key's name is taken or unknown, or the file of keys is damaged."""

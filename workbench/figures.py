@@ -46,7 +46,8 @@ _ARMS = {"before": (GREY, "circle-open"), "control": (AMBER, "diamond-open"), "t
 """Symbols beside colours: who cannot see the one sees the other."""
 
 
-def _dress(figure: go.Figure, title: str, subtitle: str = "", *, height: int = 330, **layout: Any) -> go.Figure:
+def dress(figure: go.Figure, title: str, subtitle: str = "", *, height: int = 330, **layout: Any) -> go.Figure:
+    """Give a figure its words, its height and the workbench's looks."""
     words = {"text": title, "subtitle": {"text": subtitle}}
     return figure.update_layout(template=TEMPLATE, height=height, title=words, **layout)
 
@@ -56,10 +57,10 @@ def _panels(*titles: str, spacing: float = 0.1) -> go.Figure:
     return figure.update_annotations(font_size=12.5)
 
 
-def _nothing(title: str) -> go.Figure:
+def nothing(title: str) -> go.Figure:
     """Say it in a sentence: missing data is no traceback."""
-    return _dress(go.Figure(), title, "There is nothing to show yet.", height=FRAME_PX, xaxis_visible=False,
-                  yaxis_visible=False)
+    return dress(go.Figure(), title, "There is nothing to show yet.", height=FRAME_PX, xaxis_visible=False,
+                 yaxis_visible=False)
 
 
 def _whiskers(rows: pd.DataFrame, value: str, colour: str = GREY) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def learning_curve(curve: pd.DataFrame) -> go.Figure:
     Columns: step, train_loss; where present valid_loss, valid_wer (fraction).
     """
     if curve.empty:
-        return _nothing("Learning curve")
+        return nothing("Learning curve")
     table = curve.reindex(columns=["step", "train_loss", "valid_loss", "valid_wer"])
     words = ["loss" if table["valid_loss"].isna().all() else "loss: on train dotted, on valid solid"]
     wer = table["valid_wer"]
@@ -92,7 +93,7 @@ def learning_curve(curve: pd.DataFrame) -> go.Figure:
                                connectgaps=True, hovertemplate="%{y:.3g} at step %{x:,}<extra></extra>")
     figure.update_yaxes(ticksuffix=" %", col=2)
     figure.update_xaxes(title_text="step", rangemode="tozero").update_yaxes(rangemode="tozero")
-    return _dress(figure, "Learning curve", margin_t=80, showlegend=False)
+    return dress(figure, "Learning curve", margin_t=80, showlegend=False)
 
 
 def slice_forest(slices: pd.DataFrame, target: float | None = None) -> go.Figure:
@@ -103,7 +104,7 @@ def slice_forest(slices: pd.DataFrame, target: float | None = None) -> go.Figure
     """
     rows = slices.dropna(subset=["wer"]).sort_values("wer")
     if rows.empty:
-        return _nothing("Where it fails")
+        return nothing("Where it fails")
     outcomes = ["" if target is None else decisions.target_verdict(Interval(*rates), target, "<=")
                 for rates in zip(rows["wer"], rows["wer_low"], rows["wer_high"], strict=True)]
     figure, end = go.Figure(), min(rows["wer_high"].fillna(0).max(), X_HEADROOM * rows["wer"].max())
@@ -122,15 +123,15 @@ def slice_forest(slices: pd.DataFrame, target: float | None = None) -> go.Figure
                               text=f"target ≤ {100 * target:g} %", font_color=TEAL)
     figure.update_xaxes(ticksuffix=" %", range=[0, 106 * max(end, rows["wer"].max(), target or 0.0, 0.01)])
     figure.update_yaxes(type="category", categoryarray=rows["name"].tolist())
-    return _dress(figure, "Where it fails", "WER by slice, 95 % interval, dot as large as the slice's share of use",
-                  height=FRAME_PX + 38 + ROW_PX * len(rows), margin_t=92, margin_b=72, showlegend=target is not None)
+    return dress(figure, "Where it fails", "WER by slice, 95 % interval, dot as large as the slice's share of use",
+                 height=FRAME_PX + 38 + ROW_PX * len(rows), margin_t=92, margin_b=72, showlegend=target is not None)
 
 
 def slice_heatmap(cells: pd.DataFrame, *, min_utterances: int = SMALL_CELL) -> go.Figure:
     """Cross two columns; cells of few utterances stay blank. Columns: row, column, wer, n_utterances."""
     kept = cells[cells["n_utterances"].ge(min_utterances) & cells["wer"].notna()]
     if kept.empty:
-        return _nothing("Two slices at once")
+        return nothing("Two slices at once")
     down, across = (_in_order(kept, side) for side in ("row", "column"))
     wer, n = (kept.pivot(index="row", columns="column", values=v).reindex(index=down, columns=across).to_numpy(float)
               for v in ("wer", "n_utterances"))
@@ -141,8 +142,8 @@ def slice_heatmap(cells: pd.DataFrame, *, min_utterances: int = SMALL_CELL) -> g
         colorscale=[[0, "#e3eefb"], [0.4, "#8fbcf0"], [1, "#0b3f86"]], showscale=False, xgap=3, ygap=3,
         hoverongaps=False, hovertemplate="%{y}, %{x}<br>WER %{z:.1%}<extra></extra>"))
     names = {"type": "category", "showgrid": False}
-    return _dress(figure, "Two slices at once", f"WER; blank where fewer than {min_utterances} queries", xaxis=names,
-                  yaxis={**names, "autorange": "reversed"}, height=FRAME_PX + 54 * len(down))
+    return dress(figure, "Two slices at once", f"WER; blank where fewer than {min_utterances} queries", xaxis=names,
+                 yaxis={**names, "autorange": "reversed"}, height=FRAME_PX + 54 * len(down))
 
 
 def _in_order(cells: pd.DataFrame, side: str) -> list[Any]:
@@ -155,13 +156,13 @@ def _in_order(cells: pd.DataFrame, side: str) -> list[Any]:
 
 def _bars(title: str, subtitle: str, values: "pd.Series[Any]", words: Sequence[str]) -> go.Figure:
     if values.empty:
-        return _nothing(title)
+        return nothing(title)
     figure = go.Figure(go.Bar(
         x=values.tolist(), y=[str(name) for name in values.index], text=words, orientation="h", marker_color=BLUE,
         textposition="outside", constraintext="none", cliponaxis=False, hovertemplate="%{y}: %{text}<extra></extra>"))
     figure.update_xaxes(visible=False, rangemode="tozero").update_yaxes(type="category", autorange="reversed")
-    return _dress(figure, title, subtitle, height=FRAME_PX - 30 + ROW_PX * len(values), bargap=0.65, margin_b=16,
-                  margin_r=130)
+    return dress(figure, title, subtitle, height=FRAME_PX - 30 + ROW_PX * len(values), bargap=0.65, margin_b=16,
+                 margin_r=130)
 
 
 def confusion_bars(confusions: pd.DataFrame, n: int = 12) -> go.Figure:
@@ -188,7 +189,7 @@ def opportunity_bars(opportunities: pd.DataFrame, n: int = 12) -> go.Figure:
     """
     rows = opportunities.head(n)
     if rows.empty:
-        return _nothing("Which fix is worth most")
+        return nothing("Which fix is worth most")
     names = [name + (f" · {k:,} clips" if k else "") for name, k in zip(rows["name"], rows["n_clips"], strict=True)]
     rows, figure, is_sure = rows.assign(label=names), go.Figure(), rows["gain_low"].gt(0)
     for word, part, fill, line, shape in (("a gain", rows[is_sure], PALE_BLUE, BLUE, ""),
@@ -198,8 +199,8 @@ def opportunity_bars(opportunities: pd.DataFrame, n: int = 12) -> go.Figure:
                        hovertemplate="%{x:.1f} points<br>%{hovertext}<extra></extra>",
                        error_x=_whiskers(part, "gain", line))
     figure.update_yaxes(type="category", autorange="reversed", categoryarray=names)
-    return _dress(figure, "Which fix is worth most", "points off the overall WER, 95 % interval, and what it costs",
-                  height=FRAME_PX + 20 + ROW_PX * len(rows), margin_b=72, barmode="overlay")
+    return dress(figure, "Which fix is worth most", "points off the overall WER, 95 % interval, and what it costs",
+                 height=FRAME_PX + 20 + ROW_PX * len(rows), margin_b=72, barmode="overlay")
 
 
 def power_curves(power_table: pd.DataFrame) -> go.Figure:
@@ -214,8 +215,8 @@ def power_curves(power_table: pd.DataFrame) -> go.Figure:
                            hovertemplate="%{y:,} utterances show %{x:.1f} points<extra>" + name + "</extra>")
     figure.update_yaxes(type="log", title="utterances", dtick=1, tickformat=",")
     figure.update_xaxes(title="difference in WER, points", rangemode="tozero")
-    return _dress(figure, "How much data shows a difference", "utterances that both models hear, by their WER now",
-                  height=360, margin_r=110, showlegend=False)
+    return dress(figure, "How much data shows a difference", "utterances that both models hear, by their WER now",
+                 height=360, margin_r=110, showlegend=False)
 
 
 def histogram(values: Any, title: str, unit: str, reference: Any = None) -> go.Figure:
@@ -223,7 +224,7 @@ def histogram(values: Any, title: str, unit: str, reference: Any = None) -> go.F
     now = pd.Series(values, dtype=float).dropna().to_numpy()
     before = pd.Series([] if reference is None else reference, dtype=float).dropna().to_numpy()
     if not len(now):
-        return _nothing(title)
+        return nothing(title)
     edges, has_reference = np.histogram_bin_edges(np.concatenate([now, before]), bins=MAX_BINS), len(before) > 0
     figure, centres, median = go.Figure(), (edges[:-1] + edges[1:]) / 2, float(np.median(now))
     if has_reference:
@@ -233,8 +234,8 @@ def histogram(values: Any, title: str, unit: str, reference: Any = None) -> go.F
                    marker_color=BLUE, opacity=0.75 if has_reference else 1)
     figure.add_vline(x=median, line={"color": GREY, "dash": "dash", "width": 1.5})
     figure.update_xaxes(title=unit).update_yaxes(title="% of utterances" if has_reference else "utterances")
-    return _dress(figure, title, f"{len(now):,} utterances, median {median:.3g} {unit}", height=290, bargap=0.08,
-                  showlegend=has_reference, margin_b=80 if has_reference else 56)
+    return dress(figure, title, f"{len(now):,} utterances, median {median:.3g} {unit}", height=290, bargap=0.08,
+                 showlegend=has_reference, margin_b=80 if has_reference else 56)
 
 
 def split_bars(summary: pd.DataFrame) -> go.Figure:
@@ -265,7 +266,7 @@ def rounds(table: pd.DataFrame) -> go.Figure:
 
 def _arms(title: str, table: pd.DataFrame) -> go.Figure:
     if table.empty:
-        return _nothing(title)
+        return nothing(title)
     rows, has_change = table.assign(y=np.arange(len(table), dtype=float)), "change" in table
     figure = _panels(*["WER", "change, points"][: 1 + has_change], spacing=0.06)
     for arm, (colour, symbol) in _ARMS.items():
@@ -275,8 +276,8 @@ def _arms(title: str, table: pd.DataFrame) -> go.Figure:
     if has_change:
         _add_changes(figure, rows)
     figure.update_xaxes(nticks=5, tickangle=0).update_xaxes(ticksuffix=" %", rangemode="tozero", col=1)
-    return _dress(figure, title, "left is better; change: filled against before, open against the control" * has_change,
-                  height=FRAME_PX + 70 + 38 * len(rows), margin_t=112, margin_b=76)
+    return dress(figure, title, "left is better; change: filled against before, open against the control" * has_change,
+                 height=FRAME_PX + 70 + 38 * len(rows), margin_t=112, margin_b=76)
 
 
 def _dots(figure: go.Figure, rows: pd.DataFrame, column: str, colour: Any, symbol: Any, *, shift: float,

@@ -1,5 +1,6 @@
 """From recordings to hypotheses: the protocol, Whisper in PyTorch behind it, and decodes of whole tables, cached."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +12,11 @@ import torch
 import whisper
 from torch import Tensor
 from torch.nn import functional as F
+from whisper.model import ModelDimensions
 
 from workbench import audio, progress, storage, text, whisper_model
 from workbench.records import Hypothesis
-from workbench.whisper_model import CHARACTERS, SpeechModel
+from workbench.whisper_model import CHARACTERS, Context, SpeechModel
 
 BATCH_SIZE = 32
 """Clips a batch: on two cores larger ones gain nothing more."""
@@ -37,56 +39,74 @@ class Recognizer(Protocol):
         ...
 
 
-class WhisperRecognizer:
+class ShortContextRecognizer(ABC):
+    """Decodes in batches of equal context, so that a clip's answer does not depend on its neighbours.
+
+    What every engine shares is here: how clips become frames, how long an answer may be, and what letters were heard.
+    """
+
+    context: Context
+    dims: ModelDimensions
+    device: torch.device
+
+    @abstractmethod
+    def _decode(self, mel: Tensor, n_tokens: int) -> list[Hypothesis]:
+        """Answer a batch of log-mel frames [B, M, F] with at most `n_tokens` tokens each."""
+
+    def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
+        """Write one hypothesis a recording, in their order."""
+        contexts = np.array([whisper_model.context_samples(len(r), self.context) for r in recordings], dtype=int)
+        answers: dict[int, Hypothesis] = {}
+        for n_samples in np.unique(contexts):
+            members = np.flatnonzero(contexts == n_samples)
+            for start in range(0, len(members), BATCH_SIZE):
+                rows = members[start : start + BATCH_SIZE].tolist()
+                answers.update(zip(rows, self._batch([recordings[row] for row in rows], int(n_samples)), strict=True))
+        return [answers[row] for row in range(len(recordings))]
+
+    @torch.inference_mode()
+    def _batch(self, recordings: Sequence[np.ndarray], n_samples: int) -> list[Hypothesis]:
+        padded = np.stack([np.pad(r[:n_samples], (0, n_samples - len(r[:n_samples]))) for r in recordings])
+        mel = whisper_model.log_mel(torch.from_numpy(padded).to(self.device), self.dims.n_mels)
+        longest = max(len(r) for r in recordings) if self.context == "padded" else n_samples
+        n_tokens = int(longest / audio.SAMPLE_RATE_HZ * TOKENS_PER_SECOND) + SPARE_TOKENS
+        return self._decode(mel, min(n_tokens, self.dims.n_text_ctx // 2))
+
+
+class WhisperRecognizer(ShortContextRecognizer):
     """A checkpoint of the workbench or a published one, decoded greedily by Whisper's own decoder."""
 
     def __init__(self, model: SpeechModel, *, language: str = "en") -> None:
         self.model, self.language = model, language
+        self.context, self.dims, self.device = model.context, model.dims, model.device
 
-    def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
-        """Decode batches of equal context, so that a clip's answer does not depend on its neighbours."""
+    def _decode(self, mel: Tensor, n_tokens: int) -> list[Hypothesis]:
         self.model.eval()
-        contexts = np.array([self.model.context_samples(len(r)) for r in recordings], dtype=int)
-        answers: dict[int, Hypothesis] = {}
-        for context in np.unique(contexts):
-            members = np.flatnonzero(contexts == context)
-            for start in range(0, len(members), BATCH_SIZE):
-                rows = members[start : start + BATCH_SIZE]
-                answers.update(
-                    zip(rows.tolist(), self._decode([recordings[row] for row in rows], int(context)), strict=True)
-                )
-        return [answers[row] for row in range(len(recordings))]
-
-    @torch.inference_mode()
-    def _decode(self, recordings: Sequence[np.ndarray], n_samples: int) -> list[Hypothesis]:
-        padded = np.stack([np.pad(r[:n_samples], (0, n_samples - len(r[:n_samples]))) for r in recordings])
-        mel = whisper_model.log_mel(torch.from_numpy(padded).to(self.model.device), self.model.dims.n_mels)
         encoded = self.model.whisper.encoder(mel)
-        longest = (
-            max(len(r) for r in recordings) / audio.SAMPLE_RATE_HZ
-            if self.model.context == "padded"
-            else n_samples / audio.SAMPLE_RATE_HZ
-        )
-        options = whisper.DecodingOptions(
-            language=self.language,
-            without_timestamps=True,
-            suppress_blank=False,
-            length_penalty=0.0,  # there is one candidate; the default divides by the length of an empty answer
-            fp16=False,
-            sample_len=min(int(longest * TOKENS_PER_SECOND) + SPARE_TOKENS, self.model.dims.n_text_ctx // 2),
-        )
-        results = whisper.decode(_Encoded(self.model), encoded, options)
-        letters = None if self.model.head is None else self.model.letters(encoded)
+        results = whisper.decode(_Encoded(self.model), encoded, decoding_options(n_tokens, self.language))
+        letters = None if self.model.head is None else self.model.letters(encoded).cpu()
         return [
             Hypothesis(
                 r.text,
                 float(r.avg_logprob),
                 float(r.no_speech_prob),
                 float(r.compression_ratio),
-                *_heard(letters[i], r.text) if letters is not None else (),
+                *heard(letters[i], r.text) if letters is not None else (),
             )
             for i, r in enumerate(results)
         ]
+
+
+def decoding_options(n_tokens: int | None = None, language: str = "en") -> whisper.DecodingOptions:
+    """Say how every engine decodes: greedily, without timestamps, free to answer nothing."""
+    return whisper.DecodingOptions(
+        language=language,
+        without_timestamps=True,
+        suppress_blank=False,
+        length_penalty=0.0,  # there is one candidate; the default divides by the length of an empty answer
+        fp16=False,
+        sample_len=n_tokens,
+    )
 
 
 class _Encoded:
@@ -100,7 +120,7 @@ class _Encoded:
         return getattr(self._whisper, name)
 
 
-def _heard(letters: Tensor, answer: str) -> tuple[str, float]:
+def heard(letters: Tensor, answer: str) -> tuple[str, float]:
     """Spell what the character head hears, and how much better that fits than the answer does.
 
     Shape: letters [F, 1 + characters], log-probabilities.
@@ -132,16 +152,18 @@ def transcribe(checkpoint: Path, utterances: pd.DataFrame) -> pd.DataFrame:
     key = storage.hash_value([storage.hash_file(checkpoint), utterances["audio_sha"].tolist(), code])[:16]
     cached = storage.cache_folder("decodes") / f"{key}.parquet"
     if not cached.is_file():
-        storage.write_table(cached, _decode_all(load(checkpoint), utterances["audio_path"].tolist()))
+        storage.write_table(cached, decode(load(checkpoint), utterances).drop(columns="utterance_id"))
     return pd.concat([utterances[["utterance_id"]].reset_index(drop=True), pd.read_parquet(cached)], axis=1)
 
 
-def _decode_all(recognizer: Recognizer, paths: Sequence[str]) -> pd.DataFrame:
-    chunk, rows = BATCH_SIZE * 8, []
+def decode(recognizer: Recognizer, utterances: pd.DataFrame) -> pd.DataFrame:
+    """Decode a table's recordings with any recognizer, without the cache. Returns: what `transcribe` does."""
+    paths, chunk, rows = utterances["audio_path"].tolist(), BATCH_SIZE * 8, []
     for start in progress.track(range(0, len(paths), chunk), "decoding"):
-        heard = recognizer.transcribe([audio.read(path) for path in paths[start : start + chunk]])
-        rows += [asdict(hypothesis) for hypothesis in heard]
-    return pd.DataFrame(rows).rename(columns={"text": "hypothesis"})
+        answers = recognizer.transcribe([audio.read(path) for path in paths[start : start + chunk]])
+        rows += [asdict(answer) for answer in answers]
+    decoded = pd.DataFrame(rows).rename(columns={"text": "hypothesis"})
+    return pd.concat([utterances[["utterance_id"]].reset_index(drop=True), decoded], axis=1)
 
 
 def transcribe_file(recognizer: Recognizer, path: Path) -> str:

@@ -13,10 +13,28 @@ from workbench.records import Interval
 
 PROJECT = "voice-search"
 
+MAX_RETRIES = 2
+"""Of a request to a tracking server or database; MLflow's own 7 and 10 take minutes to say that it is gone."""
+
 
 def tracking_url() -> str:
     """Give where MLflow keeps its records: WORKBENCH_TRACKING_URL, or `data/mlflow.db`."""
     return settings.Settings().tracking_url or f"sqlite:///{storage.data_folder() / 'mlflow.db'}"
+
+
+def client(url: str) -> Any:
+    """Open MLflow's client: quiet, with a data folder to write to, and not for minutes at a store that is gone."""
+    import mlflow
+    import mlflow.store.db.utils
+
+    for noisy in ("alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    retries = mlflow.environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES
+    if not retries.is_set():
+        retries.set(MAX_RETRIES)
+    mlflow.store.db.utils.MAX_RETRY_COUNT = MAX_RETRIES  # it can be set in no other way
+    storage.data_folder().mkdir(exist_ok=True)
+    return mlflow.MlflowClient(url)
 
 
 def track(
@@ -34,25 +52,22 @@ def track(
     """
     import mlflow
 
-    for noisy in ("alembic", "mlflow"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    storage.data_folder().mkdir(exist_ok=True)
-    client = mlflow.MlflowClient(tracking_url())
     try:
-        found = client.get_experiment_by_name(PROJECT)
+        store = client(tracking_url())
+        found = store.get_experiment_by_name(PROJECT)
         experiment = (
             found.experiment_id
             if found
-            else client.create_experiment(PROJECT, artifact_location=(storage.data_folder() / "mlartifacts").as_uri())
+            else store.create_experiment(PROJECT, artifact_location=(storage.data_folder() / "mlartifacts").as_uri())
         )
-        record = client.create_run(experiment, run_name=f"{run}/{stage}", tags={"run": run, "stage": stage})
-        client.log_batch(
+        record = store.create_run(experiment, run_name=f"{run}/{stage}", tags={"run": run, "stage": stage})
+        store.log_batch(
             record.info.run_id,
             metrics=_metrics(mlflow, metrics, curve),
             params=[mlflow.entities.Param(k, str(v)[:500]) for k, v in parameters.items()],
         )
-        client.set_terminated(record.info.run_id)
-    except mlflow.exceptions.MlflowException as error:
+        store.set_terminated(record.info.run_id)
+    except Exception as error:  # MLflow, its database and the network each raise kinds of their own
         raise SettingsError(
             f"the tracking store {tracking_url()} did not take the record ({str(error)[:200]}); "
             "mend WORKBENCH_TRACKING_URL or unset it"

@@ -3,7 +3,9 @@
 Every amount that depends on `size` stands in `AMOUNTS`; a notebook's parameter of 0 means "as the size says".
 """
 
+import functools
 import getpass
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,23 +18,37 @@ class Settings(BaseSettings):
     """What a person or a server sets in the environment, each as `WORKBENCH_<NAME>`.
 
     An interrupted training loses no more than `save_every_s`; writing takes a fraction of a second of it.
+    The service refuses uploads over `max_body_mb` (OpenAI's limit) and audio over `max_duration_s` (Whisper's window);
+    a query waits at most `batch_wait_ms` for company, and at most `max_queue` wait for the model.
+    Words of a query without consent go after `days_words`, consented audio after `days_audio`.
     """
 
     model_config = SettingsConfigDict(env_prefix="WORKBENCH_")
 
     root: Path | None = None
     tracking_url: str = ""
+    query_log_url: str = ""
     fingerprint: str = ""
     progress_file: Path | None = None
     save_every_s: float = 20.0
+    max_body_mb: float = 25.0
+    max_duration_s: float = 30.0
+    batch_wait_ms: float = 5.0
+    max_batch: int = 16
+    max_queue: int = 64
+    days_words: float = 7.0
+    days_audio: float = 90.0
 
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
     """How much of everything one size means.
 
-    `n_train` .. `n_test` are demo utterances a split; `n_steps` optimizer steps of the first training;
-    `n_round_steps` those of one improvement round and of its control; `n_request` the most clips asked for in a round.
+    `n_train` .. `n_test` are demo utterances a split; `n_steps` optimizer steps of the first training,
+    `n_few_steps` of one with few speakers and `n_fold_steps` of each that leaves one of them out to report on;
+    `n_round_steps` those of one improvement round and of its control; `n_request` the most clips asked for in a round;
+    `n_week` simulated production queries a week; `n_labels` production clips that people transcribe for a retraining;
+    `n_load` requests of the load test.
     """
 
     n_train: int
@@ -42,20 +58,38 @@ class Amounts:
     n_test: int
     n_voices: int
     n_steps: int
+    n_few_steps: int
     n_fold_steps: int
     n_round_steps: int
     n_request: int
     max_rounds: int
     n_resamples: int
+    n_week: int
+    n_labels: int
+    n_load: int
     width: int
     n_encoder_layers: int
     n_decoder_layers: int
 
 
 AMOUNTS = {
-    "toy": Amounts(200, 24, 80, 80, 40, 60, 40, 12, 12, 40, 1, 200, 64, 2, 1),
-    "small": Amounts(4000, 160, 700, 900, 600, 534, 2600, 1200, 900, 1200, 1, 2000, 128, 4, 2),
-    "full": Amounts(20000, 1000, 4000, 4000, 4000, 534, 40000, 8000, 10000, 8000, 3, 10000, 384, 4, 4),
+    "toy": Amounts(
+        n_train=200, n_valid=24, n_dev=80, n_gate=80, n_test=40, n_voices=60,
+        n_steps=40, n_few_steps=16, n_fold_steps=12, n_round_steps=12, n_request=40, max_rounds=1, n_resamples=200,
+        n_week=60, n_labels=40, n_load=40, width=64, n_encoder_layers=2, n_decoder_layers=1,
+    ),
+    "small": Amounts(
+        n_train=4000, n_valid=160, n_dev=700, n_gate=900, n_test=600, n_voices=534,
+        n_steps=2600, n_few_steps=1600, n_fold_steps=700, n_round_steps=900, n_request=1200,
+        max_rounds=1, n_resamples=2000, n_week=600, n_labels=600, n_load=400,
+        width=128, n_encoder_layers=4, n_decoder_layers=2,
+    ),
+    "full": Amounts(
+        n_train=20000, n_valid=1000, n_dev=4000, n_gate=4000, n_test=4000, n_voices=534,
+        n_steps=40000, n_few_steps=16000, n_fold_steps=8000, n_round_steps=10000, n_request=8000,
+        max_rounds=3, n_resamples=10000, n_week=5000, n_labels=4000, n_load=2000,
+        width=384, n_encoder_layers=4, n_decoder_layers=4,
+    ),
 }
 
 
@@ -71,12 +105,18 @@ def root() -> Path:
 
     Raises: SettingsError when there is none.
     """
+    return _root(os.environ.get("WORKBENCH_ROOT", ""), Path.cwd())
+
+
+@functools.lru_cache(8)
+def _root(_: str, folder: Path) -> Path:
+    """Look once per environment and folder: the service asks for it with every request."""
     given = Settings().root
     if given is not None:
         if not (given / "notebooks").is_dir():
             raise SettingsError(f"WORKBENCH_ROOT is {given}, which has no notebooks/ folder; point it at the project")
         return given.resolve()
-    here = Path.cwd().resolve()
+    here = folder.resolve()
     for folder in (here, *here.parents):
         if (folder / "notebooks").is_dir() and (folder / "pyproject.toml").is_file():
             return folder

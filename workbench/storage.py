@@ -30,7 +30,7 @@ VERSIONS_OF = ("voice-search-workbench", "torch", "torchaudio", "openai-whisper"
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
     """Give a temporary name to write to; on success it becomes `path`, on failure it is gone.
 
     Raises: SettingsError when the folder cannot be written to or the disk is full.
@@ -42,7 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     except OSError as error:
         raise _storage_error(path, error) from error

@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,8 +26,8 @@ from workbench.audio import SAMPLE_RATE_HZ, Samples
 from workbench.demo_world import SPLITS, TRAIN_MIX, USE_SHARES, World, plan, world
 from workbench.errors import SynthesisError
 
-__all__ = ["SPLITS", "TRAIN_MIX", "USE_SHARES", "World", "clip", "collect", "collect_more", "plan", "render", "speak",
-           "world"]
+__all__ = ["SPLITS", "TRAIN_MIX", "USE_SHARES", "World", "clip", "collect", "collect_more", "collect_week",
+           "plan", "render", "speak", "world"]
 
 Store = Callable[[Samples], Mapping[str, Any]]
 Advance = Callable[[int], object]
@@ -192,12 +193,12 @@ def collect(*, size: str, seed: int, progress: Advance | None = None) -> pd.Data
              mix=TRAIN_MIX if split == "train" else USE_SHARES) for split in SPLITS], ignore_index=True), progress)
 
 
-def _record(plan: pd.DataFrame, advance: Advance | None) -> pd.DataFrame:
+def _record(plan: pd.DataFrame, advance: Advance | None, store: Store = datasets.store_clip) -> pd.DataFrame:
     """Render a plan under a bar, and leave out how it was made."""
     if advance is None:
         with progress.Bar("speaking", total=len(plan)) as bar:
-            return _record(plan, bar.advance)
-    return render(plan, progress=advance).drop(columns=FOR_RENDERING).assign(source="demo")
+            return _record(plan, bar.advance, store)
+    return render(plan, store=store, progress=advance).drop(columns=FOR_RENDERING).assign(source="demo")
 
 
 def collect_more(*, seed: int, size: str, where: Mapping[str, str], n: int, round_seed: int,
@@ -219,6 +220,36 @@ def collect_more(*, seed: int, size: str, where: Mapping[str, str], n: int, roun
                              "clips of training speakers; ask for a slice that exists in use, or for fewer")
     name = storage.hash_value([dict(where), seed, round_seed])[:6]
     return _record(found.assign(utterance_id=[f"more-{name}-{i:05d}" for i in range(n)]), progress)
+
+
+def collect_week(*, seed: int, week: int, n: int, traffic_seed: int = 0,
+                 progress: Advance | None = None) -> pd.DataFrame:
+    """Record a production week of the world `seed`, once; what is there of the same plan is read.
+
+    The clips lie under `data/traffic`, as on people's phones: what the service may keep of them, it keeps elsewhere.
+    Returns: a row a query in the order of time, as `demo_world.production` plans it, with audio_path (absolute),
+        audio_sha, duration_s, level_dbfs; text is the truth.
+    """
+    planned = demo_world.production(world(seed), week=week, n=n, seed=traffic_seed)
+    code = [storage.hash_file(Path(str(module.__file__))) for module in (degrade, demo_world)]
+    key = storage.hash_value([storage.hash_table(planned), code, storage.hash_file(Path(__file__))])[:12]
+    folder = storage.data_folder() / "traffic" / str(traffic_seed)
+    recorded = folder / f"week-{week}-{key}.parquet"
+    if not recorded.is_file():
+        rows = _record(planned, progress, store=partial(_store_in, folder / "audio"))
+        storage.write_table(recorded, rows.sort_values("time_s"))
+    rows = pd.read_parquet(recorded)
+    return rows.assign(audio_path=[str(folder / "audio" / path) for path in rows["audio_path"]])
+
+
+def _store_in(folder: Path, samples: Samples) -> dict[str, Any]:
+    """Keep a clip in a folder of its own, apart from those that datasets are made of."""
+    measured = datasets.measure(samples)
+    path = folder / f"{measured['audio_sha']}.wav"
+    if not path.is_file():
+        with storage.replacing(path) as temporary:
+            audio.write(temporary, samples)
+    return {"audio_path": path.name, **measured}
 
 
 def _of_slice(pool: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from workbench import audio, batches, progress, recognizers, scoring, settings, storage, whisper_model
+from workbench import audio, batches, optimizers, progress, recognizers, scoring, settings, storage, whisper_model
 from workbench.batches import IGNORED, Batch, BatchSource
 from workbench.recipes import Recipe
 from workbench.whisper_model import SpeechModel
@@ -27,9 +27,6 @@ N_NEGATIVES = 512
 
 LARGE_WIDTH = 384
 """From tiny's width up the whole vocabulary is scored: there the softmax is a small part of a step."""
-
-BETAS = (0.9, 0.98)
-"""Source: Vaswani et al., arXiv 1706.03762, and Whisper's own training (arXiv 2212.04356, table 17)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +52,18 @@ class Progress:
     best_step: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a fit learns from and how; with the model's weights it decides the result."""
+
+    train: pd.DataFrame
+    valid: pd.DataFrame | None
+    recipe: Recipe
+    n_steps: int
+    seed: int
+    is_finetuning: bool
+
+
 def fit(
     model: SpeechModel,
     train: pd.DataFrame,
@@ -73,74 +82,52 @@ def fit(
     """
     if not len(train):
         raise ValueError("no utterances to train on")
-    key = fit_key(model, train, valid, recipe, n_steps, seed, is_finetuning)
+    task = Task(train, valid, recipe, n_steps, seed, is_finetuning)
+    key = fit_key(model, task)
     folder = storage.cache_folder("fits") / key
     if not (folder / "fit.json").is_file():
-        _Training(model, train, valid, recipe, n_steps, seed, is_finetuning, folder).run(title)
+        _Training(model, task, folder).run(title)
     done = json.loads((folder / "fit.json").read_text())
     return FitResult(folder / "model.pt", key, pd.DataFrame(done["curve"]), done["best_step"], done["spent_s"])
 
 
-def fit_key(
-    model: SpeechModel,
-    train: pd.DataFrame,
-    valid: pd.DataFrame | None,
-    recipe: Recipe,
-    n_steps: int,
-    seed: int,
-    is_finetuning: bool,
-) -> str:
+def fit_key(model: SpeechModel, task: Task) -> str:
     """Name a fit by all that it depends on, the code of the loop included. Returns: 16 hex digits."""
     weights = storage.hash_bytes(*(t.detach().cpu().numpy().tobytes() for t in model.state_dict().values()))
-    tables = [storage.hash_table(t[["audio_sha", "reference"]]) for t in (train, valid) if t is not None]
-    code = [storage.hash_file(Path(file)) for file in (__file__, batches.__file__, whisper_model.__file__)]
-    return storage.hash_value(
-        [weights, asdict(model.dims), tables, recipe.fit_key(), n_steps, seed, is_finetuning, code]
-    )[:16]
+    tables = [storage.hash_table(t[["audio_sha", "reference"]]) for t in (task.train, task.valid) if t is not None]
+    code = [storage.hash_file(Path(str(module.__file__))) for module in (batches, optimizers, whisper_model)]
+    how = [task.recipe.fit_key(), task.n_steps, task.seed, task.is_finetuning, storage.hash_file(Path(__file__))]
+    return storage.hash_value([weights, asdict(model.dims), tables, how, code])[:16]
 
 
 class _Training:
     """A training under way in its folder: `resume.pt` while it goes, `model.pt` and `fit.json` when it is done."""
 
-    def __init__(
-        self,
-        model: SpeechModel,
-        train: pd.DataFrame,
-        valid: pd.DataFrame | None,
-        recipe: Recipe,
-        n_steps: int,
-        seed: int,
-        is_finetuning: bool,
-        folder: Path,
-    ) -> None:
+    def __init__(self, model: SpeechModel, task: Task, folder: Path) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = with_head(model, seed).to(self.device)
-        self.source = BatchSource(train, recipe, self.model, seed=seed)
-        self.valid, self.recipe, self.n_steps, self.seed, self.folder = valid, recipe, n_steps, seed, folder
-        rate = recipe.fit.finetune_learning_rate if is_finetuning else recipe.fit.learning_rate
+        self.model = with_head(model, task.seed).to(self.device)
+        self.source = BatchSource(task.train, task.recipe, self.model, seed=task.seed)
+        self.task, self.recipe, self.folder = task, task.recipe, folder
         self.embedding = self.model.whisper.decoder.token_embedding.weight
         self.is_sampled = model.dims.n_text_state < LARGE_WIDTH
         self.dense = [p for p in self.model.parameters() if not (self.is_sampled and p is self.embedding)]
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(self.dense, lr=rate, weight_decay=recipe.fit.weight_decay, betas=BETAS, fused=True)
-        ]
-        if self.is_sampled:
-            self.optimizers.append(torch.optim.SparseAdam([self.embedding], lr=rate, betas=BETAS))
-        warm_up_and_decay = _warm_up_and_decay(min(recipe.fit.n_warmup_steps, max(1, n_steps // 5)), n_steps)
-        self.schedules = [torch.optim.lr_scheduler.LambdaLR(o, warm_up_and_decay) for o in self.optimizers]
-        self.occurring = _occurring_tokens(train["reference"].tolist(), self.model)
+        self.optimizers = optimizers.make(
+            self.model, self.embedding, task.recipe.fit, is_finetuning=task.is_finetuning, is_sampled=self.is_sampled
+        )
+        pace = _warm_up_and_decay(min(task.recipe.fit.n_warmup_steps, max(1, task.n_steps // 5)), task.n_steps)
+        self.schedules = [torch.optim.lr_scheduler.LambdaLR(o, pace) for o in self.optimizers]
+        self.occurring = _occurring_tokens(task.train["reference"].tolist(), self.model)
         self.past = Progress()
 
     def run(self, title: str) -> None:
         """Train to the end, saving now and then, and leave the finished fit."""
         self._resume()
-        validations = {
-            round(self.n_steps * (i + 1) / self.recipe.fit.n_validations) for i in range(self.recipe.fit.n_validations)
-        }
+        n_validations = self.recipe.fit.n_validations
+        validations = {round(self.task.n_steps * (i + 1) / n_validations) for i in range(n_validations)}
         save_every_s = settings.Settings().save_every_s
         past, clock, saved = self.past, time.monotonic(), time.monotonic()
-        with progress.Bar(title, total=self.n_steps) as bar:
-            while past.step < self.n_steps:
+        with progress.Bar(title, total=self.task.n_steps) as bar:
+            while past.step < self.task.n_steps:
                 past.losses.append(self._step(past.step))
                 past.step += 1
                 bar.update(past.step)
@@ -161,7 +148,7 @@ class _Training:
         """
         self.model.train()
         batch = self.source.batch(step)
-        scored = self._scored_tokens(batches.generator(self.seed + 1, step))
+        scored = self._scored_tokens(batches.generator(self.task.seed + 1, step))
         rows = self.embedding.detach()[scored].requires_grad_() if self.is_sampled else self.embedding
         with torch.autocast("cuda", dtype=torch.bfloat16) if self.device == "cuda" else nullcontext():
             loss = self._loss(batch, rows, scored)
@@ -200,12 +187,12 @@ class _Training:
 
     def _validate(self) -> None:
         past, wer = self.past, math.nan
-        if self.valid is not None:
-            recordings = [audio.read(path) for path in self.valid["audio_path"]]
+        if self.task.valid is not None:
+            recordings = [audio.read(path) for path in self.task.valid["audio_path"]]
             heard = recognizers.WhisperRecognizer(self.model).transcribe(recordings)
-            scores = scoring.score(self.valid, [hypothesis.text for hypothesis in heard])
+            scores = scoring.score(self.task.valid, [hypothesis.text for hypothesis in heard])
             wer = float(scores["n_errors"].sum() / max(1, scores["n_words"].sum()))
-        if self.valid is None or wer <= past.best_wer:
+        if self.task.valid is None or wer <= past.best_wer:
             past.best_wer, past.best_step = wer, past.step
             whisper_model.save(self.model, self.folder / "model.pt", recipe=self.recipe.hash, step=past.step)
         past.curve.append(

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from whisper.audio import HOP_LENGTH, N_FFT, N_SAMPLES, SAMPLE_RATE, mel_filters
 from whisper.model import AudioEncoder, ModelDimensions, Whisper
 
-from workbench import settings, storage
+from workbench import model_registry, settings, storage
 from workbench.errors import CheckpointError
 from workbench.text import NORMALIZER_VERSION
 
@@ -75,16 +75,21 @@ class SpeechModel(nn.Module):
 
     def context_samples(self, n_samples: int) -> int:
         """Round a clip's length up to the context that it is decoded in. Returns: samples, at most 30 s."""
-        if self.context == "padded":
-            return int(N_SAMPLES)
-        steps = -(-(n_samples + MARGIN_SAMPLES) // CONTEXT_STEP_SAMPLES)
-        return min(steps * CONTEXT_STEP_SAMPLES, int(N_SAMPLES))
+        return context_samples(n_samples, self.context)
 
     def letters(self, encoded: Tensor) -> Tensor:
         """Give the character head's log-probabilities. Shape: [B, F, width] -> [B, F, 1 + characters]."""
         if self.head is None:
             raise CheckpointError("this checkpoint has no character head; train it here for a few steps to get one")
         return self.head(encoded).float().log_softmax(-1)
+
+
+def context_samples(n_samples: int, context: Context) -> int:
+    """Round a clip's length up to the context that a model hears it in. Returns: samples, at most 30 s."""
+    if context == "padded":
+        return int(N_SAMPLES)
+    steps = -(-(n_samples + MARGIN_SAMPLES) // CONTEXT_STEP_SAMPLES)
+    return min(steps * CONTEXT_STEP_SAMPLES, int(N_SAMPLES))
 
 
 def log_mel(waveforms: Tensor, n_mels: int) -> Tensor:
@@ -184,21 +189,24 @@ def notes(path: Path) -> dict[str, Any]:
 
 
 def find(name: str) -> Path:
-    """Find a model: an existing path, a run's name, or a published Whisper name, in that order.
+    """Find a model: an existing path, a run's name, champion or a version, or a published name, in that order.
 
-    Raises: CheckpointError, which says where a published checkpoint goes when it cannot be fetched.
+    Raises: CheckpointError, which says where a published checkpoint goes when it cannot be fetched; RegistryError for
+        a version that is not registered.
     """
     if Path(name).is_file():
         return Path(name).resolve()
     of_run = storage.run_folder(name) / "model.pt" if "/" not in name else Path(name)
     if of_run.is_file():
         return of_run
+    if name in model_registry.ALIASES or name.isdecimal():
+        return model_registry.resolve(name).folder / "model.pt"
     if name in whisper.available_models():
         return _fetch(name)
     runs = sorted(path.parent.name for path in (storage.data_folder() / "runs").glob("*/model.pt"))
     raise CheckpointError(
-        f"no model {name!r}: it is no file, no run with a model (there are: {', '.join(runs) or 'none'})"
-        f" and no published name ({', '.join(whisper.available_models())})"
+        f"no model {name!r}: it is no file, no run with a model (there are: {', '.join(runs) or 'none'}), "
+        f"no version of the registry and no published name ({', '.join(whisper.available_models())})"
     )
 
 

@@ -16,9 +16,9 @@ recipe = Recipe(
             Speed(0.75, 1.3, probability=0.9),
             ColouredNoise(5, 40, probability=0.5),
             Tilt(max_db_per_octave=5, probability=0.8),
-            Silence(0.3),
+            Silence(0.15),
         ),
         spec_augment=SpecAugment(max_bins=14, max_frames=10, max_warp=0.12, max_stretch=0.2),
-        fit=Fit(batch_size=32, learning_rate=2e-3, n_warmup_steps=150, ctc_weight=0.5),
+        fit=Fit(batch_size=16, learning_rate=2e-3, matrix_learning_rate=0.02, n_warmup_steps=150, ctc_weight=0.5),
     ),
 )

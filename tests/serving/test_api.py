@@ -1,0 +1,152 @@
+"""What clients see: OpenAI's own client, the log that holds every answer, keys, metrics, forgetting."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from tests.serving import clips
+from tests.serving.conftest import GOOD, Server, command
+from workbench import keys
+
+
+@pytest.fixture
+def client(server: Server) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none is needed", max_retries=0)
+
+
+def test_openais_own_client_works_unchanged(client: openai.OpenAI, server: Server) -> None:
+    plain = client.audio.transcriptions.create(file=("query.wav", GOOD), model="whisper-1", language="en", prompt="pie")
+    text = client.audio.transcriptions.create(file=("query.wav", GOOD), model="champion", response_format="text")
+    verbose = client.audio.transcriptions.create(
+        file=("query.wav", GOOD), model="whisper-1", response_format="verbose_json", temperature=0.0)
+    assert plain.text and text.strip() == plain.text == verbose.text
+    assert verbose.duration == 1.0 and verbose.language == "english"
+    assert verbose.segments and verbose.segments[0].end == 1.0 and verbose.segments[0].avg_logprob < 0
+    version = server.readiness()["model_version"]
+    assert [model.id for model in client.models.list()] == ["champion", "whisper-1", version]
+    assert client.models.retrieve(version).object == "model"
+
+
+@pytest.mark.parametrize(("form", "error", "message"), [
+    ({"model": "gpt-9"}, openai.NotFoundError, "there are champion, whisper-1"),
+    ({"model": ""}, openai.BadRequestError, "'model' is missing; send model=champion"),
+    ({"language": "de"}, openai.BadRequestError, "hears English"),
+    ({"response_format": "srt"}, openai.BadRequestError, "choose one of json, text, verbose_json"),
+    ({"timestamp_granularities": ["word"]}, openai.BadRequestError, "leave timestamp_granularities out"),
+])
+def test_what_is_not_served_is_refused_in_words_that_openais_client_passes_on(
+        client: openai.OpenAI, form: dict[str, str], error: type[openai.APIStatusError], message: str) -> None:
+    with pytest.raises(error, match=message) as raised:
+        client.audio.transcriptions.create(**{"file": ("query.wav", GOOD), "model": "champion", **form})  # type: ignore
+    assert raised.value.type == "invalid_request_error" and raised.value.code
+
+
+def test_an_answer_is_in_the_log_with_everything_that_is_known_of_it(server: Server) -> None:
+    answer = server.send(headers={"X-User-Id": "ann", "X-Device": "pixel", "X-App-Version": "5.2",
+                                  "X-Query-Time": "86400"})
+    row, = server.rows(f"request_id = '{answer.headers['X-Request-Id']}'")
+    assert row["hypothesis"] == answer.json()["text"] and row["model_version"] == answer.headers["X-Model-Version"]
+    assert (row["device"], row["app_version"], row["time_s"], row["role"]) == ("pixel", "5.2", 86400.0, "champion")
+    assert len(row["user_hash"]) == 16 and "ann" not in json.dumps(row)
+    assert row["duration_s"] == 1.0 and -30 < row["level_dbfs"] < -10 and row["bandwidth_hz"] > 1000
+    assert row["queue_ms"] >= 0 and 0 < row["decode_ms"] <= row["latency_ms"] and row["avg_logprob"] < 0
+    assert (row["consent"], row["audio_sha"], row["error"]) == ("", "", "")
+
+
+def test_a_refused_query_is_in_the_log_without_a_word(server: Server) -> None:
+    answer = server.send(b"no audio", headers={"X-Consent": "audio", "X-User-Id": "ann"})
+    assert answer.status_code == 400
+    server.send()  # one writer: what comes later is written later
+    row, = server.rows(f"request_id = '{answer.headers['X-Request-Id']}'")
+    assert row["error"] == "invalid_audio" and row["hypothesis"] == "" and row["audio_sha"] == ""
+
+
+def test_sound_is_kept_with_consent_alone_and_gone_when_its_user_is_forgotten(server: Server) -> None:
+    headers, content = {"X-User-Id": "bób/b".encode(), "X-Consent": b"audio"}, clips.wav(1.0, seed=41)
+    kept = server.send(content, headers=headers).headers["X-Request-Id"]
+    server.send(clips.wav(1.0, seed=42), headers={"X-User-Id": "bób/b".encode()})
+    row, = server.rows(f"request_id = '{kept}'")
+    folder = server.root / "data" / "production" / "audio"
+    assert [path.stem for path in folder.rglob("*.wav")] == [row["audio_sha"]] and row["consent"] == "audio"
+    said = httpx.delete(f"{server.url}/v1/users/b%C3%B3b%2Fb", timeout=60)
+    assert said.status_code == 200 and said.json()["n_queries"] == 2 and said.json()["n_clips"] == 1
+    again = server.send(content, headers=headers)
+    assert again.status_code == 200 and not list(folder.rglob("*.wav"))
+    for row in server.rows(f"request_id in ('{kept}', '{again.headers['X-Request-Id']}')"):
+        assert (row["user_hash"], row["hypothesis"], row["audio_sha"]) == ("", "", "") and row["duration_s"] == 1.0
+
+
+def test_metrics_tell_of_parts_batches_and_errors(server: Server) -> None:
+    name = "workbench_latency_seconds_count"
+    before = [server.metric(f'{name}{{part="{part}"}}') for part in ("queue", "decode", "log", "total")]
+    refused = server.metric('workbench_errors_total{kind="invalid_audio"}')
+    server.send_many(6)
+    server.send(b"no audio")
+    after = [server.metric(f'{name}{{part="{part}"}}') for part in ("queue", "decode", "log", "total")]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [6, 6, 6, 6]
+    assert server.metric('workbench_errors_total{kind="invalid_audio"}') == refused + 1
+    assert server.metric("workbench_batch_size_sum") > server.metric("workbench_batch_size_count")
+    version = server.readiness()["model_version"]
+    assert server.metric(f'workbench_model{{role="champion",version="{version}"}}') == 1
+    assert server.metric("workbench_ready") == 1 and server.metric("workbench_queue_depth") == 0
+
+
+def test_a_clips_answer_does_not_depend_on_its_neighbours(server: Server) -> None:
+    contents = [clips.wav(seconds, seed=seed) for seed, seconds in enumerate([0.5, 1.0, 1.4, 2.0] * 2)]
+    alone = [server.send(content).json()["text"] for content in contents]
+    with ThreadPoolExecutor(8) as pool:
+        assert [answer.json()["text"] for answer in pool.map(server.send, contents)] == alone
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [
+    ("GET", "/nowhere", 404), ("GET", "/v1/audio/transcriptions", 405), ("GET", "/v1/models/gpt-9", 404)])
+def test_every_refusal_has_openais_shape_an_id_and_a_version(
+        server: Server, method: str, path: str, status: int) -> None:
+    answer = httpx.request(method, server.url + path)
+    assert answer.status_code == status
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    assert len(answer.headers["X-Request-Id"]) == 32 and answer.headers["X-Model-Version"]
+
+
+def test_the_documentation_lists_the_api(server: Server) -> None:
+    paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    form = paths["/v1/audio/transcriptions"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert {"file", "model", "response_format"} <= set(form["properties"])
+    assert any(path.startswith("/v1/users/{user") for path in paths)
+    assert httpx.get(f"{server.url}/docs").status_code == 200
+
+
+def test_a_server_outlives_its_starter_and_lets_in_those_with_a_key_until_it_is_stopped(served_root: Path) -> None:
+    started = command(served_root, "serve", "--detach", "--model", "toy", "--port", "0")
+    assert started.returncode == 0, started.stderr
+    first = next(line.rpartition(" ")[2] for line in started.stdout.splitlines() if "a first key" in line)
+    state = served_root / "data" / "service.json"
+    known = json.loads(state.read_text())
+    try:
+        assert state.stat().st_mode & 0o777 == 0o600 and known["url"] in started.stdout
+        assert known["url"] in command(served_root, "serve", "--detach").stdout, "a second start finds the first"
+        kept = (served_root / "data" / "keys.json").read_text() + (served_root / "data" / "service.log").read_text()
+        assert first not in kept and known["key"] not in kept
+        made = command(served_root, "keys", "create", "phone").stdout.strip()
+        assert [status(known["url"], key) for key in (first, known["key"], made)] == [200] * 3
+        assert [status(known["url"], key) for key in ("wb_wrong", "")] == [401] * 2
+        assert "phone" in command(served_root, "keys", "list").stdout
+        assert command(served_root, "keys", "revoke", "phone").returncode == 0
+        assert status(known["url"], made) == 401
+        with pytest.raises(openai.AuthenticationError, match="workbench keys create"):
+            openai.OpenAI(base_url=f"{known['url']}/v1", api_key="wb_wrong").models.list()
+    finally:
+        ended = command(served_root, "stop")
+    assert ended.returncode == 0 and not state.exists()
+    assert [key.name for key in keys.listing()] == ["first"], "the server's own key goes with it"
+    again = command(served_root, "stop")
+    assert again.returncode == 2 and "workbench serve" in again.stderr
+
+
+def status(url: str, key: str) -> int:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.get(f"{url}/v1/models", headers=headers).status_code

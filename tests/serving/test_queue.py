@@ -1,0 +1,38 @@
+"""The queue: bounded, refused politely when full, drained at the end."""
+
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+
+from tests.serving import clips
+from tests.serving.conftest import serving
+
+TINY_QUEUE = {"WORKBENCH_MAX_QUEUE": "3", "WORKBENCH_MAX_BATCH": "1"}
+
+
+def test_a_full_queue_says_when_to_come_back_and_a_stop_answers_what_was_accepted(served_root: Path) -> None:
+    with serving(served_root, "--model", "toy", "--no-auth", **TINY_QUEUE) as server:
+        answers = server.wait_ready().send_many(30, clips.wav(5.0))
+        assert {answer.status_code for answer in answers} == {200, 429}
+        for refused in (answer for answer in answers if answer.status_code == 429):
+            assert refused.json()["error"]["code"] == "queue_full"
+            assert refused.json()["error"]["type"] == "rate_limit_error"
+            assert 1 <= int(refused.headers["Retry-After"]) <= 60
+        answers += [server.send()]
+        assert answers[-1].status_code == 200 and server.metric("workbench_queue_depth") == 0
+
+        asking = threading.Thread(target=lambda: answers.extend(server.send_many(4, clips.wav(5.0))))
+        asking.start()
+        while server.metric("workbench_queue_depth") < 2:
+            assert asking.is_alive()
+        server.process.send_signal(signal.SIGTERM)
+        asking.join(90)
+        assert server.process.wait(90) == 0
+        assert not (served_root / "data" / "service.json").exists()
+        answered = {a.headers["X-Request-Id"] for a in answers if a.status_code == 200}
+        assert {row["request_id"] for row in server.rows("error = ''")} == answered
+        errors = Counter(row["error"] for row in server.rows("error <> ''"))
+        assert errors == {"queue_full": len(answers) - len(answered)}
+        assert [a.status_code for a in answers[-3:]] == [200] * 3, "those that found a place were answered"
+

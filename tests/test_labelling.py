@@ -1,0 +1,156 @@
+"""What people are asked to write down, and that their words find the way back; the audit is drawn by chance alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench import labelling
+from workbench.errors import ManifestError
+from workbench.log_database import LoggedQuery
+from workbench.query_log import QueryLog
+
+
+def table(n: int = 60, n_users: int = 20, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({
+        "request_id": [f"r{i:04d}" for i in range(n)], "user_hash": [f"h{i % n_users}" for i in range(n)],
+        "role": "champion", "error": "", "consent": "audio", "audio_sha": [f"{i:064x}" for i in range(n)],
+        "hypothesis": "play queen", "ctc_gap": rng.exponential(0.2, n), "avg_logprob": -rng.exponential(0.2, n)})
+
+
+def test_nobody_is_listened_to_without_consent_and_nothing_that_cannot_be_heard() -> None:
+    log = table(8)
+    log.loc[0, "consent"], log.loc[1, "audio_sha"], log.loc[2, "error"] = "", "", "invalid_audio"
+    log.loc[3, "role"], log.loc[4, "user_hash"] = "shadow", ""
+    assert labelling.askable(log)["request_id"].tolist() == ["r0005", "r0006", "r0007"]
+    asked = labelling.choose(log, n_audit=10, n_chosen=10, seed=0)
+    assert set(asked["request_id"]) == {"r0005", "r0006", "r0007"}
+
+
+def test_the_audit_is_fair_and_follows_the_seed() -> None:
+    log, counts = table(40), np.zeros(40)
+    for seed in range(400):
+        asked = labelling.choose(log, n_audit=10, n_chosen=0, seed=seed)
+        counts[[int(name[1:]) for name in asked["request_id"]]] += 1
+    assert counts.sum() == 4000 and counts.min() > 60 and counts.max() < 140  # 100 +/- 4.6 standard errors
+    again = labelling.choose(log, n_audit=10, n_chosen=0, seed=399)
+    pd.testing.assert_frame_equal(asked, again)
+
+
+def test_reasons_take_turns_and_each_brings_its_most_telling() -> None:
+    log = table(60)
+    asked = labelling.choose(log, n_audit=0, n_chosen=9, seed=0, new_terms=["r0007", "r0011", "r0013"])
+    assert asked["reason"].value_counts().to_dict() == {reason: 3 for reason in labelling.REASONS}
+    assert set(asked.query("reason == 'new term'")["request_id"]) == {"r0007", "r0011", "r0013"}
+    assert log["request_id"][log["ctc_gap"].idxmax()] in set(asked["request_id"])
+    assert log["request_id"][log["avg_logprob"].idxmin()] in set(asked["request_id"])
+
+
+def test_a_shadow_that_answered_otherwise_is_a_disagreement() -> None:
+    log = table(30)
+    shadow = log.iloc[[4, 5]].assign(role="shadow", hypothesis=["play queen", "play adele"])
+    asked = labelling.choose(pd.concat([log, shadow]), n_audit=0, n_chosen=1, seed=0)
+    assert asked[["request_id", "reason"]].to_numpy().tolist() == [["r0005", "disagreement"]]
+
+
+def test_no_user_is_asked_about_more_than_five_times() -> None:
+    asked = labelling.choose(table(60, n_users=2), n_audit=0, n_chosen=40, seed=0)
+    assert len(asked) == 10
+
+
+def test_audit_and_chosen_stay_in_their_pools_and_never_meet() -> None:
+    log = table(60)
+    judged, learned = log["request_id"][:20], log["request_id"][20:]
+    asked = labelling.choose(log, n_audit=15, n_chosen=30, seed=0, audit_from=judged, chosen_from=learned)
+    assert set(asked.query("kind == 'audit'")["request_id"]) <= set(judged) and len(asked) == 45
+    assert set(asked.query("kind == 'chosen'")["request_id"]) <= set(learned)
+    mixed = labelling.choose(log, n_audit=30, n_chosen=30, seed=0)
+    assert mixed["request_id"].is_unique and len(mixed) == 60
+
+
+def test_the_demo_world_answers_what_its_phones_have_sent() -> None:
+    asked = pd.DataFrame({"request_id": ["a", "b", "c"], "kind": ["audit", "chosen", "chosen"], "reason": "x"})
+    sent = pd.DataFrame({"request_id": ["b", "a", ""], "reference": ["play queen", "", "lost"]})
+    labels = labelling.answers_from_demo(asked, sent)
+    assert labels.to_dict("list") == {"request_id": ["a", "b"], "reference": ["", "play queen"],
+                                      "labeller": ["demo", "demo"], "kind": ["audit", "chosen"]}
+
+
+# --- sheets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def log(root: Path) -> QueryLog:
+    log = QueryLog()
+    log.append([LoggedQuery(request_id=name, time_s=1.0, user_hash="h", consent="audio", audio_sha="ab" * 32,
+                            hypothesis="play queen") for name in ("a", "b", "c")])
+    return log
+
+
+ASKED = pd.DataFrame({"request_id": ["a", "b", "c"], "kind": ["audit", "chosen", "chosen"], "reason": "audit"})
+
+
+def test_people_get_a_sheet_that_does_not_tell_them_what_was_heard(log: QueryLog) -> None:
+    sheet = labelling.export(ASKED, log.read(), "r")
+    assert "play queen" not in sheet.read_text()
+    written = pd.read_csv(sheet, dtype=str, keep_default_na=False)
+    assert list(written) == list(labelling.SHEET) and set(written["request_id"]) == {"a", "b", "c"}
+    assert written["audio_path"].str.endswith(f"production/audio/ab/{'ab' * 32}.wav").all()
+
+
+def test_what_people_wrote_comes_back_normalized_and_silence_is_an_answer(log: QueryLog) -> None:
+    sheet = labelling.export(ASKED, log.read(), "r")
+    filled = pd.read_csv(sheet, dtype=str, keep_default_na=False).set_index("request_id")
+    filled.loc["a", "reference"], filled.loc["b", "reference"] = " Play Queen! ", "[no speech]"
+    filled.to_csv(sheet)
+    assert labelling.bring(sheet, "r", by="ada", log=log) == 2
+    labels = labelling.labels_of(ASKED, log).set_index("request_id")
+    assert labels["reference"].to_dict() == {"a": "play queen", "b": ""}
+    assert set(labels["labeller"]) == {"ada"} and labels["kind"].to_dict() == {"a": "audit", "b": "chosen"}
+    assert "play queen" not in (labelling.folder("r") / "brought.json").read_text()
+
+
+def test_another_filling_is_seen_as_another(log: QueryLog, tmp_path: Path) -> None:
+    notes = []
+    for words in ("play queen", "play adele"):
+        (tmp_path / "s.csv").write_text(f"request_id,kind,reference\na,audit,{words}\n")
+        labelling.bring(tmp_path / "s.csv", "r", by="ada", log=log)
+        notes.append((labelling.folder("r") / "brought.json").read_text())
+    assert notes[0] != notes[1]
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("request_id,kind,reference\na,audit,\n", r"none of 1 rows has a reference.*\[no speech\]"),
+    ("request_id,words\na,b\n", "lacks kind, reference; fill the reference column"),
+    ("request_id,kind,reference\na,maybe,b\n", "kind is 'maybe'"),
+    ("", "cannot be read as CSV"),
+])
+def test_a_sheet_that_is_none_is_refused(log: QueryLog, tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "s.csv").write_text(content)
+    with pytest.raises(ManifestError, match=message):
+        labelling.bring(tmp_path / "s.csv", "r", by="ada", log=log)
+
+
+@pytest.mark.parametrize(("written", "is_enough"), [
+    ([], False), (["a"], False), (["b", "c"], False), (["a", "b"], True), (["a", "b", "c"], True)])
+def test_it_goes_on_with_half_of_each_kind(written: list[str], is_enough: bool) -> None:
+    assert labelling.is_enough(ASKED, pd.DataFrame({"request_id": written})) == is_enough
+
+
+def test_nothing_asked_is_never_enough() -> None:
+    assert not labelling.is_enough(ASKED.head(0), pd.DataFrame({"request_id": []}))
+
+
+def test_waiting_says_how_many_where_and_what_to_do(log: QueryLog) -> None:
+    sheet = labelling.export(ASKED, log.read(), "r")
+    decision = labelling.wait_for(ASKED, pd.DataFrame(), sheet, "r")
+    assert decision.outcome == "waiting"
+    assert "3 queries" in decision.sentence and "label import data/labels/r/asked.csv --run r" in decision.sentence
+
+
+def test_the_summary_counts_and_holds_no_words(log: QueryLog) -> None:
+    labels = pd.DataFrame({"request_id": ["a"]})
+    told = labelling.summary(ASKED, labels, log.read())
+    assert told.iloc[0].to_dict() == {"reason": "audit", "n_asked": 3, "n_labelled": 1, "n_users": 1}

@@ -1,0 +1,42 @@
+import torch
+
+from workbench import optimizers, whisper_model
+from workbench.recipes import Fit
+
+
+def test_every_singular_value_comes_near_one_and_directions_stay() -> None:
+    matrices = torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(1))
+    made = optimizers.orthogonal(matrices)
+    values = torch.linalg.svdvals(made)
+    assert values.min() > 0.5 and values.max() < 1.3
+    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
+    inner = left.mT @ made @ right.mT
+    off_diagonal = inner - torch.diag_embed(inner.diagonal(dim1=-2, dim2=-1))
+    assert off_diagonal.abs().max() < 1e-3
+    torch.testing.assert_close(optimizers.orthogonal(matrices.mT), made.mT)
+
+
+def test_a_step_is_the_one_that_torch_takes_in_bfloat16() -> None:
+    rng = torch.Generator().manual_seed(2)
+    start = [torch.randn(16, 48, generator=rng), torch.randn(48, 16, generator=rng), torch.randn(16, 48, generator=rng)]
+    ours, theirs = ([torch.nn.Parameter(m.clone()) for m in start] for _ in range(2))
+    makers = (optimizers.Muon(ours, lr=0.1, weight_decay=0.1), torch.optim.Muon(theirs, lr=0.1, weight_decay=0.1))
+    for _ in range(3):
+        gradients = [torch.randn(m.shape, generator=rng) for m in start]
+        for made, optimizer in zip((ours, theirs), makers, strict=True):
+            for matrix, gradient in zip(made, gradients, strict=True):
+                matrix.grad = gradient.clone()
+            optimizer.step()
+    for a, b, before in zip(ours, theirs, start, strict=True):
+        assert (a - b).norm() < 0.05 * (a - before).norm()
+
+
+def test_every_weight_has_one_optimizer() -> None:
+    model = whisper_model.build("", "toy", seed=0)
+    embedding = model.whisper.decoder.token_embedding.weight
+    how = Fit(matrix_learning_rate=0.02)
+    for is_finetuning in (False, True):
+        made = optimizers.make(model, embedding, how, is_finetuning=is_finetuning, is_sampled=True)
+        moved = [id(p) for optimizer in made for group in optimizer.param_groups for p in group["params"]]
+        assert sorted(moved) == sorted(id(p) for p in model.parameters())
+        assert any(isinstance(optimizer, optimizers.Muon) for optimizer in made) is not is_finetuning

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_improvement import SCOPE, scores
+
+from workbench import shipping
+
+
+def test_the_first_model_ships_as_a_pilot_and_says_which_targets_it_misses() -> None:
+    found = shipping.gate(scores(0.05, 0.60, 1), None, SCOPE)
+    assert found.outcome == "yes"
+    assert "pilot" in found.sentence and "wer ≤ 10 %: missed" in found.sentence
+
+
+def test_only_a_better_model_takes_a_champions_place() -> None:
+    champion = scores(0.05, 0.40, 1)
+    assert shipping.gate(scores(0.05, 0.15, 2), champion, SCOPE).outcome == "yes"
+    assert shipping.gate(scores(0.05, 0.80, 2), champion, SCOPE).outcome == "no"
+    undecided = shipping.gate(champion, champion, SCOPE)
+    assert undecided.outcome == "cannot_tell" and undecided.sentence.startswith("Does not ship yet")
+
+
+def test_a_better_model_that_harms_a_protected_slice_does_not_ship() -> None:
+    found = shipping.gate(scores(0.15, 0.05, 2), scores(0.05, 0.80, 1), SCOPE)
+    assert found.outcome == "no" and "noise quiet got worse" in found.sentence
+
+
+def test_promises_have_a_verdict_each() -> None:
+    kept = shipping.promises(scores(0.02, 0.02, 1), SCOPE)
+    assert kept["target"].tolist() == ["wer ≤ 10 %"] and kept["verdict"].tolist() == ["met"]
+    assert kept["low"][0] < kept["value"][0] < kept["high"][0]
+
+
+def test_the_ledger_counts_models_not_repetitions(root: Path) -> None:
+    test, other = (pd.DataFrame({"audio_sha": [f"{name}{i}" for i in range(3)]}) for name in "ab")
+    shipping.open_test(test, run="one", model="m1")
+    assert len(shipping.open_test(test, run="again", model="m1")) == 1
+    assert shipping.open_test(test.iloc[::-1], run="two", model="m2")["model"].tolist() == ["m1", "m2"]
+    assert len(shipping.open_test(other, run="two", model="m2")) == 1
+
+
+def test_a_load_test_counts_failures_apart_from_latencies() -> None:
+    sent = pd.DataFrame({"status": [200] * 99 + [429], "latency_ms": [*np.arange(1, 100.0), 5_000],
+                         "duration_s": 2.0, "started_s": [0.0] * 99 + [4.95]})
+    found = shipping.load_test(sent)
+    assert found["n_failed"] == 1 and found["p50_ms"] == 50
+    assert found["requests_per_s"] == pytest.approx(99 / 9.95)
+    assert found["real_time_factor"] == pytest.approx(9.95 / 198)
+
+
+def test_the_rollback_rule_names_the_command_and_where_to() -> None:
+    rule = shipping.rollback_rule(["wer"], "3")
+    assert "version 3" in rule and "workbench rollback" in rule
+    assert "no earlier version" in shipping.rollback_rule([], "")

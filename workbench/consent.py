@@ -1,0 +1,182 @@
+"""What users may ask for and what time limits demand: out of the log, the clips, the datasets and the stages' tables.
+
+A forgetting that was cut off is simply done again: the log's rows, which know what is whose, are the last to go.
+"""
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+
+from workbench import consented_audio, datasets, query_log, storage
+from workbench.query_log import QueryLog
+
+PRODUCTION = "production"  # the `source` of those rows of a dataset that users gave
+TABLES_IN = ("runs", "traffic", "labels", "requests")  # where stages, phones and people leave tables of queries
+DAY_S = 86_400.0
+COMMIT_S = 600.0  # a clip is stored just before its row; one that has waited longer than this has lost its row
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """What was removed, and what had used it: dataset versions by name, models as `run/stage` or released folder."""
+
+    n_queries: int
+    n_clips: int
+    n_table_rows: int
+    datasets: tuple[str, ...]
+    models: tuple[str, ...]
+    unreadable: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"Forgotten: {self.n_queries} queries keep their measurements alone, {self.n_clips} clips and "
+                 f"{self.n_table_rows} rows of tables are deleted. Later queries of this user leave no words or sound.",
+                 f"Datasets that held them, no longer reproducible: {', '.join(self.datasets) or 'none'}",
+                 f"Models that learned from those: {', '.join(self.models) or 'none'}"]
+        unread = f"Could not be read, so look yourself: {', '.join(self.unreadable)}"
+        return "\n".join(lines + [unread] * bool(self.unreadable))
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What time limits took: rows that lost their words, clips that were deleted."""
+
+    n_queries: int
+    n_clips: int
+
+
+def forget(user: str, log: QueryLog | None = None) -> Forgetting:
+    """Remove a user everywhere, keep nothing of theirs from now on, and tell what had used them.
+
+    Raises: QueryLogError when the log does not work; the same call again finishes what this one began.
+    """
+    if log is None:
+        with contextlib.closing(QueryLog()) as own:
+            return forget(user, own)
+    name = query_log.user_hash(user)
+    requests = log.refuse(name)
+    whose = {"request_id": set(requests), "utterance_id": set(requests), "user_hash": {name}, "speaker": {name},
+             "user": {user}}
+    used, n_given = _forget_in_datasets(whose)
+    n_rows, unreadable = _forget_in_tables(whose)
+    if requests or used:
+        shutil.rmtree(storage.cache_folder("decodes"), ignore_errors=True)
+    left = log.forget(name)
+    n_clips = sum(consented_audio.delete_clip(sha) for sha in left.audio_shas) + _sweep(log)
+    log.erase_traces()
+    return Forgetting(left.n_queries, n_clips + n_given, n_rows, used, _models_of(used), unreadable)
+
+
+def enforce_retention(log: QueryLog, now_s: float, days_words: float, days_audio: float) -> Retention:
+    """Drop the words of older queries without consent, and older clips; `now_s` is on the log's clock.
+
+    Clips in datasets stay: they are training data that people chose, until their user is forgotten.
+    Raises: QueryLogError when the log does not work.
+    """
+    n_queries = log.drop_words(now_s - days_words * DAY_S)
+    expired = log.expired_audio(now_s - days_audio * DAY_S)
+    n_clips = sum(consented_audio.delete_clip(sha) for sha in expired) + _sweep(log)
+    if n_queries or n_clips:
+        log.erase_traces()
+    return Retention(n_queries, n_clips)
+
+
+def _sweep(log: QueryLog) -> int:
+    """Delete clips whose row never came: the server was killed between the two, or its user was forgotten then."""
+    return consented_audio.sweep(log.audio_shas(), older_than_s=COMMIT_S)
+
+
+# --- datasets --------------------------------------------------------------------------------------------------------
+
+
+def _forget_in_datasets(whose: Mapping[str, Collection[str]]) -> tuple[tuple[str, ...], int]:
+    """Take a user's rows out of all versions, their clips first. Returns: the versions, and the number of clips."""
+    cards = sorted(datasets.folder("x").parent.glob("*/card.json"))
+    tables = {card: pd.read_parquet(card.with_name("manifest.parquet")) for card in cards}
+    theirs = {card: _is_theirs(table, whose) & table["source"].eq(PRODUCTION) for card, table in tables.items()}
+    given = {sha for card, table in tables.items() for sha in table.loc[theirs[card], "audio_sha"]}
+    others = {sha for card, table in tables.items() for sha in table.loc[~theirs[card], "audio_sha"]}
+    clips = [datasets.folder("audio") / sha[:2] / f"{sha}.wav" for sha in given - others]
+    n_clips = sum(clip.is_file() for clip in clips)
+    for clip in clips:
+        clip.unlink(missing_ok=True)
+    used = [card for card in cards if theirs[card].any()]
+    for card in used:
+        _bury(card, tables[card], theirs[card])
+    return tuple(card.parent.name for card in used), n_clips
+
+
+def _bury(card: Path, table: pd.DataFrame, is_theirs: pd.Series) -> None:
+    """Rewrite a version without some rows: it keeps its name, and its card says that it is no longer what it was."""
+    left = table[~is_theirs]
+    known = json.loads(card.read_text(encoding="utf-8"))
+    stone = {"n_removed": int(is_theirs.sum()), "time": time.strftime("%Y-%m-%d %H:%M:%S")}
+    storage.write_json(card, {
+        **known, "n_utterances": len(left), "hours": round(left["duration_s"].sum() / 3600, 4),
+        "n_speakers": left["speaker"].nunique(), "sources": sorted(left["source"].unique()),
+        "tombstones": [*known.get("tombstones", []), stone], "is_reproducible": False})
+    storage.write_table(card.with_name("manifest.parquet"), left)
+
+
+def _is_theirs(table: pd.DataFrame, whose: Mapping[str, Collection[str]]) -> pd.Series:
+    columns = [table[name].astype(str).isin(list(values)) for name, values in whose.items() if name in table]
+    return pd.concat(columns, axis=1).any(axis=1) if columns else pd.Series(False, index=table.index)
+
+
+# --- what stages, phones and people left -----------------------------------------------------------------------------
+
+
+def _forget_in_tables(whose: Mapping[str, Collection[str]]) -> tuple[int, tuple[str, ...]]:
+    """Take a user's rows out of all tables. Returns: the number of rows, and the files that could not be read."""
+    n_rows, unreadable = 0, []
+    for path in sorted(path for place in TABLES_IN for path in (storage.data_folder() / place).rglob("*")):
+        try:
+            n_rows += _forget_in(path, whose) if path.suffix in (".parquet", ".csv") else 0
+        except (pyarrow.ArrowException, ValueError):  # pandas' errors of CSV files are ValueErrors
+            unreadable.append(str(path.relative_to(storage.data_folder())))
+    return n_rows, tuple(unreadable)
+
+
+def _forget_in(path: Path, whose: Mapping[str, Collection[str]]) -> int:
+    is_parquet = path.suffix == ".parquet"
+    if is_parquet and not set(whose) & set(pyarrow.parquet.read_schema(path).names):
+        return 0
+    table = pd.read_parquet(path) if is_parquet else pd.read_csv(path, dtype=str, keep_default_na=False)
+    is_theirs = _is_theirs(table, whose)
+    if not is_theirs.any():
+        return 0
+    left = table[~is_theirs]
+    if "audio_sha" in table:
+        _forget_phone_clips(path.parent, set(table.loc[is_theirs, "audio_sha"]) - set(left["audio_sha"]))
+    with storage.replacing(path) as temporary:
+        left.to_parquet(temporary, index=False) if is_parquet else left.to_csv(temporary, index=False)
+    return int(is_theirs.sum())
+
+
+def _forget_phone_clips(folder: Path, shas: Collection[str]) -> None:
+    """Delete the recordings beside a table of simulated phones (`synthesis.collect_week`)."""
+    for sha in shas:
+        (folder / "audio" / f"{sha}.wav").unlink(missing_ok=True)
+
+
+def _models_of(versions: Collection[str]) -> tuple[str, ...]:
+    """List the stages that fitted a model on these datasets, and the released models with the same weights."""
+    records = [_json(path) for path in sorted(storage.run_folder("*").parent.glob("*/[0-9][0-9]_*/record.json"))]
+    used = [record for record in records if record.get("versions", {}).get("dataset") in versions]
+    weights = {sha for record in used for name, sha in record["outputs"].items() if name.endswith(".pt")}
+    fitted = [record for record in used if "fit" in record["versions"] or weights & set(record["outputs"].values())]
+    released = sorted((storage.data_folder() / "models" / "registry").glob("*/facts.json"))
+    return (*(f"{record['run']}/{record['stage']}" for record in fitted),
+            *(path.parent.name for path in released if _json(path).get("checkpoint") in weights))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,186 @@
+"""Which production queries people should write down, and what they wrote: a random audit beside those worth most.
+
+The audit is drawn by chance alone, so that it can be trusted as a measure; what is chosen by value teaches most and
+measures nothing. Words go to the query log, where forgetting finds them, and nowhere else.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench import consented_audio, storage, text
+from workbench.errors import ManifestError
+from workbench.query_log import CONSENTED, QueryLog
+from workbench.records import Decision
+
+AUDIT, CHOSEN = "audit", "chosen"
+REASONS = ("new term", "disagreement", "low confidence")
+"""Why a query is chosen, in the order in which they take turns."""
+MAX_A_USER = 5
+"""Queries chosen of one user: the sixth says less about others than the first of somebody else."""
+ENOUGH = .5
+NO_SPEECH = "[no speech]"
+"""What people write for a recording in which nobody speaks; an empty cell is one that nobody has come to yet."""
+SHEET = ("request_id", "kind", "audio_path", "reference")
+DEMO = "demo"
+
+# --- choosing --------------------------------------------------------------------------------------------------------
+
+
+def askable(log: pd.DataFrame) -> pd.DataFrame:
+    """Give the answered queries whose recording we may listen to, one row a recording, of users told apart."""
+    is_askable = (log["consent"].eq(CONSENTED) & log["audio_sha"].ne("") & log["error"].eq("")
+                  & log["user_hash"].ne("") & log["role"].ne("shadow"))
+    return log[is_askable].drop_duplicates("audio_sha").reset_index(drop=True)
+
+
+def choose(log: pd.DataFrame, *, n_audit: int, n_chosen: int, seed: int, new_terms: Collection[str] = (),
+           audit_from: Collection[str] | None = None, chosen_from: Collection[str] | None = None) -> pd.DataFrame:
+    """Pick queries for people to write down, among those with consent.
+
+    Reasons take turns: ids in `new_terms` (those heard with a name never seen), disagreement (a shadow model answered
+    otherwise, or the letters heard fit much better than the answer), low confidence; at most five of a user. The two
+    pools, by request_id, keep the audit apart from what is learned from; without them all can be either.
+    Returns: request_id, kind ("audit" or "chosen"), reason ("audit" or one of REASONS); fewer where pools are small.
+    """
+    rows = askable(log)
+    first, second = (_pool(rows, ids) for ids in (audit_from, chosen_from))
+    drawn = np.random.default_rng(seed).permutation(len(first))[:n_audit]
+    audit = first["request_id"].iloc[np.sort(drawn)]
+    left = second[~second["request_id"].isin(set(audit))]
+    chosen = _by_value(left, _orders(left, log, new_terms), n_chosen)
+    asked = [(name, AUDIT, AUDIT) for name in audit] + [(name, CHOSEN, why) for name, why in chosen.items()]
+    return pd.DataFrame(asked, columns=["request_id", "kind", "reason"])
+
+
+def _pool(rows: pd.DataFrame, ids: Collection[str] | None) -> pd.DataFrame:
+    return rows if ids is None else rows[rows["request_id"].isin(set(ids))]
+
+
+def _orders(rows: pd.DataFrame, log: pd.DataFrame, new_terms: Collection[str]) -> dict[str, list[str]]:
+    """Order queries by each reason, the most telling first."""
+    shadows = log[log["role"].eq("shadow")].drop_duplicates("request_id").set_index("request_id")["hypothesis"]
+    told_apart = rows["request_id"].map(shadows)
+    is_other = told_apart.notna() & told_apart.ne(rows["hypothesis"])
+    doubt = rows.assign(is_other=is_other, gap=rows["ctc_gap"].fillna(0.0))
+    named = doubt[doubt["request_id"].isin(set(new_terms))]
+    orders = (named.sort_values(["gap", "request_id"], ascending=[False, True]),
+              doubt.sort_values(["is_other", "gap", "request_id"], ascending=[False, False, True]),
+              doubt.sort_values(["avg_logprob", "request_id"]))
+    return {reason: order["request_id"].tolist() for reason, order in zip(REASONS, orders, strict=True)}
+
+
+def _by_value(rows: pd.DataFrame, orders: Mapping[str, Sequence[str]], n: int) -> dict[str, str]:
+    """Let reasons take turns, each naming its first query that is not chosen yet and whose user has not had enough."""
+    users = dict(zip(rows["request_id"], rows["user_hash"], strict=True))
+    chosen, n_of_user, lines = dict[str, str](), dict[str, int](), {why: iter(ids) for why, ids in orders.items()}
+    while lines and len(chosen) < n:
+        for why in list(lines)[: n - len(chosen)]:
+            taken = next((name for name in lines[why]
+                          if name not in chosen and n_of_user.get(users[name], 0) < MAX_A_USER), None)
+            if taken is None:
+                del lines[why]
+                continue
+            chosen[taken] = why
+            n_of_user[users[taken]] = n_of_user.get(users[taken], 0) + 1
+    return chosen
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+def answers_from_demo(asked: pd.DataFrame, sent: pd.DataFrame) -> pd.DataFrame:
+    """Let the demo world's truth stand in for people.
+
+    Returns: request_id, reference, labeller, kind, for those asked that the phones have sent.
+    """
+    truth = dict(zip(sent["request_id"], sent["reference"], strict=True)) if len(sent) else {}
+    known = asked[asked["request_id"].isin(truth)]
+    return known.assign(reference=known["request_id"].map(truth), labeller=DEMO)[
+        ["request_id", "reference", "labeller", "kind"]].reset_index(drop=True)
+
+
+def folder(run: str) -> Path:
+    """Give where a run's sheets lie."""
+    return storage.data_folder() / "labels" / run
+
+
+def export(asked: pd.DataFrame, log: pd.DataFrame, run: str) -> Path:
+    """Write the sheet that people fill in. What the model heard is not in it: it would sway those who listen."""
+    shas = dict(zip(log["request_id"], log["audio_sha"], strict=True))
+    sheet = asked.assign(reference="", audio_path=[str(consented_audio.clip_path(shas[name]))
+                                                   for name in asked["request_id"]])
+    mixed = sheet.sample(frac=1, random_state=0)  # nobody should be able to tell the audit from the others
+    return storage.write_text(folder(run) / "asked.csv", mixed[list(SHEET)].to_csv(index=False))
+
+
+def bring(file: Path, run: str, *, by: str, log: QueryLog) -> int:
+    """Take a filled sheet into the log, and note that it came, so that the run goes on.
+
+    Returns: the number of labels kept; a query that was forgotten meanwhile takes none.
+    Raises: ManifestError when it is not such a sheet, or nothing is filled in.
+    """
+    sheet = _read(file)
+    filled = sheet[sheet["reference"].str.strip().ne("")]
+    if filled.empty:
+        raise ManifestError(f"{file}: none of {len(sheet)} rows has a reference; write down what you hear in each, "
+                            f"{NO_SPEECH} where nobody speaks")
+    labels = filled.assign(labeller=by, reference=filled["reference"].str.strip())
+    labels["reference"] = labels["reference"].where(labels["reference"].ne(NO_SPEECH), "").map(text.normalize)
+    n_kept = log.add_labels(labels[["request_id", "reference", "labeller", "kind"]])
+    storage.write_json(folder(run) / "brought.json", {
+        "n_labels": n_kept, "sheet": storage.hash_table(labels[["request_id", "reference"]])})
+    return n_kept
+
+
+def _read(file: Path) -> pd.DataFrame:
+    try:
+        sheet = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{file} cannot be read as CSV ({str(error).splitlines()[0]}); save it as CSV in UTF-8"
+                            ) from error
+    missing = [name for name in ("request_id", "kind", "reference") if name not in sheet]
+    strange = [] if missing else sorted(set(sheet["kind"]) - {AUDIT, CHOSEN})
+    if missing or strange:
+        wrong = f"it lacks {', '.join(missing)}" if missing else f"kind is {strange[0]!r}"
+        raise ManifestError(f"{file} is no sheet to label: {wrong}; fill the reference column of asked.csv and leave "
+                            "the others")
+    return sheet
+
+
+def labels_of(asked: pd.DataFrame, log: QueryLog) -> pd.DataFrame:
+    """Give what people wrote for the queries asked about. Returns: request_id, reference, labeller, kind, reason."""
+    return log.labels().drop(columns="kind").merge(asked, on="request_id", validate="one_to_one")
+
+
+def is_enough(asked: pd.DataFrame, labels: pd.DataFrame) -> bool:
+    """Whether at least half of the audit and half of the chosen queries are written down, and some of each.
+
+    The sheet is shuffled, so that half of it is as fair as all of it.
+    """
+    done = asked["request_id"].isin(set(labels["request_id"]))
+    return all(done[asked["kind"].eq(kind)].sum() >= max(1, ENOUGH * asked["kind"].eq(kind).sum())
+               for kind in (AUDIT, CHOSEN))
+
+
+def wait_for(asked: pd.DataFrame, labels: pd.DataFrame, sheet: Path, run: str) -> Decision:
+    """Say what is waited for, where it lies and how it comes back."""
+    where = sheet.relative_to(storage.data_folder().parent)
+    return Decision("waiting", f"Waiting for people to write down {len(asked) - len(labels)} queries. Fill the "
+                               f"reference column of {where}, then: workbench label import {where} --run {run} "
+                               "--by NAME, and run again.")
+
+
+def summary(asked: pd.DataFrame, labels: pd.DataFrame, log: pd.DataFrame) -> pd.DataFrame:
+    """Count what was asked and answered, by reason. Returns: reason, n_asked, n_labelled, n_users; no words."""
+    users = dict(zip(log["request_id"], log["user_hash"], strict=True))
+    rows: list[dict[str, Any]] = []
+    for reason in (AUDIT, *REASONS):
+        of = asked[asked["reason"] == reason]
+        rows.append({"reason": reason, "n_asked": len(of),
+                     "n_labelled": int(of["request_id"].isin(set(labels["request_id"])).sum()),
+                     "n_users": of["request_id"].map(users).nunique()})
+    return pd.DataFrame(rows)

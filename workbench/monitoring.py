@@ -1,0 +1,281 @@
+"""Production watched window by window: what came in, how it was answered, what moved, and which stage should reopen.
+
+Tables of the query log in, a report out. Nothing here knows what people said, but for labels that came in; words never
+leave for a page, but for terms that several users said. No torch, so that the dashboard stays light.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench import audio, decisions, drift, expected_wer, storage, terms
+from workbench.drift import DriftResult
+from workbench.errors import ServiceError
+from workbench.expected_wer import Calibration
+from workbench.gates import Target
+from workbench.records import Decision, Interval
+
+DAY_S, WEEK_S = 86_400.0, 7 * 86_400.0
+NORMAL_S = WEEK_S
+"""So much production must have been quiet before it takes the place of dev as the reference."""
+BAND_SIGMAS, MIN_BAND_DAYS = 3.0, 6
+"""Source: NannyML's reference bands, mean +/- 3 standard deviations over at least 6 windows."""
+NARROW_HZ = 4_000.0
+"""A telephone's band ends at 3,400 Hz, a cheap phone's at 5,000."""
+OUR_FAULTS = frozenset({"internal_error", "model_error", "not_ready", "queue_full", "log_unavailable",
+                        "keys_unreadable"})
+"""Kinds of errors that a server answers for; the rest are requests that no server could answer."""
+
+REOPENS: Mapping[str, str] = {
+    "snr_db": "collect", "bandwidth_hz": "collect", "level_dbfs": "collect", "duration_s": "collect",
+    "avg_logprob": "retrain", "ctc_gap": "retrain", "no_speech_prob": "retrain", "has_unseen": "retrain",
+    "is_empty": "analyze", "failed": "deploy", "latency": "deploy", "audited_wer": "retrain",
+}
+"""What moved, and the stage that can do something about it."""
+
+LOAD_TEST = "load-test"
+"""The app_version that deploy's own queries carry."""
+
+ALARM_COLUMNS = ["window", "time_s", "rule", "evidence", "reopen"]
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What was known when the model went live: dev as it heard it, what it may mean, and what its confidence meant."""
+
+    rows: pd.DataFrame
+    known: Collection[str]
+    calibration: Calibration
+    catalogue: Sequence[str] = ()
+
+    @property
+    def gap_limit(self) -> float:
+        """The gap beyond which a query's letters and its answer are thought apart."""
+        return terms.gap_limit(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When to alarm, and over what: `level` is a window's risk of an alarm over nothing.
+
+    The first `n_accepted` windows are normal because people say so; further ones when they are quiet.
+    """
+
+    width_s: float = WEEK_S
+    level: float = drift.LEVEL
+    max_latency_ms: float = 1_000.0
+    max_failed: float = 0.01
+    target: Target | None = None
+    min_users: int = 3
+    n_accepted: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that was seen: a row a window, a row a day, a row a window and feature, terms, and alarms."""
+
+    windows: pd.DataFrame
+    days: pd.DataFrame
+    drift: pd.DataFrame
+    terms: pd.DataFrame
+    alarms: pd.DataFrame
+    results: Mapping[int, DriftResult] = field(default_factory=dict)
+
+    @property
+    def last(self) -> Mapping[str, Any]:
+        """The latest window."""
+        return dict(self.windows.iloc[-1])
+
+
+# --- from the log ----------------------------------------------------------------------------------------------------
+
+
+def as_log(utterances: pd.DataFrame, heard: pd.DataFrame) -> pd.DataFrame:
+    """Write utterances of a dataset as the log would have them, so that dev can stand for production at first.
+
+    `heard` holds the fields of `Hypothesis` in the order of `utterances`; sound is measured as the service does.
+    """
+    clips = [audio.read(path) for path in utterances["audio_path"]]
+    return pd.DataFrame({
+        "request_id": utterances["utterance_id"].to_numpy(), "user_hash": utterances["speaker"].to_numpy(),
+        "time_s": np.nan, "role": "champion", "error": "", "duration_s": [audio.duration_s(clip) for clip in clips],
+        "level_dbfs": [audio.level_dbfs(clip) for clip in clips],
+        "snr_db": [audio.estimate_snr_db(clip) for clip in clips],
+        "bandwidth_hz": [audio.estimate_bandwidth_hz(clip) for clip in clips],
+        **{name: heard[name].to_numpy() for name in ("hypothesis", "heard_letters", "ctc_gap", "avg_logprob",
+                                                     "no_speech_prob", "compression_ratio")}})
+
+
+def of_people(rows: pd.DataFrame) -> pd.DataFrame:
+    """Leave out what nobody saw (a shadow's answers) and nobody asked (load tests).
+
+    Raises: ServiceError when nothing is left.
+    """
+    found = rows[rows["role"].ne("shadow") & rows["app_version"].ne(LOAD_TEST)]
+    if found.empty:
+        raise ServiceError("the query log holds no query of people; send some (`workbench simulate`), or give log_url")
+    return found
+
+
+def with_features(rows: pd.DataFrame, known: Collection[str], gap_limit: float) -> pd.DataFrame:
+    """Add what drift watches: block, is_empty and has_unseen; unknown (nan) where the query or its words are gone.
+
+    An empty answer has a compression ratio of 0, also when words were dropped since; a query without a user is a
+    block of its own.
+    """
+    is_answered = rows["error"].eq("")
+    is_empty = rows["compression_ratio"].eq(0)
+    has_words = is_answered & (rows["hypothesis"].ne("") | is_empty)
+    unseen = terms.pieces(rows, known, gap_limit).ne("")
+    return rows.assign(block=rows["user_hash"].where(rows["user_hash"].ne(""), rows["request_id"]),
+                       is_empty=is_empty.astype(float).where(is_answered),
+                       has_unseen=unseen.astype(float).where(has_words))
+
+
+def in_windows(rows: pd.DataFrame, width_s: float, start_s: float | None = None) -> pd.DataFrame:
+    """Number windows from 1 and days from 1, the first beginning at midnight (UTC) before the first query."""
+    begin = (rows["time_s"].min() // DAY_S) * DAY_S if start_s is None else start_s
+    since = rows["time_s"] - begin
+    return rows.assign(window=(since // width_s).astype(int) + 1, day=(since // DAY_S).astype(int) + 1)
+
+
+# --- what a window says ----------------------------------------------------------------------------------------------
+
+
+def summarize(rows: pd.DataFrame, calibration: Calibration) -> dict[str, Any]:
+    """Measure a window or a day. Returns: counts, shares (fractions), medians, latencies, expected_wer and its ends."""
+    answered = rows[rows["error"].eq("")]
+    expected = expected_wer.expect(answered, calibration)
+    p50, p95, p99 = answered["latency_ms"].quantile([0.5, 0.95, 0.99]) if "latency_ms" in rows else (np.nan,) * 3
+    return {
+        "begins_s": float(rows["time_s"].min()), "n_queries": len(rows), "n_users": int(rows["block"].nunique()),
+        "failed_share": float(rows["error"].isin(OUR_FAULTS).mean()),
+        "refused_share": float(rows["error"].ne("").mean()),
+        "latency_p50_ms": float(p50), "latency_p95_ms": float(p95), "latency_p99_ms": float(p99),
+        "empty_share": float(answered["is_empty"].mean()), "unseen_share": float(answered["has_unseen"].mean()),
+        "confidence": float(np.exp(answered["avg_logprob"]).median()), "snr_db": float(answered["snr_db"].median()),
+        "narrow_share": float(answered["bandwidth_hz"].lt(NARROW_HZ).mean()),
+        "duration_s": float(answered["duration_s"].median()), "expected_wer": expected.value,
+        "expected_wer_low": expected.low, "expected_wer_high": expected.high}
+
+
+def watch(rows: pd.DataFrame, basis: Basis, *, labels: pd.DataFrame, rules: Rules | None = None,
+          start_s: float | None = None) -> Report:
+    """Go through the log's windows in order and report what each says against what was normal before it.
+
+    Normal is dev as the model heard it, until quiet or accepted windows add up to seven days; then they are.
+    Raises: ServiceError when no query of people is in the log.
+    """
+    rules = rules or Rules()
+    seen = in_windows(of_people(rows), rules.width_s, start_s)
+    seen = with_features(seen, basis.known, basis.gap_limit)
+    dev = with_features(basis.rows, basis.known, basis.gap_limit)
+    normal, looks = list[pd.DataFrame](), list[_Look]()
+    for _, window in seen.groupby("window"):
+        is_known = len(normal) * rules.width_s >= NORMAL_S
+        look = _look(window, pd.concat(normal) if is_known else dev, basis, labels, rules)
+        look.row["reference"] = f"{len(normal)} normal window{'s' * (len(normal) > 1)}" if is_known else "dev"
+        is_normal = look.result.outcome == "quiet" or look.row["window"] <= rules.n_accepted
+        normal += [window[window["error"].eq("")]] if is_normal else []
+        looks.append(look)
+    days = [{"day": day, "window": part["window"].iloc[0], **summarize(part, basis.calibration)}
+            for day, part in seen.groupby("day")]
+    alarms = [alarm for look in looks for alarm in _alarms(look, rules)]
+    return Report(pd.DataFrame([look.row for look in looks]), pd.DataFrame(days),
+                  pd.concat([look.result.table.assign(window=look.row["window"]) for look in looks]),
+                  pd.concat([look.rising.assign(window=look.row["window"]) for look in looks], ignore_index=True),
+                  pd.DataFrame(alarms, columns=ALARM_COLUMNS), {look.row["window"]: look.result for look in looks})
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One window as it was seen: its measures, what moved, which terms rise, and its failures with their interval."""
+
+    row: dict[str, Any]
+    result: DriftResult
+    rising: pd.DataFrame
+    failed: Interval
+
+
+def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: pd.DataFrame, rules: Rules) -> _Look:
+    answered = window[window["error"].eq("")]
+    result = drift.compare(reference, answered, user="block", level=rules.level, seed=rules.seed)
+    rising = terms.new_terms(answered, reference=reference, known_words=basis.known, min_gap=basis.gap_limit,
+                             catalogue=basis.catalogue, min_users=rules.min_users)
+    audit = expected_wer.audited_wer(expected_wer.audited(answered, labels))
+    row = {"window": int(window["window"].iloc[0]), **summarize(window, basis.calibration), "outcome": result.outcome,
+           "n_terms": len(rising), "audited_wer": audit.value, "audited_wer_low": audit.low,
+           "audited_wer_high": audit.high}
+    failed = decisions.rate_interval(window["error"].isin(OUR_FAULTS), np.ones(len(window)), window["block"])
+    return _Look(row, result, rising, failed)
+
+
+def _alarms(look: _Look, rules: Rules) -> list[dict[str, Any]]:
+    """Write an alarm for each rule that a window breaks."""
+    row, table = look.row, look.result.table
+    told = [("drift: " + drift.WORDS[moved["feature"]][0], drift.describe(moved) + _names(moved, look.rising),
+             REOPENS[moved["feature"]]) for moved in table[table["is_alarm"]].to_dict("records")]
+    if look.failed.low > rules.max_failed:
+        limit = f"at most {100 * rules.max_failed:g} %"
+        told.append(("failed requests", f"{look.failed.percent()} failed, {limit}", REOPENS["failed"]))
+    if row["latency_p95_ms"] > rules.max_latency_ms:
+        slow = f"latency p95 {row['latency_p95_ms']:,.0f} ms, at most {rules.max_latency_ms:,.0f}"
+        told.append(("latency", slow, REOPENS["latency"]))
+    audit = Interval(*(row[f"audited_wer{end}"] for end in ("", "_low", "_high")))
+    if rules.target is not None and rules.target.verdict(audit) == "no":
+        told.append(("audited WER", f"audited WER {audit.percent()}, target {rules.target}", REOPENS["audited_wer"]))
+    return [{"window": row["window"], "time_s": row["begins_s"], "rule": rule, "evidence": evidence, "reopen": stage}
+            for rule, evidence, stage in told]
+
+
+def _names(moved: Mapping[Any, Any], rising: pd.DataFrame) -> str:
+    if moved["feature"] != "has_unseen" or rising.empty:
+        return ""
+    return f"; {len(rising)} terms that several users said, in {rising['n_queries'].sum()} queries"
+
+
+def events(report: Report, rows: pd.DataFrame) -> pd.DataFrame:
+    """List what days to mark: where a window that alarmed began, and where another model began to answer.
+
+    Returns: day, kind ("alarm" or "model").
+    """
+    begins = report.days.groupby("window")["day"].min()
+    alarms = [(begins[number], "alarm") for number in dict.fromkeys(report.alarms["window"])]
+    first = of_people(rows).query("model_version != ''").groupby("model_version")["time_s"].min().sort_values().iloc[1:]
+    models = [(report.days.loc[report.days["begins_s"].le(time_s), "day"].max(), "model") for time_s in first]
+    return pd.DataFrame([*alarms, *models], columns=["day", "kind"])
+
+
+def conclude(report: Report) -> Decision:
+    """Decide by the latest window: yes, all quiet; no, act, and where; or cannot tell yet."""
+    number = int(report.last["window"])
+    alarms = report.alarms[report.alarms["window"].eq(number)]
+    if len(alarms):
+        stages = ", ".join(dict.fromkeys(alarms["reopen"]))
+        return Decision("no", f"Act: in window {number} " + "; ".join(alarms["evidence"]) + f". Reopen {stages}.")
+    result = report.results[number]
+    if result.outcome == "quiet":
+        return Decision("yes", f"Quiet: in window {number} nothing moved by as much as would matter.")
+    return Decision("cannot_tell", f"Window {number}: {result.sentence}")
+
+
+def bands(days: pd.DataFrame, quiet: Collection[int], columns: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Give each measure's band of normal days: mean +/- 3 standard deviations; none with fewer than 6 such days."""
+    normal = days[days["window"].isin(set(quiet))]
+    if len(normal) < MIN_BAND_DAYS:
+        return {}
+    return {name: (float(normal[name].mean() - BAND_SIGMAS * normal[name].std()),
+                   float(normal[name].mean() + BAND_SIGMAS * normal[name].std()))
+            for name in columns if normal[name].notna().all()}
+
+
+def up_to_row(run: str, last_row: int) -> int:
+    """Give the log's row that a run reads up to: the last one when it first looked, so that a rerun sees the same."""
+    path = storage.run_folder(run) / "monitor_row.json"
+    if not path.is_file():
+        storage.write_json(path, last_row)
+    return int(path.read_text(encoding="utf-8"))

@@ -1,0 +1,90 @@
+"""The optimizers of the training loop: which weights each one moves, and Muon for the matrices between layers."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from workbench.recipes import Fit
+
+BETAS = (0.9, 0.98)
+"""Source: Vaswani et al., arXiv 1706.03762, and Whisper's own training (arXiv 2212.04356, table 17)."""
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the quintic iteration. Source: Jordan et al., "Muon", 2024, and torch.optim.Muon."""
+
+N_ITERATIONS = 5
+"""Singular values end between 0.7 and 1.2, near enough to 1. Source: as NEWTON_SCHULZ."""
+
+
+INNER = frozenset({"attn", "cross_attn", "mlp"})
+"""Parts of Whisper's blocks whose matrices stand between layers."""
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every step is made orthogonal: all directions of a matrix learn at one pace.
+
+    On few voices it is ahead of AdamW (600 steps on digits: 40 against 78 % WER). torch.optim.Muon does the same in
+    bfloat16, one matrix at a time, which a CPU without bfloat16 arithmetic does four times slower than this in float32
+    with like shapes stacked.
+    Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move every matrix that has a gradient."""
+        for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            for matrix in group["params"]:
+                if matrix.grad is not None:
+                    alike[matrix.shape].append(matrix)
+            for matrices in alike.values():
+                self._step_alike(matrices, group)
+
+    def _step_alike(self, matrices: list[Tensor], group: dict[str, float]) -> None:
+        moments = [self.state[m].setdefault("momentum", torch.zeros_like(m)) for m in matrices]
+        gradients: list[Tensor] = [m.grad for m in matrices if m.grad is not None]
+        torch._foreach_lerp_(moments, gradients, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(gradients, moments, group["momentum"])  # Nesterov's look ahead
+        n_rows, n_columns = matrices[0].shape
+        moves = orthogonal(torch.stack(ahead)) * max(1.0, n_rows / n_columns) ** 0.5
+        torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(matrices, list(moves.unbind()), alpha=-group["lr"])
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Bring all singular values near 1, keeping the directions. Shape: [N, rows, columns] -> the same."""
+    if matrices.shape[-2] > matrices.shape[-1]:
+        return orthogonal(matrices.mT).mT
+    a, b, c = NEWTON_SCHULZ
+    x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    for _ in range(N_ITERATIONS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
+
+
+def make(model: nn.Module, embedding: Tensor, fit: Fit, *, is_finetuning: bool, is_sampled: bool,
+         ) -> list[torch.optim.Optimizer]:
+    """Give each weight its optimizer: Muon the layers' matrices, AdamW all else, SparseAdam a sampled token table.
+
+    Fine-tuning stays with AdamW: small steps from weights that are good already. So does the demo world's many voices,
+    where Muon was ahead at 1,300 steps (52 against 62 % WER) and behind at 2,600 (quiet 24 against 5 %).
+    """
+    inner = [] if is_finetuning or not fit.matrix_learning_rate else [
+        p for name, p in model.named_parameters() if p.ndim == 2 and INNER.intersection(name.split("."))]
+    apart = {id(p) for p in inner} | ({id(embedding)} if is_sampled else set())
+    rest = [p for p in model.parameters() if id(p) not in apart]
+    rate = fit.finetune_learning_rate if is_finetuning else fit.learning_rate
+    made: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(rest, lr=rate, weight_decay=fit.weight_decay, betas=BETAS, fused=True)]
+    if inner:
+        made.append(Muon(inner, lr=fit.matrix_learning_rate, weight_decay=fit.weight_decay))
+    if is_sampled:
+        torch.sparse.check_sparse_tensor_invariants.disable()  # says "no" aloud, or torch warns at the first step
+        made.append(torch.optim.SparseAdam([embedding], lr=rate, betas=BETAS))
+    return made

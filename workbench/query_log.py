@@ -1,0 +1,257 @@
+"""The query log: one row a query, committed before its answer leaves; labels that people gave; who asked to go.
+
+Sound does not lie here (`consented_audio`), only its name; what forgetting means beyond the log is `consent`'s.
+"""
+
+import contextlib
+import hashlib
+import hmac
+import operator
+import os
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sql
+
+from workbench import settings, storage
+from workbench.errors import QueryLogError, SettingsError
+from workbench.log_database import Database, checks, forgotten, labels, queries
+from workbench.log_database import LoggedQuery as LoggedQuery  # what callers fill in
+
+if TYPE_CHECKING:
+    import pandas as pd  # the server writes rows and never reads tables
+
+CONSENTED = "audio"
+COLUMNS = tuple(str(column.name) for column in queries.columns)
+_WRITTEN = COLUMNS[1:]  # the database gives row_id
+ROWS_AT_A_TIME = 20_000  # what is held as Python values: some tens of megabytes
+SECRET_BYTES = 32  # as many as a SHA-256; a shorter key weakens the HMAC (RFC 2104, section 3)
+_ANONYMOUS = {"user_hash": "", "hypothesis": "", "heard_letters": "", "audio_sha": "", "consent": ""}
+_LABEL_COLUMNS = [str(column.name) for column in labels.columns]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What a user left: how many rows were theirs, of which requests, and the sounds that no row names any more."""
+
+    n_queries: int
+    audio_shas: tuple[str, ...]
+    request_ids: tuple[str, ...]
+
+
+class QueryLog:
+    """The log at a URL, or at WORKBENCH_QUERY_LOG_URL, or in `data/queries.db`; it connects when first used."""
+
+    def __init__(self, url: str = "") -> None:
+        """Point at a database. Raises: QueryLogError for a URL that is neither SQLite's nor PostgreSQL's."""
+        url = url or settings.Settings().query_log_url
+        self._database = Database(url or f"sqlite:///{storage.data_folder() / 'queries.db'}")
+
+    def append(self, rows: Iterable[LoggedQuery]) -> None:
+        """Write rows in one transaction, all or none; when this returns they are on the disk.
+
+        Of a forgotten user's rows only the measurements are kept.
+        Raises: QueryLogError when they could not be written, or a row is there already; ValueError for a row that
+            names a sound without consent.
+        """
+        values = [_as_values(row) for row in rows]
+        if not values:
+            return
+        with self._database.writing() as connection:
+            marks = {_mark(value["user_hash"]) for value in values}
+            gone = set(connection.scalars(sql.select(forgotten.c.mark).where(forgotten.c.mark.in_(marks))))
+            connection.execute(sql.insert(queries), [
+                value | _ANONYMOUS if _mark(value["user_hash"]) in gone else value for value in values])
+
+    def read(
+        self,
+        *,
+        after_row: int = 0,
+        up_to_row: int | None = None,
+        since_s: float | None = None,
+        until_s: float | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> "pd.DataFrame":
+        """Read rows in order, row_id first: those after one row up to and with another, from a time to before another.
+
+        Raises: QueryLogError when the log does not answer; ValueError for a column that it does not have.
+        """
+        names = ["row_id", *(name for name in (COLUMNS if columns is None else columns) if name != "row_id")]
+        if not set(names) <= set(COLUMNS):
+            raise ValueError(f"no column {sorted(set(names) - set(COLUMNS))} in the log; it has {', '.join(COLUMNS)}")
+        row, time = queries.c.row_id, queries.c.time_s
+        limits = [(operator.gt, row, after_row), (operator.le, row, up_to_row), (operator.ge, time, since_s),
+                  (operator.lt, time, until_s)]
+        return self._table(sql.select(*(queries.c[name] for name in names)).order_by(row).where(
+            *(compare(column, bound) for compare, column, bound in limits if bound is not None)))
+
+    def _table(self, query: sql.Select[Any]) -> "pd.DataFrame":
+        import pandas as pd
+
+        types = {str(c.name): {"TEXT": "str", "DOUBLE": "float64"}.get(str(c.type), "int64")
+                 for c in query.selected_columns}
+        parts = [pd.DataFrame({name: pd.Series([], dtype=type_) for name, type_ in types.items()})]
+        with self._database.reading() as connection:
+            found = connection.execution_options(yield_per=ROWS_AT_A_TIME).execute(query)
+            for part in found.partitions():
+                columns = zip(types.items(), zip(*part, strict=True), strict=True)
+                parts.append(pd.DataFrame({name: pd.Series(values, dtype=type_) for (name, type_), values in columns}))
+        return pd.concat(parts[1:] or parts, ignore_index=True)
+
+    def last_row(self) -> int:
+        """Give the number of the last row, 0 when there is none. Raises: QueryLogError when it does not answer."""
+        with self._database.reading() as connection:
+            return int(connection.scalar(sql.select(sql.func.max(queries.c.row_id))) or 0)
+
+    def check(self) -> str:
+        """Write something small. Returns: "" when that worked, else the reason why the log cannot be written."""
+        try:
+            with self._database.writing() as connection:
+                if not connection.execute(sql.update(checks).values(n_checks=checks.c.n_checks + 1)).rowcount:
+                    connection.execute(sql.insert(checks).values(n_checks=1))
+        except QueryLogError as error:
+            return str(error)
+        return ""
+
+    def erase_traces(self) -> None:
+        """Make the database's files let go of what was forgotten or dropped. Raises: QueryLogError when they cannot."""
+        self._database.erase_traces()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()
+
+    # --- labels ------------------------------------------------------------------------------------------------------
+
+    def add_labels(self, rows: "pd.DataFrame") -> int:
+        """Keep what people wrote: request_id, reference, labeller, kind ("audit" or "chosen"); a later one replaces.
+
+        A query without consent, or of a user who was forgotten meanwhile, takes none.
+        Returns: the number of labels kept.
+        Raises: QueryLogError when they cannot be written.
+        """
+        said = rows.drop_duplicates("request_id", keep="last")[_LABEL_COLUMNS].to_dict("records")
+        given = {str(row["request_id"]): {str(name): _clean(str(value)) for name, value in row.items()} for row in said}
+        with self._database.writing() as connection:
+            consented = set(connection.scalars(sql.select(queries.c.request_id).where(queries.c.consent == CONSENTED)))
+            kept = [label for request_id, label in given.items() if request_id in consented]
+            if kept:
+                theirs = labels.c.request_id == sql.bindparam("replaced")
+                connection.execute(sql.delete(labels).where(theirs), [{"replaced": row["request_id"]} for row in kept])
+                connection.execute(sql.insert(labels), kept)
+        return len(kept)
+
+    def labels(self) -> "pd.DataFrame":
+        """Give all labels: request_id, reference, labeller, kind. Raises: QueryLogError when it does not answer."""
+        return self._table(sql.select(labels).order_by(labels.c.request_id))
+
+    # --- consent -----------------------------------------------------------------------------------------------------
+
+    def is_forgotten(self, user_hash: str) -> bool:
+        """Whether this user asked to be forgotten, so that nothing of theirs may be kept."""
+        found = sql.select(forgotten.c.mark).where(forgotten.c.mark == _mark(user_hash))
+        with self._database.reading() as connection:
+            return connection.scalar(found) is not None
+
+    def refuse(self, user_hash: str) -> tuple[str, ...]:
+        """Keep nothing of a user from now on; what is there stays until `forget`. Returns: ids of their requests.
+
+        Raises: QueryLogError when the log cannot be written; ValueError for no user.
+        """
+        if not user_hash:
+            raise ValueError("queries without a user cannot be told apart, so that nobody's can be forgotten")
+        with self._database.writing() as connection:
+            mark = {"mark": _mark(user_hash)}
+            if not connection.scalar(sql.select(forgotten.c.mark).filter_by(**mark)):
+                connection.execute(sql.insert(forgotten), mark)
+            found = sql.select(queries.c.request_id).distinct().where(queries.c.user_hash == user_hash)
+            return tuple(sorted(connection.scalars(found)))
+
+    def forget(self, user_hash: str) -> Forgotten:
+        """Take a user out of all rows, and their words and labels; their later queries leave measurements alone.
+
+        Raises: QueryLogError when the log cannot be written; ValueError for no user.
+        """
+        request_ids = self.refuse(user_hash)
+        theirs = queries.c.user_hash == user_hash
+        with self._database.writing() as connection:
+            shas = _released(connection, theirs)
+            requests = sql.select(queries.c.request_id).where(theirs)
+            connection.execute(sql.delete(labels).where(labels.c.request_id.in_(requests)))
+            n_queries = connection.execute(sql.update(queries).where(theirs).values(_ANONYMOUS)).rowcount
+        return Forgotten(n_queries, shas, request_ids)
+
+    def drop_words(self, before_s: float) -> int:
+        """Empty the words and letters of older rows without consent; their measurements stay. Returns: rows changed."""
+        is_due = sql.and_(queries.c.time_s < before_s, queries.c.consent == "",
+                          sql.or_(queries.c.hypothesis != "", queries.c.heard_letters != ""))
+        emptied = sql.update(queries).where(is_due).values(hypothesis="", heard_letters="")
+        with self._database.writing() as connection:
+            return connection.execute(emptied).rowcount
+
+    def expired_audio(self, before_s: float) -> tuple[str, ...]:
+        """Let older rows name no sound any more. Returns: the sounds that no row names now, to be deleted."""
+        is_due = sql.and_(queries.c.time_s < before_s, queries.c.audio_sha != "")
+        with self._database.writing() as connection:
+            shas = _released(connection, is_due)
+            connection.execute(sql.update(queries).where(is_due).values(audio_sha=""))
+        return shas
+
+    def audio_shas(self) -> set[str]:
+        """Name all sounds that a row holds on to."""
+        with self._database.reading() as connection:
+            return set(connection.scalars(sql.select(queries.c.audio_sha).distinct().where(queries.c.audio_sha != "")))
+
+
+def _released(connection: sql.Connection, rows: sql.ColumnElement[bool]) -> tuple[str, ...]:
+    """Name the sounds that these rows hold and no others do: two users may have sent the very same recording."""
+    named = sql.select(queries.c.audio_sha).where(queries.c.audio_sha != "")
+    return tuple(sorted(connection.scalars(named.where(rows).except_(named.where(sql.not_(rows))))))
+
+
+def _as_values(row: LoggedQuery) -> dict[str, Any]:
+    if row.audio_sha and row.consent != CONSENTED:
+        raise ValueError(f"request {row.request_id} names a sound without consent; audio is kept only with it")
+    values = ((name, getattr(row, name)) for name in _WRITTEN)
+    return {name: _clean(value) if isinstance(value, str) else float(value) for name, value in values}
+
+
+def _clean(words: str) -> str:
+    """Leave out what no database takes in a text: NUL (PostgreSQL), and halves of surrogate pairs (both)."""
+    return words.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _mark(user_hash: str) -> str:
+    """Name a forgotten user otherwise than their rows did, so that not even the hash stays behind."""
+    return hashlib.sha256(f"forgotten {user_hash}".encode()).hexdigest()[:32]
+
+
+def user_hash(user: str) -> str:
+    """Give the name under which a user's queries are kept, which nobody without `data/secret.key` can make.
+
+    Returns: 16 hex digits of an HMAC-SHA256, "" for no user.
+    Raises: SettingsError when the secret cannot be made or read.
+    """
+    return hmac.digest(_secret(), user.encode("utf-8", "replace"), "sha256").hex()[:16] if user else ""
+
+
+def _secret() -> bytes:
+    path = storage.data_folder() / "secret.key"
+    with storage.explaining(path):
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = path.with_name(f".secret.{os.getpid()}.{secrets.token_hex(4)}")
+            descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            os.write(descriptor, secrets.token_bytes(SECRET_BYTES))
+            os.fsync(descriptor)
+            os.close(descriptor)
+            with contextlib.suppress(FileExistsError):
+                os.link(fresh, path)  # whoever comes first names it, whole
+            fresh.unlink()
+        secret = path.read_bytes()
+    if len(secret) < SECRET_BYTES:
+        raise SettingsError(f"{path} holds {len(secret)} bytes, wanted {SECRET_BYTES}; bring the old file back, since "
+                            "users could not be told apart, or forgotten, with a new one")
+    return secret

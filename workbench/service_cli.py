@@ -1,0 +1,170 @@
+"""The commands around the live service; `cli` adds them to its own. What they do lives in the modules they call."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from workbench.errors import ServiceError
+
+app = typer.Typer()
+Engine = Literal["auto", "fast", "torch"]
+keys_app = typer.Typer(no_args_is_help=True, help="Who may use the service: make, list and revoke keys.")
+app.add_typer(keys_app, name="keys")
+
+
+@app.command(epilog="Examples: workbench serve  |  workbench serve --model digits --port 8001 --no-auth  |  "
+                    "workbench serve --detach")
+def serve(
+    model: Annotated[str, typer.Option(help="A checkpoint's or engine's path, a run's name, champion, a version or a "
+                                            "published name. The champion is followed as it changes.")] = "champion",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8000,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Answer without a key.")] = False,
+    engine: Annotated[Engine, typer.Option(help="auto, fast (CTranslate2) or torch (the reference).")] = "auto",
+    simulated_clock: Annotated[bool, typer.Option("--simulated-clock", help="Take each query's time from its "
+                                                  "X-Query-Time header, for simulated weeks.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it answers; `workbench stop` ends it.")] = False,
+    is_started: Annotated[bool, typer.Option("--started", hidden=True)] = False,
+) -> None:
+    """Answer queries over HTTP as OpenAI's API does: POST /v1/audio/transcriptions; / is a page with a microphone."""
+    from workbench.serving import server
+
+    if not no_auth and not is_started:
+        _make_first_key()
+    if detach:
+        flags = ["--simulated-clock"] if simulated_clock else []
+        running = server.start("--model", model, "--host", host, "--engine", engine, *flags, port=port,
+                               needs_key=not no_auth)
+        print(f"serving at {running.url}, process {running.pid}, with {server.wait_ready(running)}")
+        return
+    from workbench.serving import sources
+    from workbench.serving.app import create_app
+    from workbench.serving.service import Options
+
+    app = create_app(Options(sources.find(model, engine), not no_auth, simulated_clock))
+    server.run(app, host=host, port=port, needs_key=not no_auth)
+
+
+def _make_first_key() -> None:
+    from workbench import keys
+    from workbench.serving import server
+
+    if all(key.name.startswith(server.OWN_KEY) for key in keys.listing()):
+        print(f"a first key, shown only now: {keys.create('first')}", flush=True)
+
+
+@app.command(epilog="Example: workbench stop")
+def stop() -> None:
+    """End the project's server; it answers what it has accepted first."""
+    from workbench.serving import server
+
+    running = server.stop()
+    print(f"the server at {running.url} has answered what it had accepted, and ended")
+
+
+@keys_app.command("create", epilog="Example: workbench keys create phone-app")
+def create_key(name: Annotated[str, typer.Argument(help="Whose key it is.")]) -> None:
+    """Make a key; it is shown only now."""
+    from workbench import keys
+
+    print(keys.create(name))
+
+
+@keys_app.command("list", epilog="Example: workbench keys list")
+def list_keys() -> None:
+    """List the keys' names."""
+    from workbench import keys
+
+    table = Table("key", "made (UTC)", box=None, pad_edge=False)
+    for key in keys.listing():
+        table.add_row(key.name, key.created)
+    _print(table, "no key; make one with: workbench keys create NAME")
+
+
+@keys_app.command("revoke", epilog="Example: workbench keys revoke phone-app")
+def revoke_key(name: Annotated[str, typer.Argument(help="As `workbench keys list` shows it.")]) -> None:
+    """Make a key worthless, from its next request on."""
+    from workbench import keys
+
+    keys.revoke(name)
+    print(f"{name} can no longer use the service")
+
+
+@app.command(epilog="Example: workbench models")
+def models() -> None:
+    """List the registered models, the latest first, and which of them answer."""
+    from workbench import model_registry, storage
+
+    table = Table("version", "is", "from", "promoted", "files", box=None, pad_edge=False)
+    for version in reversed(model_registry.versions()):
+        tags = version.tags
+        promoted = f"{tags['promoted_at']} by {tags['promoted_by']}" if "promoted_at" in tags else ""
+        table.add_row(version.version, ", ".join(version.aliases), f"{tags.get('run', '')}/{tags.get('stage', '')}",
+                      promoted, str(version.folder.relative_to(storage.data_folder().parent)))
+    _print(table, "no model is registered; deploy does it: workbench run --to deploy")
+
+
+@app.command(epilog="Example: workbench promote 4 --by ada")
+def promote(
+    version: Annotated[str, typer.Argument(help="A version, or `challenger`.")],
+    by: Annotated[str, typer.Option(help="Who decides this.")],
+) -> None:
+    """Make a version the champion; a running server changes to it without dropping a query."""
+    from workbench import model_registry
+
+    promoted = model_registry.promote(version, by=by)
+    print(f"version {promoted.version} is the champion; back with: workbench rollback --by {by}")
+
+
+@app.command(epilog="Example: workbench rollback --by ada")
+def rollback(by: Annotated[str, typer.Option(help="Who decides this.")]) -> None:
+    """Make the previous champion the champion again."""
+    from workbench import model_registry
+
+    print(f"version {model_registry.rollback(by=by).version} is the champion again")
+
+
+@app.command(epilog="Example: workbench forget u017")
+def forget(user: Annotated[str, typer.Argument(help="As the app sent it in X-User-Id.")]) -> None:
+    """Delete what a user said, everywhere, keep nothing of them from now on, and list what had used it."""
+    from workbench import consent
+
+    print(consent.forget(user))
+
+
+@app.command(epilog="Examples: workbench simulate --week 1 --week 2  |  "
+                    "workbench simulate --manifest more.csv --rate 5")
+def simulate(
+    weeks: Annotated[list[int] | None, typer.Option("--week", help="A week of the demo world.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Recordings to send: CSV, JSONL or Parquet.")] = None,
+    name: Annotated[str, typer.Option(help="What was sent goes to data/traffic/NAME/sent.parquet.")] = "hand",
+    n: Annotated[int, typer.Option(help="Queries a week.")] = 200,
+    rate: Annotated[float, typer.Option(help="Queries a second; 0 is as fast as they are answered.")] = 0.0,
+    concurrency: Annotated[int, typer.Option(help="Phones at a time.")] = 8,
+    consent_share: Annotated[float | None, typer.Option(help="The share of users who consent.")] = None,
+    seed: Annotated[int, typer.Option(help="Which people and queries.")] = 1,
+    url: Annotated[str, typer.Option(help="A server; the project's own if none is named.")] = "",
+    key: Annotated[str, typer.Option(help="A key of that server.")] = "",
+) -> None:
+    """Send queries to a server as phones would, and say how they were answered."""
+    from workbench import traffic
+
+    if not weeks and manifest is None:
+        raise ServiceError("nothing to send; name a --week of the demo world, or a --manifest")
+    sent = traffic.simulate(name, weeks=weeks or (), n=n, manifest=manifest.resolve() if manifest else None, seed=seed,
+                            url=url, key=key, concurrency=concurrency, rate=rate, consent_share=consent_share)
+    answered = sent[sent["status"] == 200]
+    print(f"{len(answered):,} of {len(sent):,} queries were answered, half of them within "
+          f"{answered['latency_ms'].median():.0f} ms, 95 % within {answered['latency_ms'].quantile(0.95):.0f} ms")
+    for error, n_failed in sent.loc[sent["status"] != 200, "error"].value_counts().items():
+        print(f"{n_failed:,} failed: {error}")
+
+
+def _print(table: Table, otherwise: str) -> None:
+    console = Console(markup=False)
+    if not console.is_terminal:
+        console = Console(markup=False, width=200)  # whole lines in a file or a pipe
+    console.print(table if table.row_count else otherwise)

@@ -1,0 +1,257 @@
+"""The routes: who may ask, what is asked, and the answer, in the order in which a request meets them."""
+
+import asyncio
+import json
+import math
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from workbench import keys, query_log
+from workbench.errors import KeysError
+from workbench.log_database import LoggedQuery
+from workbench.serving import openai_shape, uploads
+from workbench.serving.batching import Query
+from workbench.serving.journal import Entry
+from workbench.serving.openai_shape import ApiError
+from workbench.serving.service import Options, Service
+
+HEADER_LENGTH = 64
+"""What the log keeps of a device's or an app's name."""
+
+ASSETS = Path(__file__).parents[1] / "assets"
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
+    "img-src data:"
+)
+
+
+def create_app(options: Options) -> FastAPI:
+    """Make the application."""
+    service = Service(options)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = FastAPI(title="Voice search", version="1", lifespan=lifespan,
+                  description="Writes down spoken queries, in the shape of OpenAI's API.")
+    app.state.service = service
+    app.add_middleware(uploads.BodyLimit, max_bytes=service.max_bytes)
+    app.add_middleware(Envelope, service=service)
+    app.add_exception_handler(ApiError, _refuse)
+    app.add_exception_handler(HTTPException, _refuse_http)
+    app.add_exception_handler(Exception, _refuse_unexpected)
+    _add_api(app, service)
+    _add_operation(app, service)
+    return app
+
+
+class Envelope:
+    """ASGI middleware: gives every request an id, names the model in every answer, and counts answers."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app, self.service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and put our headers on what comes back."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_enveloped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                ours = {b"x-request-id": request_id, b"x-model-version": self.service.version,
+                        b"x-content-type-options": "nosniff"}
+                given = {name for name, _ in message["headers"]}
+                message["headers"] += [(name, value.encode()) for name, value in ours.items() if name not in given]
+                route = getattr(scope.get("route"), "path", "other")
+                self.service.metrics.requests.labels(route, str(message["status"])).inc()
+            await send(message)
+
+        await self.app(scope, receive, send_enveloped)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    request.app.state.service.metrics.errors.labels(error.code).inc()
+    return error.response()
+
+
+async def _refuse_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = error.status_code
+    words = {404: f"there is nothing at {request.url.path}; see /docs", 405: f"{request.method} is not served here"}
+    code = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid_request")
+    return await _refuse(request, ApiError(status, words.get(status, str(error.detail)), code=code))
+
+
+async def _refuse_unexpected(request: Request, error: Exception) -> Response:
+    return await _refuse(request, ApiError(500, "the service failed; its log says why", code="internal_error"))
+
+
+def _add_api(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/audio/transcriptions", openapi_extra=dict(openai_shape.FORM_SCHEMA), tags=["OpenAI"])
+    async def transcriptions(request: Request) -> Response:
+        """Write down a recording."""
+        _authorize(request, service)
+        arrived_s, row = time.monotonic(), _row_of(request, service)
+        try:
+            return await _transcribe(request, service, row=row, arrived_s=arrived_s)
+        except ApiError as error:
+            service.note(Entry(replace(row, error=error.code, consent=""), arrived_s))
+            raise
+
+    @app.get("/v1/models", tags=["OpenAI"])
+    async def models(request: Request) -> Any:
+        """List what `model` may be."""
+        _authorize(request, service)
+        names = service.models.lineup.names() if service.models.lineup else list(openai_shape.ALIASES)
+        return {"object": "list", "data": [_model(name) for name in names]}
+
+    @app.get("/v1/models/{name}", tags=["OpenAI"])
+    async def model(request: Request, name: str) -> Any:
+        """Tell of one model."""
+        _authorize(request, service)
+        if service.models.lineup is not None:
+            service.models.lineup.pick(name, "")
+        return _model(name)
+
+    @app.delete("/v1/users/{user:path}", tags=["privacy"])
+    async def forget(request: Request, user: str) -> Any:
+        """Forget a user everywhere, and keep nothing of what they say from now on."""
+        from workbench import consent
+
+        _authorize(request, service)
+        return asdict(await asyncio.to_thread(consent.forget, user.strip()))
+
+
+def _add_operation(app: FastAPI, service: Service) -> None:
+    @app.get("/health/live", tags=["operation"])
+    async def live() -> Any:
+        """Say that the process runs."""
+        return {"status": "live", "pid": os.getpid()}
+
+    @app.get("/health/ready", tags=["operation"])
+    async def ready() -> Any:
+        """Say whether queries are answered, and if not, why."""
+        said = {"status": "not ready" if service.problems else "ready", "problems": service.problems,
+                "model_version": service.version, "warning": service.models.problem}
+        return JSONResponse(said, 503 if service.problems else 200)
+
+    @app.get("/metrics", tags=["operation"])
+    async def metrics() -> Response:
+        """Write what Prometheus collects."""
+        service.metrics.ready.set(not service.problems)
+        service.metrics.queue_depth.set(service.batcher.depth)
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        """Show the page with the microphone."""
+        filled = {"__STYLE__": (ASSETS / "report.css").read_text(encoding="utf-8"),
+                  "__NEEDS_KEY__": json.dumps(service.options.needs_key),
+                  "__LONGEST_MS__": json.dumps(round(900 * service.longest_s))}  # a tenth to spare for slow timers
+        html = (ASSETS / "microphone.html").read_text(encoding="utf-8")
+        for name, value in filled.items():
+            html = html.replace(name, value)
+        return HTMLResponse(html, headers={"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer"})
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "workbench"}
+
+
+def _authorize(request: Request, service: Service) -> None:
+    """Let those with a key pass. Raises: ApiError, status 401."""
+    if not service.options.needs_key:
+        return
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise ApiError(401, "no key was given; send 'Authorization: Bearer KEY' with one that `workbench keys create "
+                       "NAME` made", code="missing_api_key")
+    if _holder(key.strip()) is None:
+        raise ApiError(401, "the key is wrong or was revoked; `workbench keys create NAME` makes a new one",
+                       code="invalid_api_key")
+
+
+def _holder(key: str) -> str | None:
+    try:
+        return keys.is_valid(key)
+    except KeysError as error:
+        raise ApiError(503, str(error), code="keys_unreadable") from error
+
+
+def _row_of(request: Request, service: Service) -> LoggedQuery:
+    """Begin a query's row with what its headers say. Raises: ApiError, status 400, for a time that is none."""
+    headers = request.headers
+    is_simulated = service.options.has_simulated_clock and "x-query-time" in headers
+    return LoggedQuery(
+        request_id=request.state.request_id,
+        time_s=_simulated_time_s(headers["x-query-time"]) if is_simulated else time.time(),
+        user_hash=query_log.user_hash(_as_utf8(headers.get("x-user-id", "")).strip()),
+        app_version=headers.get("x-app-version", "")[:HEADER_LENGTH],
+        device=headers.get("x-device", "")[:HEADER_LENGTH],
+        model_version=service.version,
+        consent="audio" if headers.get("x-consent", "").strip().lower() == "audio" else "",
+    )
+
+
+def _as_utf8(header: str) -> str:
+    """Read a header as its sender wrote it: a name must be the same here and in the command that forgets it."""
+    try:
+        return header.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return header
+
+
+def _simulated_time_s(value: str) -> float:
+    try:
+        time_s = float(value)
+    except ValueError:
+        time_s = math.nan
+    if not math.isfinite(time_s):
+        raise ApiError(400, f"X-Query-Time is {value[:40]!r}, wanted seconds since 1970", code="invalid_time")
+    return time_s
+
+
+async def _transcribe(request: Request, service: Service, *, row: LoggedQuery, arrived_s: float) -> Response:
+    if service.problems:
+        raise ApiError(503, "; ".join(service.problems), code="not_ready", retry_after_s=2)
+    wanted = await _received(request)
+    if service.models.lineup is not None:
+        service.models.lineup.pick(wanted.model, "")  # a model that is not served is refused before any work
+    with service.batcher.place():
+        clip = await service.decode(await uploads.content_of(wanted.file))
+    row = replace(row, duration_s=clip.duration_s, level_dbfs=clip.level_dbfs, snr_db=clip.snr_db,
+                  bandwidth_hz=clip.bandwidth_hz)
+    answer = await service.batcher.answer(Query(row, clip.samples, wanted.model, arrived_s))
+    response = openai_shape.answer(answer.hypothesis, clip.duration_s, wanted.response_format)
+    response.headers["X-Model-Version"] = answer.model_version
+    return response
+
+
+async def _received(request: Request) -> openai_shape.TranscriptionRequest:
+    """Read the form, in bounded time. Raises: ApiError, status 400, 408 or 413."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise ApiError(400, "the body is not multipart/form-data; send the recording as the form field 'file'",
+                       code="not_multipart")
+    try:
+        async with asyncio.timeout(uploads.UPLOAD_TIMEOUT_S):
+            return openai_shape.parse(await request.form(max_files=2, max_fields=50))
+    except TimeoutError as error:
+        raise ApiError(408, f"the upload took longer than {uploads.UPLOAD_TIMEOUT_S:g} s; send a smaller file",
+                       code="upload_timeout") from error

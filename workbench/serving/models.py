@@ -1,0 +1,130 @@
+"""The models that answer: loaded beside those in use, warmed, and swapped in one assignment."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from workbench.audio import SAMPLE_RATE_HZ
+from workbench.errors import ServiceError
+from workbench.recognizers import Recognizer
+from workbench.serving.openai_shape import ALIASES, ApiError
+
+Role = Literal["champion", "canary", "shadow"]
+
+WARM_UP_S = (1.0, 3.0)
+"""Silence of these lengths is decoded before a model's first query: first calls allocate and are slow."""
+
+RETRY_S = 10.0
+"""How often a model that could not be loaded is tried again."""
+
+log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Where models come from: which ones should answer now, and how to load one."""
+
+    def state(self) -> Mapping[str, Any]:
+        """Give aliases with their versions, and challenger_mode and share, in milliseconds."""
+        ...
+
+    def load(self, version: str) -> Recognizer:
+        """Load a version."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model in memory."""
+
+    version: str
+    recognizer: Recognizer
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """Who answers: the champion, and a challenger unseen (shadow) or for a share of users (canary)."""
+
+    champion: Loaded
+    challenger: Loaded | None = None
+    mode: str = ""
+    share: float = 0.0
+
+    @property
+    def loaded(self) -> dict[str, Loaded]:
+        """All models in memory by version."""
+        return {model.version: model for model in (self.champion, self.challenger) if model is not None}
+
+    def pick(self, wanted: str, user: str) -> tuple[Loaded, Role]:
+        """Choose who answers a query. Raises: ApiError, status 404, for a model that is not served."""
+        if wanted in ALIASES:
+            if self.challenger is not None and self.mode == "canary" and self._draw(user) < self.share:
+                return self.challenger, "canary"
+            return self.champion, "champion"
+        if wanted not in self.loaded:
+            raise ApiError(404, f"no model {wanted[:60]!r} is served here; there are {', '.join(self.names())}",
+                           param="model", code="model_not_found")
+        model = self.loaded[wanted]
+        return model, "champion" if model is self.champion else "canary"
+
+    def names(self) -> list[str]:
+        """Name everything that `model` may be."""
+        return [*ALIASES, *self.loaded]
+
+    def _draw(self, user: str) -> float:
+        """Give a user's number between 0 and 1, the same for as long as the challenger stays."""
+        assert self.challenger is not None
+        digest = hashlib.sha256(f"{self.challenger.version}:{user}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") / 2**64
+
+
+class LiveModels:
+    """Follows a source: `lineup` is whoever answers now, `problem` why it is not who should."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._state, self._failed_at_s = source, dict[str, Any](), -RETRY_S
+        self.lineup: Lineup | None = None
+        self.problem = "the model is being loaded"
+
+    def poll(self) -> bool:
+        """Look for a change and follow it; takes as long as loading does, so call it away from the event loop.
+
+        Returns: whether the lineup changed.
+        """
+        try:
+            state = dict(self._source.state())
+            is_retry = bool(self.problem) and time.monotonic() - self._failed_at_s >= RETRY_S
+            if state == self._state and not is_retry:
+                return False
+            self._state = state
+            before, self.lineup = self.lineup, self._follow(state)
+            self.problem = ""
+            return before != self.lineup
+        except Exception as error:  # a damaged model raises anything; those that are loaded go on answering
+            self._failed_at_s = time.monotonic()
+            self.problem = f"{error}" if str(error) else type(error).__name__
+            log.warning("model change failed: %s", self.problem)
+            return False
+
+    def _follow(self, state: Mapping[str, Any]) -> Lineup:
+        if not state.get("champion"):
+            raise ServiceError("no model is the champion yet; `workbench promote VERSION`, or serve --model RUN")
+        champion = self._ready(str(state["champion"]))
+        if self.lineup is None or self.lineup.champion.version != champion.version:
+            self.lineup = Lineup(champion)  # a challenger that cannot be loaded must not hold up a champion
+        if not state.get("challenger") or state["challenger"] == champion.version:
+            return Lineup(champion)
+        mode, share = str(state.get("challenger_mode") or "shadow"), float(state.get("share") or 0.0)
+        return Lineup(champion, self._ready(str(state["challenger"])), mode, share)
+
+    def _ready(self, version: str) -> Loaded:
+        if self.lineup is not None and version in self.lineup.loaded:
+            return self.lineup.loaded[version]
+        recognizer = self._source.load(version)
+        for seconds in WARM_UP_S:
+            recognizer.transcribe([np.zeros(int(seconds * SAMPLE_RATE_HZ), np.float32)])
+        return Loaded(version, recognizer)

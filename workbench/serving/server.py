@@ -1,0 +1,232 @@
+"""One server process: in the foreground, or detached so that it outlives whoever starts it; found by `service.json`."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from workbench import keys, settings, storage
+from workbench.errors import KeysError, ServiceError
+
+DRAIN_S = 30
+"""How long a stopping server goes on with what it has accepted."""
+
+OWN_KEY = "server-"
+"""The key of the server itself is called that and its process."""
+
+KEEP_ALIVE_S = 30
+"""How long an idle connection stays open: a phone's next query comes within it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where a server answers, its process, and its own key for notebooks and commands here ("" when none is needed)."""
+
+    url: str
+    pid: int
+    key: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Give what a client must send to be let in."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+
+def state_file() -> Path:
+    """Give the file that says where the server is."""
+    return storage.data_folder() / "service.json"
+
+
+def find() -> Running | None:
+    """Find the project's server, or None when none runs."""
+    try:
+        running = Running(**json.loads(state_file().read_text(encoding="utf-8")))
+    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        return None
+    return running if _is_alive(running) else None
+
+
+def _is_alive(running: Running) -> bool:
+    """Ask the address itself: a number in a file may by now belong to another process."""
+    try:
+        answer = httpx.get(f"{running.url}/health/live", timeout=5)
+        return bool(answer.json().get("pid") == running.pid)
+    except (httpx.HTTPError, ValueError, AttributeError):
+        return False
+
+
+def run(app: Any, *, host: str, port: int, needs_key: bool = True) -> None:
+    """Serve in this process until it is told to stop; then answer what was accepted, and end.
+
+    Raises: ServiceError when the address cannot be used.
+    """
+    import uvicorn
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with (_listening(host, port) as listener, _own_key(needs_key) as key,
+          _announced(host, listener.getsockname()[1], key)):
+        config = uvicorn.Config(app, loop="asyncio", http="h11", ws="none", lifespan="on", access_log=False,
+                                log_config=None, server_header=False, timeout_keep_alive=KEEP_ALIVE_S,
+                                timeout_graceful_shutdown=DRAIN_S)
+        # uvicorn raises the signal again when it has stopped; by then there is nothing left to interrupt.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise ServiceError(f"{host}:{port} cannot be used ({error.strerror}); give another with --port, or stop "
+                               "the server that has it with `workbench stop`") from error
+        yield listener
+
+
+@contextlib.contextmanager
+def _own_key(needs_key: bool) -> Iterator[str]:
+    """Make a key that lives as long as this process; those of killed servers go now."""
+    names = {key.name for key in keys.listing() if key.name.startswith(OWN_KEY)}
+    for name in names:
+        if not _is_process(int(name.removeprefix(OWN_KEY))) or name == f"{OWN_KEY}{os.getpid()}":
+            _revoke(name)
+    if not needs_key:
+        yield ""
+        return
+    try:
+        yield keys.create(f"{OWN_KEY}{os.getpid()}")
+    finally:
+        _revoke(f"{OWN_KEY}{os.getpid()}")
+
+
+def _revoke(name: str) -> None:
+    with contextlib.suppress(KeysError):  # another server cleans up, too
+        keys.revoke(name)
+
+
+@contextlib.contextmanager
+def _announced(host: str, port: int, key: str) -> Iterator[None]:
+    """Leave the address in `service.json`, unless another server of this project has its own there."""
+    name = f"[{host}]" if ":" in host else host
+    running = Running(f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else name}:{port}", os.getpid(), key)
+    print(f"serving at {running.url}", flush=True)
+    if find() is not None:
+        yield
+        return
+    _write(running)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            if json.loads(state_file().read_text(encoding="utf-8")).get("pid") == os.getpid():
+                state_file().unlink()
+
+
+def _write(running: Running) -> None:
+    with storage.replacing(state_file(), mode=0o600) as temporary:
+        temporary.write_text(json.dumps(asdict(running)), encoding="utf-8")
+
+
+def start(*words: str, port: int = 0, needs_key: bool = True, within_s: float = 120.0) -> Running:
+    """Start `workbench serve` with these words, detached; if the project's server runs already, give that one.
+
+    Raises: ServiceError, with the end of the server's own log, when it does not answer in time.
+    """
+    running = find()
+    if running is not None:
+        return running
+    process = _spawn(["serve", "--started", "--port", str(port), *([] if needs_key else ["--no-auth"]), *words])
+    deadline_s = time.monotonic() + within_s
+    while time.monotonic() < deadline_s and process.poll() is None:
+        running = find()
+        if running is not None and running.pid == process.pid:
+            return running
+        time.sleep(0.1)
+    raise ServiceError(f"the server did not start; the end of {log_file()} says: {_tail(log_file())}")
+
+
+def log_file() -> Path:
+    """Give the file that a detached server writes its own log to."""
+    return storage.data_folder() / "service.log"
+
+
+def _spawn(words: Sequence[str]) -> "subprocess.Popen[bytes]":
+    log_file().parent.mkdir(exist_ok=True)
+    with log_file().open("ab") as log:
+        return subprocess.Popen([sys.executable, "-m", "workbench.cli", *words],
+                                env={**os.environ, "WORKBENCH_ROOT": str(settings.root())}, start_new_session=True,
+                                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def _tail(path: Path, n_lines: int = 5) -> str:
+    return " | ".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-n_lines:])
+
+
+def readiness(running: Running) -> dict[str, Any]:
+    """Ask a server whether it is ready. Raises: ServiceError when it does not answer."""
+    try:
+        return dict(httpx.get(f"{running.url}/health/ready", timeout=10).json())
+    except (httpx.HTTPError, ValueError) as error:
+        raise ServiceError(f"{running.url} does not answer ({type(error).__name__}); see {log_file()}, or start it "
+                           "with `workbench serve`") from error
+
+
+def wait_ready(running: Running, *, version: str = "", within_s: float = 120.0) -> str:
+    """Wait until a server answers queries, with a certain champion if one is named.
+
+    Returns: the version of the model that answers.
+    Raises: ServiceError with what the server says is wrong, when it is not ready in time.
+    """
+    deadline_s = time.monotonic() + within_s
+    while True:
+        said = readiness(running)
+        if said["status"] == "ready" and version in ("", said["model_version"]):
+            return str(said["model_version"])
+        if time.monotonic() > deadline_s:
+            reasons = "; ".join(said["problems"]) or said["warning"] or f"it still answers with {said['model_version']}"
+            raise ServiceError(f"{running.url} is not ready after {within_s:g} s: {reasons}")
+        time.sleep(0.1)
+
+
+def stop(within_s: float = DRAIN_S + 15.0) -> Running:
+    """Tell the project's server to finish and wait until it has. Returns: which one it was.
+
+    Raises: ServiceError when none runs, or it does not end in time.
+    """
+    running = find()
+    if running is None:
+        raise ServiceError("no server of this project runs; `workbench serve` starts one")
+    os.kill(running.pid, signal.SIGTERM)
+    deadline_s = time.monotonic() + within_s
+    while _is_process(running.pid):
+        if time.monotonic() > deadline_s:
+            raise ServiceError(f"the server (process {running.pid}) has not ended after {within_s:g} s; see "
+                               f"{log_file()}")
+        time.sleep(0.05)
+    return running
+
+
+def _is_process(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # our own child stays as a zombie until somebody asks for its end
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

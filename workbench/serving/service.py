@@ -1,0 +1,134 @@
+"""Everything that lives as long as the server does: models, queue, log and metrics, and what looks after them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from workbench import settings
+from workbench.errors import WorkbenchError
+from workbench.query_log import QueryLog
+from workbench.serving.batching import Batcher, Limits
+from workbench.serving.journal import Entry, Journal
+from workbench.serving.metrics import Metrics
+from workbench.serving.models import LiveModels, Source
+from workbench.serving.openai_shape import ApiError
+from workbench.serving.uploads import Clip, decode
+
+POLL_S = 1.0
+"""How often the registry's aliases and the log are looked at."""
+
+CLEAN_UP_S = 3600.0
+"""How often words and sounds whose time is over are dropped."""
+
+N_DECODING_THREADS = 2
+"""Uploads are unpacked in a millisecond or two, while the model takes tens: more threads would only fight it."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a server is run: where its models come from, whether keys are asked for, and whose clock counts."""
+
+    source: Source
+    needs_key: bool = True
+    has_simulated_clock: bool = False
+
+
+class Service:
+    """The parts, and the tasks that keep them going between `running`'s two ends."""
+
+    def __init__(self, options: Options) -> None:
+        limits = settings.Settings()
+        self.options, self.metrics, self.models = options, Metrics(), LiveModels(options.source)
+        self.journal = Journal(limits.query_log_url)
+        queueing = Limits(limits.batch_wait_ms / 1e3, limits.max_batch, limits.max_queue)
+        self.batcher = Batcher(self.models, self.journal, metrics=self.metrics, limits=queueing)
+        self.longest_s, self.max_bytes = limits.max_duration_s, round(limits.max_body_mb * 1e6)
+        self._decoding = ThreadPoolExecutor(N_DECODING_THREADS, "decoding")
+        self._loading = ThreadPoolExecutor(1, "loading")
+        self._notes: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+
+    @property
+    def problems(self) -> list[str]:
+        """Say why queries cannot be answered now; nothing when they can."""
+        found = ("the service is stopping" if self._is_stopping else "",
+                 "" if self.models.lineup else self.models.problem, self.journal.problem)
+        return [problem for problem in found if problem]
+
+    @property
+    def version(self) -> str:
+        """Name the champion that answers now."""
+        return self.models.lineup.champion.version if self.models.lineup else "none"
+
+    async def decode(self, content: bytes) -> Clip:
+        """Unpack an upload away from the event loop. Raises: ApiError, status 400."""
+        unpack = asyncio.get_running_loop().run_in_executor
+        return await unpack(self._decoding, lambda: decode(content, longest_s=self.longest_s))
+
+    def note(self, entry: Entry) -> None:
+        """Log a query that failed; nobody waits for it, so that a log in trouble does not hold up the refusal."""
+        task = asyncio.create_task(self._note(entry))
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
+    async def _note(self, entry: Entry) -> None:
+        with suppress(ApiError):
+            await self.journal.append([entry])
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the tasks; on leaving, answer, shadow and log what is still on its way."""
+        work = (self.journal.run(), self.batcher.run(), self._watch_log(), self._follow_models(), self._clean_up())
+        tasks = [asyncio.create_task(each) for each in work]
+        try:
+            yield
+        finally:
+            self._is_stopping = True
+            await self.batcher.drain()
+            await asyncio.gather(*self._notes)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.journal.close()
+
+    async def _follow_models(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if await loop.run_in_executor(self._loading, self.models.poll):
+                self._show_lineup()
+            await asyncio.sleep(POLL_S)
+
+    def _show_lineup(self) -> None:
+        lineup = self.models.lineup
+        assert lineup is not None
+        self.metrics.model.clear()
+        self.metrics.model.labels(lineup.champion.version, "champion").set(1)
+        if lineup.challenger is not None:
+            self.metrics.model.labels(lineup.challenger.version, lineup.mode).set(1)
+
+    async def _watch_log(self) -> None:
+        while True:
+            await self.journal.check()
+            await asyncio.sleep(POLL_S)
+
+    async def _clean_up(self) -> None:
+        """Drop words and sounds whose time is over; a simulated clock's weeks have no such time."""
+        while not self.options.has_simulated_clock:
+            await asyncio.sleep(CLEAN_UP_S)
+            try:
+                await asyncio.to_thread(_enforce_retention)
+            except WorkbenchError as error:
+                log.warning("retention could not be enforced: %s", error)
+
+
+def _enforce_retention() -> None:
+    from workbench import consent
+
+    limits = settings.Settings()
+    consent.enforce_retention(QueryLog(limits.query_log_url), time.time(), limits.days_words, limits.days_audio)

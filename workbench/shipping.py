@@ -1,0 +1,99 @@
+"""Whether a model ships: its gate against scope's targets and the champion, and the audit's ledger of openings."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from workbench import decisions, improvement, scoring, storage
+from workbench.gates import Scope
+from workbench.improvement import Arms
+from workbench.records import Decision, Interval
+
+VERDICTS = {"yes": "met", "no": "missed", "cannot_tell": "cannot tell"}
+ROLLBACK = "workbench rollback --by NAME"
+
+
+def promises(scores: pd.DataFrame, scope: Scope) -> pd.DataFrame:
+    """Hold a scored set against scope's targets. Returns: metric, value, low, high, target, verdict; a row a target."""
+    found = scoring.summary(scores, scope.weights(scores))
+    rows = [
+        {
+            "metric": target.metric, **{k: v for k, v in found[target.metric].as_dict().items() if k != "note"},
+            "target": str(target), "verdict": VERDICTS[target.verdict(found[target.metric])],
+        }
+        for target in scope.targets if target.metric in found
+    ]
+    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "target", "verdict"])
+
+
+def gate(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope) -> Decision:
+    """Decide whether a candidate ships, from both models' scores on the same gate utterances.
+
+    With a champion only a yes of the comparison ships: better over all use, no protected slice shown to be worse.
+    Without one it ships as a pilot, and the sentence says which targets are met.
+    """
+    kept = promises(candidate, scope)
+    told = "; ".join(f"{row.target}: {row.verdict}" for row in kept.itertuples()) or "no target is set"
+    if champion is None:
+        wer = scoring.summary(candidate, scope.weights(candidate))["wer"].percent()
+        return Decision("yes", f"Ships as a pilot, there is no champion yet: WER {wer} on gate ({told}).")
+    found = improvement.decide(Arms({}, {"before": champion, "treated": candidate}), scope)
+    word = {"yes": "Ships", "no": "Does not ship"}.get(found.outcome, "Does not ship yet")
+    reason = found.sentence.partition(": ")[2]
+    if found.outcome == "cannot_tell":
+        seen = improvement.compare(Arms({}, {"before": champion, "treated": candidate}), scope)
+        reason = decisions.verdict(seen, scope.margin).sentence
+    return Decision(found.outcome, f"{word}: {reason} ({told})")
+
+
+def open_test(test: pd.DataFrame, *, run: str, model: str) -> pd.DataFrame:
+    """Note in the ledger that a model is shown the frozen test set; the same model again is the same opening.
+
+    Returns: the ledger of this test set (run, model, opened), the latest opening last.
+    """
+    path = storage.data_folder() / "datasets" / "test_openings.json"
+    ledger: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    which = storage.hash_value(sorted(test["audio_sha"]))[:12]
+    if not any(entry["test"] == which and entry["model"] == model for entry in ledger):
+        opened = pd.Timestamp.now("UTC").strftime("%Y-%m-%d %H:%M")
+        ledger.append({"test": which, "run": run, "model": model, "opened": opened})
+        storage.write_json(path, ledger)
+    return pd.DataFrame([entry for entry in ledger if entry["test"] == which])
+
+
+def load_test(sent: pd.DataFrame) -> dict[str, Interval | float]:
+    """Sum up a load test from one row a request (status, latency_ms, duration_s, started_s).
+
+    Returns: requests_per_s, latency p50_ms, p95_ms, p99_ms of answered requests, real_time_factor (seconds of work a
+    second of speech), n_failed.
+    """
+    answered = sent[sent["status"].eq(200)]
+    wall_time_s = float((sent["started_s"] + sent["latency_ms"] / 1000).max() - sent["started_s"].min())
+    p50, p95, p99 = answered["latency_ms"].quantile([0.5, 0.95, 0.99])
+    return {
+        "requests_per_s": len(answered) / wall_time_s, "p50_ms": float(p50), "p95_ms": float(p95), "p99_ms": float(p99),
+        "real_time_factor": wall_time_s / float(answered["duration_s"].sum()),
+        "n_failed": float(len(sent) - len(answered)),
+    }
+
+
+def model_card(run: str, decision: Decision, metrics: Mapping[str, Interval], slices: pd.DataFrame) -> str:
+    """Write what a person must know before relying on a model: what it is for, how it does, and where it is worst."""
+    lines = [f"# Model of run {run}", "", decision.sentence, "", "For short spoken queries in English.", ""]
+    lines += ["## Measured", ""]
+    lines += [f"- {name.replace('_', ' ')}: {metric.percent()}" for name, metric in metrics.items()]
+    worst = slices[slices["column"] != "speaker"].sort_values("wer", ascending=False).head(5)
+    lines += ["", "## Where it is worst (test set)", ""]
+    lines += [f"- {r.name}: WER {Interval(r.wer, r.wer_low, r.wer_high).percent()}, {r.n_utterances} utterances"
+              for r in worst.itertuples(index=False)]
+    return "\n".join(lines) + "\n"
+
+
+def rollback_rule(metrics: Sequence[str], previous: str) -> str:
+    """Say in words when to go back, and how."""
+    to = f"version {previous}" if previous else "no earlier version yet: the rule holds from the next release on"
+    return (f"Go back to {to} when monitor says act, when answered requests fall below 99 %, or when the audited "
+            f"{' or '.join(metrics)} is shown to be worse than on gate: {ROLLBACK}. The live server follows within "
+            "seconds, and nothing it has acknowledged is lost.")
