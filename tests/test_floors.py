@@ -41,9 +41,8 @@ FLOORS = (
         "consented_audio",
         "keys",
     ),
-    ("gates", "data_requests", "improvement", "rounds", "shipping", "monitoring", "labelling", "retraining",
-     "evaluation",
-     "consent"),
+    ("gates", "data_requests", "improvement", "rounds", "shipping", "monitoring", "monitoring_reports", "labelling",
+     "retraining", "evaluation", "consent"),
     ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "runs", "pipeline", "serving", "traffic",
      "service_cli", "cli"),
 )

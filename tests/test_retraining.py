@@ -226,11 +226,6 @@ def test_the_record_and_the_card_hold_numbers_and_no_words() -> None:
     assert "production: other users, later days: yes" in card and "secret" not in card
 
 
-def test_a_run_reads_the_log_up_to_where_it_first_looked(root: Path) -> None:
-    assert [retraining.up_to_row("r", last) for last in (7, 9)] == [7, 7]
-    assert retraining.up_to_row("another", 9) == 9
-
-
 def test_phones_lie_side_by_side() -> None:
     table = retraining.by_device(arms(.30, .15), SCOPE)
     assert table["name"].tolist() == ["device = budget", "device = narrow", "device = wideband"]

@@ -134,3 +134,8 @@ def test_no_project_here_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("WORKBENCH_ROOT", str(tmp_path))
     with pytest.raises(SettingsError, match="no notebooks/ folder"):
         settings.root()
+
+
+def test_what_a_run_has_fixed_outlasts_a_new_start_of_the_stage(stages: Path) -> None:
+    asked = [("a", "row", 7), ("a", "row", 9), ("b", "row", 9), ("a", "other", 1), ("a", "row", 2)]
+    assert [storage.open_stage("scope", run).fixed(name, value) for run, name, value in asked] == [7, 7, 9, 1, 7]

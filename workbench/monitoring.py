@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import audio, decisions, drift, expected_wer, storage, terms
+from workbench import audio, decisions, drift, expected_wer, terms
+from workbench.datasets import Dataset
 from workbench.drift import DriftResult
 from workbench.errors import ServiceError
 from workbench.expected_wer import Calibration
 from workbench.gates import Target
-from workbench.records import Decision, Interval
+from workbench.records import Interval
 
 DAY_S, WEEK_S = 86_400.0, 7 * 86_400.0
 NORMAL_S = WEEK_S
 """So much production must have been quiet before it takes the place of dev as the reference."""
-BAND_SIGMAS, MIN_BAND_DAYS = 3.0, 6
-"""Source: NannyML's reference bands, mean +/- 3 standard deviations over at least 6 windows."""
 NARROW_HZ = 4_000.0
 """A telephone's band ends at 3,400 Hz, a cheap phone's at 5,000."""
 OUR_FAULTS = frozenset({"internal_error", "model_error", "not_ready", "queue_full", "log_unavailable",
@@ -90,8 +89,36 @@ class Report:
         """The latest window."""
         return dict(self.windows.iloc[-1])
 
+    @property
+    def normal(self) -> frozenset[int]:
+        """The windows whose days are normal: quiet ones, and those that people accepted."""
+        return frozenset(self.windows.loc[self.windows["is_normal"], "window"])
+
+    @property
+    def labelled(self) -> pd.DataFrame:
+        """Windows that an audit has measured, on their first day. Returns: day, audited_wer and its ends."""
+        known = self.windows[self.windows["audited_wer"].notna()]
+        return known.assign(day=known["window"].map(self.days.groupby("window")["day"].min()))[
+            ["day", "audited_wer", "audited_wer_low", "audited_wer_high"]]
+
 
 # --- from the log ----------------------------------------------------------------------------------------------------
+
+
+def open_data(speech: Dataset) -> pd.DataFrame:
+    """Give what may be looked at and was not learned from: dev and valid.
+
+    Raises: ServiceError for speech of few speakers, which has no such splits.
+    """
+    if speech.is_few_speakers:
+        raise ServiceError("with fewer than ten speakers nothing is left to hold production against; collect more, "
+                           "or end the run with --to deploy")
+    return pd.concat([speech.dev, speech.valid], ignore_index=True)
+
+
+def entities(utterances: pd.DataFrame) -> list[str]:
+    """List the names that transcripts are marked with: what a piece of sound may mean."""
+    return sorted(set(utterances["entity"].dropna()) - {""}) if "entity" in utterances else []
 
 
 def as_log(utterances: pd.DataFrame, heard: pd.DataFrame) -> pd.DataFrame:
@@ -180,6 +207,7 @@ def watch(rows: pd.DataFrame, basis: Basis, *, labels: pd.DataFrame, rules: Rule
         look = _look(window, pd.concat(normal) if is_known else dev, basis, labels, rules)
         look.row["reference"] = f"{len(normal)} normal window{'s' * (len(normal) > 1)}" if is_known else "dev"
         is_normal = look.result.outcome == "quiet" or look.row["window"] <= rules.n_accepted
+        look.row["is_normal"] = is_normal
         normal += [window[window["error"].eq("")]] if is_normal else []
         looks.append(look)
     days = [{"day": day, "window": part["window"].iloc[0], **summarize(part, basis.calibration)}
@@ -225,7 +253,7 @@ def _alarms(look: _Look, rules: Rules) -> list[dict[str, Any]]:
     if row["latency_p95_ms"] > rules.max_latency_ms:
         slow = f"latency p95 {row['latency_p95_ms']:,.0f} ms, at most {rules.max_latency_ms:,.0f}"
         told.append(("latency", slow, REOPENS["latency"]))
-    audit = Interval(*(row[f"audited_wer{end}"] for end in ("", "_low", "_high")))
+    audit = interval(row, "audited_wer")
     if rules.target is not None and rules.target.verdict(audit) == "no":
         told.append(("audited WER", f"audited WER {audit.percent()}, target {rules.target}", REOPENS["audited_wer"]))
     return [{"window": row["window"], "time_s": row["begins_s"], "rule": rule, "evidence": evidence, "reopen": stage}
@@ -238,44 +266,6 @@ def _names(moved: Mapping[Any, Any], rising: pd.DataFrame) -> str:
     return f"; {len(rising)} terms that several users said, in {rising['n_queries'].sum()} queries"
 
 
-def events(report: Report, rows: pd.DataFrame) -> pd.DataFrame:
-    """List what days to mark: where a window that alarmed began, and where another model began to answer.
-
-    Returns: day, kind ("alarm" or "model").
-    """
-    begins = report.days.groupby("window")["day"].min()
-    alarms = [(begins[number], "alarm") for number in dict.fromkeys(report.alarms["window"])]
-    first = of_people(rows).query("model_version != ''").groupby("model_version")["time_s"].min().sort_values().iloc[1:]
-    models = [(report.days.loc[report.days["begins_s"].le(time_s), "day"].max(), "model") for time_s in first]
-    return pd.DataFrame([*alarms, *models], columns=["day", "kind"])
-
-
-def conclude(report: Report) -> Decision:
-    """Decide by the latest window: yes, all quiet; no, act, and where; or cannot tell yet."""
-    number = int(report.last["window"])
-    alarms = report.alarms[report.alarms["window"].eq(number)]
-    if len(alarms):
-        stages = ", ".join(dict.fromkeys(alarms["reopen"]))
-        return Decision("no", f"Act: in window {number} " + "; ".join(alarms["evidence"]) + f". Reopen {stages}.")
-    result = report.results[number]
-    if result.outcome == "quiet":
-        return Decision("yes", f"Quiet: in window {number} nothing moved by as much as would matter.")
-    return Decision("cannot_tell", f"Window {number}: {result.sentence}")
-
-
-def bands(days: pd.DataFrame, quiet: Collection[int], columns: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Give each measure's band of normal days: mean +/- 3 standard deviations; none with fewer than 6 such days."""
-    normal = days[days["window"].isin(set(quiet))]
-    if len(normal) < MIN_BAND_DAYS:
-        return {}
-    return {name: (float(normal[name].mean() - BAND_SIGMAS * normal[name].std()),
-                   float(normal[name].mean() + BAND_SIGMAS * normal[name].std()))
-            for name in columns if normal[name].notna().all()}
-
-
-def up_to_row(run: str, last_row: int) -> int:
-    """Give the log's row that a run reads up to: the last one when it first looked, so that a rerun sees the same."""
-    path = storage.run_folder(run) / "monitor_row.json"
-    if not path.is_file():
-        storage.write_json(path, last_row)
-    return int(path.read_text(encoding="utf-8"))
+def interval(row: Mapping[str, Any], name: str) -> Interval:
+    """Read a measure and its ends out of a window's row."""
+    return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"])

@@ -144,8 +144,9 @@ class _Batch:
     def _forget(self, notebook: StageNotebook) -> None:
         """Take away what the stage left before, so that a kill never leaves an old page beside a new record."""
         folder = storage.run_folder(self.order.run) / notebook.folder_name
-        for path in (folder / storage.RECORD, folder / runs.FAILURE, self._executed(notebook).with_suffix(".html"),
-                     self.progress_file):
+        fixed = [folder.parent / storage.FIXED.format(stage=folder.name)] if self.order.is_forced else []
+        page = self._executed(notebook).with_suffix(".html")
+        for path in (*fixed, folder / storage.RECORD, folder / runs.FAILURE, page, self.progress_file):
             with storage.explaining(path):
                 path.unlink(missing_ok=True)
 

@@ -24,7 +24,6 @@ from workbench import (
     recognizers,
     rounds,
     scoring,
-    storage,
 )
 from workbench.datasets import Dataset
 from workbench.gates import Scope
@@ -62,17 +61,6 @@ def pools(log: pd.DataFrame, *, n_later_days: float) -> Pools:
     is_new = ~rows["user_hash"].isin(set(rows.loc[~is_later, "user_hash"]))
     return Pools(frozenset(rows.loc[~is_judge & ~is_later, "request_id"]),
                  frozenset(rows.loc[is_later & (is_judge | is_new), "request_id"]), later_s)
-
-
-def up_to_row(run: str, last_row: int) -> int:
-    """Give the row that a run's retraining reads the log up to: the last one when it first looked.
-
-    Monitor's own row lies before it: production went on.
-    """
-    path = storage.run_folder(run) / "retrain_row.json"
-    if not path.is_file():
-        storage.write_json(path, last_row)
-    return int(path.read_text(encoding="utf-8"))
 
 
 def split_of(users: pd.Series) -> dict[str, str]:

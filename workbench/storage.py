@@ -25,6 +25,8 @@ from workbench.records import Decision, Interval
 if TYPE_CHECKING:
     import pandas as pd  # half a second, which an unchanged run does not need
 
+FIXED = "{stage}.fixed.json"
+"""Beside a stage's folder, which is emptied: what a rerun must find as it was."""
 RECORD = "record.json"
 VERSIONS_OF = ("voice-search-workbench", "torch", "torchaudio", "openai-whisper", "pandas", "jiwer")
 
@@ -168,9 +170,8 @@ class StageRecord:
     def path(self, name: str) -> Path:
         """Give an output's path. Raises: StageError when the stage left no such file."""
         if name not in self.content["outputs"]:
-            raise StageError(
-                f"{self.stage} of run {self.run} left no {name}; it left {', '.join(self.content['outputs'])}"
-            )
+            left = ", ".join(self.content["outputs"])
+            raise StageError(f"{self.stage} of run {self.run} left no {name}; it left {left}")
         return self.folder / name
 
     def table(self, name: str) -> "pd.DataFrame":
@@ -245,6 +246,14 @@ class Stage:
         """Save a value as `<name>.json`."""
         return self.keep(write_json(self.file(f"{name}.json"), value))
 
+    def fixed(self, name: str, value: Any) -> Any:
+        """Give a value as it was when this run first asked, so that a rerun sees the same; `--force` takes it anew."""
+        path = run_folder(self.run) / FIXED.format(stage=self.folder.name)
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if name not in known:
+            write_json(path, known | {name: value})
+        return known.get(name, value)
+
     def save_model(self, checkpoint: Path) -> Path:
         """Save a checkpoint as `model.pt`, and make it the run's model."""
         for target in (self.file("model.pt"), run_folder(self.run) / "model.pt"):
@@ -252,14 +261,8 @@ class Stage:
                 shutil.copyfile(checkpoint, temporary)
         return self.keep(self.file("model.pt"))
 
-    def close(
-        self,
-        *,
-        parameters: Mapping[str, Any],
-        metrics: Mapping[str, Interval | float],
-        decision: Decision,
-        versions: Mapping[str, str] | None = None,
-    ) -> None:
+    def close(self, *, parameters: Mapping[str, Any], metrics: Mapping[str, Interval | float],
+              decision: Decision, versions: Mapping[str, str] | None = None) -> None:
         """Write the record: the stage has happened. `versions` adds names of data, recipe or weights it stood on."""
         plain = {name: m if isinstance(m, Interval) else Interval(m, m, m) for name, m in metrics.items()}
         write_json(

@@ -219,12 +219,12 @@ def simulate(run: str, *, weeks: Sequence[int] = (), n: int = 0, manifest: Path 
         request_id, status, hypothesis, error, latency_ms, model_version.
     Raises: ServiceError when no server runs; ManifestError for a manifest that cannot be used.
     """
-    url, key = (url, key) if url else _own_server()
     n, seed = _as_before(run, n, seed)
     sources = [_recorded(week, n, seed, world_seed) for week in weeks] + ([_listed(manifest)] if manifest else [])
     for name, clips in sources:
         clips = clips if consent_share is None and "consent" in clips else _consenting(clips, consent_share)
         for block in _unsent_blocks(clips, sent_by(run), f"sending {name}"):
+            url, key = (url, key) if url else _own_server()
             answered = send(block, url=url, key=key, concurrency=concurrency, rate=rate)
             _keep(run, block, answered)
     return sent_by(run)
