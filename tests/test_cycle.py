@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -270,3 +272,62 @@ def test_a_full_or_read_only_disk_is_one_message_and_leaves_no_half_stage(
     assert message in done.stderr and "Traceback" not in done.stdout + done.stderr
     assert not (data / "runs" / "toy" / "02_collect" / "record.json").exists()
     assert not list(data.glob("**/.*.parquet"))
+
+
+# --- the second half, with a live server in the middle ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cycle(unbroken: Project) -> Iterator[Project]:
+    """Go on where improve ended: deploy, weeks of traffic, retraining; the server that deploy starts is stopped."""
+    try:
+        done = workbench(unbroken, *(word for word in ORDER if word not in ("--to", "improve")),
+                         "-p", "monitor.n_queries=150")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield unbroken
+    finally:
+        workbench(unbroken, "stop")
+
+
+def log_rows(project: Project) -> pd.DataFrame:
+    with closing(sqlite3.connect(project.root / "data" / "queries.db")) as database:
+        return pd.read_sql("select * from queries", database)
+
+
+def test_a_server_outlives_deploy_and_every_answered_query_is_in_its_log(cycle: Project) -> None:
+    sent = pd.concat([pd.read_parquet(path) for path in (cycle.root / "data" / "traffic").glob("*/sent.parquet")])
+    logged = log_rows(cycle).query("role != 'shadow'")
+    assert sent["week"].value_counts().to_dict() == {1: 150, 2: 150, 3: 150, 4: 150}
+    assert sent["status"].eq(200).all() and logged["request_id"].is_unique
+    assert set(sent["request_id"]) <= set(logged["request_id"])
+    assert cycle.record("06_deploy", "toy")["metrics"]["n_failed"]["value"] == 0
+
+
+def test_monitor_reads_the_weeks_that_people_sent_and_no_load_test(cycle: Project) -> None:
+    windows = pd.read_parquet(cycle.root / "data" / "runs" / "toy" / "07_monitor" / "windows.parquet")
+    assert windows["window"].tolist() == [1, 2, 3] and windows["n_queries"].tolist() == [150, 150, 150]
+
+
+def test_retraining_learns_from_consented_queries_of_users_that_judge_nothing(cycle: Project) -> None:
+    record = cycle.record("08_retrain", "toy")
+    table = pd.read_parquet(cycle.root / "data" / "datasets" / record["versions"]["dataset"] / "manifest.parquet")
+    judged = pd.read_parquet(cycle.root / "data" / "runs" / "toy" / "08_retrain" / "judged.parquet")
+    learned, logged = table[table["source"].eq("production")], log_rows(cycle).set_index("request_id")
+    assert len(learned) and len(judged)
+    assert logged.loc[learned["utterance_id"], "consent"].eq("audio").all()
+    assert not set(learned["speaker"]) & set(judged["speaker"])
+
+
+def test_pages_hold_no_words_of_production(cycle: Project) -> None:
+    said = set(log_rows(cycle)["hypothesis"]) | set(log_rows(cycle)["heard_letters"])
+    said = {words for words in said if len(words) > 12}
+    assert said
+    for stage in ("07_monitor", "08_retrain"):
+        pages = cycle.report(f"{stage}.html", "toy").read_text() + cycle.report(f"{stage}.ipynb", "toy").read_text()
+        assert not [words for words in said if words in pages]
+
+
+def test_the_whole_cycle_unchanged_starts_no_kernel(cycle: Project) -> None:
+    again = workbench(cycle, *(word for word in ORDER if word not in ("--to", "improve")), "-p",
+                      "monitor.n_queries=150")
+    assert again.returncode == 0 and again.stdout.count("unchanged") == 8, again.stdout + again.stderr

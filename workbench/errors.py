@@ -8,6 +8,13 @@ class WorkbenchError(Exception):
     """A mistake that the user can mend; ends a command with exit code 2."""
 
 
+class StageWaits(WorkbenchError):  # noqa: N818  it is no error: people are asked, and the same command goes on
+    """A stage can go no further until people have done something; its record says what."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
 class SettingsError(WorkbenchError):
     """The place the workbench runs in, or a setting, is not usable: no root, an unwritable folder, a full disk."""
 

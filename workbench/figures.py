@@ -246,12 +246,12 @@ def split_bars(summary: pd.DataFrame) -> go.Figure:
 
 
 def before_after(slices: pd.DataFrame) -> go.Figure:
-    """Show what each slice gained: before, control and treated, and the paired change with its interval.
+    """Show what each slice gained: the arms, and the paired change with its interval.
 
-    Columns: name, before, control, treated (WER); change (treated - before) and where present beyond (treated -
-    control), each with _low and _high (fractions).
+    Columns: name, before, treated, where present control (WER); change (treated - before), where present beyond
+    (treated - control), each with _low and _high (fractions).
     """
-    return _arms("What the requested data changed, slice by slice", slices)
+    return _arms("What the new data changed, slice by slice", slices)
 
 
 def rounds(table: pd.DataFrame) -> go.Figure:
@@ -269,15 +269,15 @@ def _arms(title: str, table: pd.DataFrame) -> go.Figure:
         return nothing(title)
     rows, has_change = table.assign(y=np.arange(len(table), dtype=float)), "change" in table
     figure = _panels(*["WER", "change, points"][: 1 + has_change], spacing=0.06)
-    for arm, (colour, symbol) in _ARMS.items():
+    for arm, (colour, symbol) in ((a, look) for a, look in _ARMS.items() if a in rows):
         shift = {"before": -0.2, "treated": 0.2}.get(arm, 0.0) * ("before_low" in rows)
         _dots(figure, rows, arm, colour, symbol, shift=shift, col=1)
     figure.update_yaxes(tickvals=rows["y"], ticktext=rows["name"], range=[len(rows) - 0.4, -0.6], zeroline=False)
     if has_change:
         _add_changes(figure, rows)
     figure.update_xaxes(nticks=5, tickangle=0).update_xaxes(ticksuffix=" %", rangemode="tozero", col=1)
-    return dress(figure, title, "left is better; change: filled against before, open against the control" * has_change,
-                 height=FRAME_PX + 70 + 38 * len(rows), margin_t=112, margin_b=76)
+    told = "; change: filled against before, open against the control" if "beyond" in rows else ""
+    return dress(figure, title, f"left is better{told}" * has_change, height=FRAME_PX + 70 + 38 * len(rows), margin_t=112, margin_b=76)
 
 
 def _dots(figure: go.Figure, rows: pd.DataFrame, column: str, colour: Any, symbol: Any, *, shift: float,

@@ -125,7 +125,7 @@ class _Batch:
         record = storage.read_record(self.order.run, notebook.name)
         if failure is None and record is None:
             failure = Failure("the notebook ended without closing its stage; its last cell must call stage.close(...)")
-        if failure is not None:
+        if failure is not None and not isinstance(failure.mistake, errors.StageWaits):
             return self._fail(notebook, failure)
         assert record is not None
         pages.write_page(self._executed(notebook), notebook, record)
@@ -136,7 +136,8 @@ class _Batch:
     def _is_unchanged(self, record: StageRecord, fingerprint: str) -> bool:
         is_whole = all((record.folder / name).is_file() for name in record.content["outputs"])
         has_page = (self.reports / f"{record.folder.name}.html").is_file()
-        return record.content["fingerprint"] == fingerprint and is_whole and has_page
+        is_waiting = record.decision.outcome == "waiting"  # whether people have come can only be seen by asking
+        return record.content["fingerprint"] == fingerprint and is_whole and has_page and not is_waiting
 
     def _executed(self, notebook: StageNotebook) -> Path:
         return self.reports / notebook.path.name

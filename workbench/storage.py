@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import settings
-from workbench.errors import SettingsError, StageError
+from workbench.errors import SettingsError, StageError, StageWaits
 from workbench.records import Decision, Interval
 
 if TYPE_CHECKING:
@@ -222,10 +222,8 @@ class Stage:
             latest = latest_run_with(stage)
             record = read_record(latest, stage) if latest else None
         if record is None:
-            raise StageError(
-                f"{self.name} needs {stage}, which has not finished in run {self.run}; "
-                f"do `workbench run --to {stage} --run {self.run}` first"
-            )
+            raise StageError(f"{self.name} needs {stage}, which has not finished in run {self.run}; "
+                             f"do `workbench run --to {stage} --run {self.run}` first")
         self.inputs[stage] = hash_value(record.content["outputs"])
         return record
 
@@ -254,6 +252,11 @@ class Stage:
             write_json(path, known | {name: value})
         return known.get(name, value)
 
+    def wait(self, decision: Decision) -> None:
+        """Close here, since people are asked for something. Raises: StageWaits, which ends the notebook."""
+        self.close(parameters={}, metrics={}, decision=decision)
+        raise StageWaits(decision.sentence)
+
     def save_model(self, checkpoint: Path) -> Path:
         """Save a checkpoint as `model.pt`, and make it the run's model."""
         for target in (self.file("model.pt"), run_folder(self.run) / "model.pt"):
@@ -265,22 +268,19 @@ class Stage:
               decision: Decision, versions: Mapping[str, str] | None = None) -> None:
         """Write the record: the stage has happened. `versions` adds names of data, recipe or weights it stood on."""
         plain = {name: m if isinstance(m, Interval) else Interval(m, m, m) for name, m in metrics.items()}
-        write_json(
-            self.folder / RECORD,
-            {
-                "stage": self.name,
-                "run": self.run,
-                "fingerprint": settings.Settings().fingerprint,
-                "parameters": dict(parameters),
-                "inputs": self.inputs,
-                "outputs": self.outputs,
-                "metrics": {name: m.as_dict() for name, m in plain.items()},
-                "decision": {"outcome": decision.outcome, "sentence": decision.sentence},
-                "versions": {**{name: _version(name) for name in VERSIONS_OF}, **(versions or {})},
-                "wall_time_s": round(time.monotonic() - self.started_s, 2),
-                "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
-            },
-        )
+        write_json(self.folder / RECORD, {
+            "stage": self.name,
+            "run": self.run,
+            "fingerprint": settings.Settings().fingerprint,
+            "parameters": dict(parameters),
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "metrics": {name: m.as_dict() for name, m in plain.items()},
+            "decision": {"outcome": decision.outcome, "sentence": decision.sentence},
+            "versions": {**{name: _version(name) for name in VERSIONS_OF}, **(versions or {})},
+            "wall_time_s": round(time.monotonic() - self.started_s, 2),
+            "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
+        })
 
 
 def _version(package: str) -> str:
