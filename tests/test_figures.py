@@ -170,25 +170,15 @@ def test_paired_changes_are_called_better_worse_or_cannot_tell() -> None:
     assert list(trace(figure, "treated").x) == pytest.approx([12, 5, 5])
 
 
-@pytest.mark.parametrize("names", [{}, {"name": "asked"}])
-def test_rounds_are_numbered_and_show_treatment_against_control(names: dict[str, str]) -> None:
-    figure = figures.rounds(ARMS.assign(round=[1, 2, 3]).rename(columns=names))
-    assert list(figure.layout.yaxis.ticktext) == ["round 1: car", "round 2: quiet", "round 3: street"]
-    assert list(trace(figure, "beyond").x) == pytest.approx([-7, 3, 0])
-
-
-def test_rounds_without_a_paired_change_show_the_interval_of_each_arm() -> None:
-    arms = ARMS[["name", "before", "control", "treated"]].assign(round=[1, 1, 2])
-    for arm in ("before", "control", "treated"):
-        arms[f"{arm}_low"], arms[f"{arm}_high"] = arms[arm] - 0.01, arms[arm] + 0.02
-    figure = figures.rounds(arms.rename(columns=lambda column: column.replace("treated", "after")))
-    assert list(trace(figure, "treated").error_x.array) == pytest.approx([2, 2, 2])
+def test_without_a_control_there_is_none_in_the_picture() -> None:
+    figure = figures.before_after(ARMS.drop(columns=[name for name in ARMS if name == "control" or "beyond" in name]))
+    assert {line.name for line in figure.data} == {"before", "treated", "change"}
 
 
 @pytest.mark.parametrize("figure", [
     figures.learning_curve(pd.DataFrame()), figures.slice_forest(SLICES.head(0)), figures.before_after(pd.DataFrame()),
     figures.slice_heatmap(pd.DataFrame(columns=["row", "column", "wer", "n_utterances"])),
-    figures.rounds(pd.DataFrame()), figures.opportunity_bars(pd.DataFrame()),
+    figures.opportunity_bars(pd.DataFrame()),
     figures.confusion_bars(pd.DataFrame(columns=["reference_word", "hypothesis_word", "n"])),
     figures.histogram(pd.Series([np.nan]), "SNR", "dB"), figures.share_bars(pd.Series(dtype=float), "Use"),
     figures.split_bars(pd.DataFrame({"split": [], "hours": [], "n_speakers": []})),
@@ -200,7 +190,6 @@ def test_missing_data_gets_a_sentence(figure: go.Figure) -> None:
 def test_tables_are_not_altered() -> None:
     before = ARMS.copy()
     figures.before_after(ARMS)
-    figures.rounds(ARMS.assign(round=1))
     pd.testing.assert_frame_equal(ARMS, before)
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from workbench import labelling
+from workbench import cli, labelling, storage
 from workbench.errors import ManifestError
 from workbench.log_database import LoggedQuery
 from workbench.query_log import QueryLog
@@ -148,6 +149,21 @@ def test_waiting_says_how_many_where_and_what_to_do(log: QueryLog) -> None:
     decision = labelling.wait_for(ASKED, pd.DataFrame(), sheet, "r")
     assert decision.outcome == "waiting"
     assert "3 queries" in decision.sentence and "label import data/labels/r/asked.csv --run r" in decision.sentence
+
+
+def test_the_sheet_is_found_once_it_was_asked_for(log: QueryLog) -> None:
+    with pytest.raises(ManifestError, match="asks for no labels"):
+        labelling.sheet_of("r")
+    assert labelling.export(ASKED, log.read(), "r") == labelling.sheet_of("r")
+
+
+def test_a_filled_sheet_comes_in_by_the_command_line(log: QueryLog, root: Path) -> None:
+    sheet = pd.read_csv(labelling.export(ASKED, log.read(), "r"), dtype=str).assign(reference="play queen")
+    sheet.to_csv(root / "filled.csv", index=False)
+    before = storage.data_folder() / "labels" / "r" / "brought.json"
+    assert not before.exists()
+    done = CliRunner().invoke(cli.app, ["label", "import", str(root / "filled.csv"), "--run", "r", "--by", "ada"])
+    assert done.exit_code == 0 and f"{len(ASKED)} labels kept" in done.output and before.exists()
 
 
 def test_the_summary_counts_and_holds_no_words(log: QueryLog) -> None:

@@ -268,3 +268,20 @@ def test_a_lock_left_by_a_dead_process_is_taken_over(project: Project) -> None:
     lock.write_text("999999999\n")
     with locks.held("default"):
         assert lock.read_text() == f"{os.getpid()}\n"
+
+
+def test_a_stage_may_wait_in_its_middle_for_labels_and_goes_on_when_they_come(project: Project) -> None:
+    brought = project.root / "data/labels/default/brought.json"
+    waits = (f"import pathlib\nfrom workbench import labelling\nif not pathlib.Path({str(brought)!r}).exists():\n"
+             "    stage.wait(Decision('waiting', 'Waits for 12 labels.'))")
+    ends = "stage.save_json('items', [1, 2])\nstage.close(parameters={}, metrics={}, decision=Decision('done', 'On.'))"
+    project.notebook("01_first", [*FIRST[:3], waits, ends])
+    code, said = go()
+    assert code == 0 and "waiting: Waits for 12 labels." in said and "02_second" not in said
+    page = project.report("01_first.html").read_text()
+    assert "Waits for 12 labels." in page and "Traceback" not in page
+    assert "unchanged  waiting" in go()[1]
+    brought.parent.mkdir(parents=True)
+    brought.write_text("{}")
+    code, said = go()
+    assert code == 0 and "done: On." in said and "02_second" in said

@@ -251,23 +251,10 @@ def before_after(slices: pd.DataFrame) -> go.Figure:
     Columns: name, before, treated, where present control (WER); change (treated - before), where present beyond
     (treated - control), each with _low and _high (fractions).
     """
-    return _arms("What the new data changed, slice by slice", slices)
-
-
-def rounds(table: pd.DataFrame) -> go.Figure:
-    """Show what each round of improvement bought, treatment against control.
-
-    Columns: round and those of `before_after`; also as asked, after; arms may have _low and _high, change may lack.
-    """
-    named = table.rename(columns=lambda column: column.replace("asked", "name").replace("after", "treated"))
-    numbered = [f"round {n}: {name}" for n, name in named[["round", "name"]].to_numpy()] if len(named) else []
-    return _arms("What each round bought", named.assign(name=numbered))
-
-
-def _arms(title: str, table: pd.DataFrame) -> go.Figure:
-    if table.empty:
+    title = "What the new data changed, slice by slice"
+    if slices.empty:
         return nothing(title)
-    rows, has_change = table.assign(y=np.arange(len(table), dtype=float)), "change" in table
+    rows, has_change = slices.assign(y=np.arange(len(slices), dtype=float)), "change" in slices
     figure = _panels(*["WER", "change, points"][: 1 + has_change], spacing=0.06)
     for arm, (colour, symbol) in ((a, look) for a, look in _ARMS.items() if a in rows):
         shift = {"before": -0.2, "treated": 0.2}.get(arm, 0.0) * ("before_low" in rows)
@@ -277,7 +264,8 @@ def _arms(title: str, table: pd.DataFrame) -> go.Figure:
         _add_changes(figure, rows)
     figure.update_xaxes(nticks=5, tickangle=0).update_xaxes(ticksuffix=" %", rangemode="tozero", col=1)
     told = "; change: filled against before, open against the control" if "beyond" in rows else ""
-    return dress(figure, title, f"left is better{told}" * has_change, height=FRAME_PX + 70 + 38 * len(rows), margin_t=112, margin_b=76)
+    return dress(figure, title, f"left is better{told}" * has_change, height=FRAME_PX + 70 + 38 * len(rows),
+                 margin_t=112, margin_b=76)
 
 
 def _dots(figure: go.Figure, rows: pd.DataFrame, column: str, colour: Any, symbol: Any, *, shift: float,

@@ -14,7 +14,7 @@ from workbench.notebooks import StageNotebook, imported_modules
 AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".mp3", ".m4a", ".webm", ".opus", ".aac", ".mp4"))
 MANIFEST_SUFFIXES = frozenset((".csv", ".jsonl", ".json", ".parquet"))
 AUDIO_COLUMNS = ("audio_path", "audio_filepath")
-DATA_REQUESTS = "data_requests.py"
+DATA_REQUESTS, LABELLING = "data_requests.py", "labelling.py"
 # Hashing 64 MB takes a tenth of a second; a larger file (a checkpoint) is known by its size and time of change.
 MAX_HASHED_BYTES = 64 * 2**20
 _AUDIO_NAME = re.compile(rf"[^\"',;\t\r\n]+(?:{'|'.join(map(re.escape, sorted(AUDIO_SUFFIXES)))})\b", re.IGNORECASE)
@@ -35,12 +35,19 @@ def fingerprint(notebook: StageNotebook, passed: Mapping[str, Any], run: str) ->
         "upstream": {stage: _findings(run, stage) for stage in notebook.inputs if stage != notebook.name},
         "files": [_file_state(path) for path in _named_files(values)],
         "answers": _answers(notebook, run) if DATA_REQUESTS in sources else [],
+        "labels": _labels(run) if LABELLING in sources else "",
     })
 
 
 def _findings(run: str, stage: str) -> Any:
     record = storage.read_record(run, stage)
     return record and {key: record.content.get(key) for key in ("outputs", "decision", "versions")}
+
+
+def _labels(run: str) -> str:
+    """Hash what `workbench label import` noted of the labels that it brought."""
+    path = storage.data_folder() / "labels" / run / "brought.json"
+    return storage.hash_file(path) if path.is_file() else ""
 
 
 # --- sources ---------------------------------------------------------------------------------------------------------

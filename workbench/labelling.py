@@ -117,6 +117,14 @@ def export(asked: pd.DataFrame, log: pd.DataFrame, run: str) -> Path:
     return storage.write_text(folder(run) / "asked.csv", mixed[list(SHEET)].to_csv(index=False))
 
 
+def sheet_of(run: str) -> Path:
+    """Find the sheet that a run wants filled in. Raises: ManifestError when it asks for none."""
+    sheet = folder(run) / "asked.csv"
+    if not sheet.is_file():
+        raise ManifestError(f"run {run} asks for no labels; retrain writes the sheet: workbench run --run {run}")
+    return sheet
+
+
 def bring(file: Path, run: str, *, by: str, log: QueryLog) -> int:
     """Take a filled sheet into the log, and note that it came, so that the run goes on.
 

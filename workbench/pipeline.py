@@ -136,8 +136,7 @@ class _Batch:
     def _is_unchanged(self, record: StageRecord, fingerprint: str) -> bool:
         is_whole = all((record.folder / name).is_file() for name in record.content["outputs"])
         has_page = (self.reports / f"{record.folder.name}.html").is_file()
-        is_waiting = record.decision.outcome == "waiting"  # whether people have come can only be seen by asking
-        return record.content["fingerprint"] == fingerprint and is_whole and has_page and not is_waiting
+        return record.content["fingerprint"] == fingerprint and is_whole and has_page
 
     def _executed(self, notebook: StageNotebook) -> Path:
         return self.reports / notebook.path.name

@@ -13,6 +13,8 @@ app = typer.Typer()
 Engine = Literal["auto", "fast", "torch"]
 keys_app = typer.Typer(no_args_is_help=True, help="Who may use the service: make, list and revoke keys.")
 app.add_typer(keys_app, name="keys")
+label_app = typer.Typer(no_args_is_help=True, help="What people write down of production, for audits and retraining.")
+app.add_typer(label_app, name="label")
 
 
 @app.command(epilog="Examples: workbench serve  |  workbench serve --model digits --port 8001 --no-auth  |  "
@@ -91,6 +93,26 @@ def revoke_key(name: Annotated[str, typer.Argument(help="As `workbench keys list
 
     keys.revoke(name)
     print(f"{name} can no longer use the service")
+
+
+@label_app.command("export", epilog="Example: workbench label export --run default")
+def export_labels(run: Annotated[str, typer.Option(help="The run whose retrain stage asks.")] = "default") -> None:
+    """Say where the sheet lies that people fill in."""
+    from workbench import labelling
+
+    print(labelling.sheet_of(run))
+
+
+@label_app.command("import", epilog="Example: workbench label import data/labels/default/asked.csv --by ada")
+def import_labels(file: Annotated[Path, typer.Argument(help="The filled sheet.")],
+                  by: Annotated[str, typer.Option(help="Who wrote them down.")],
+                  run: Annotated[str, typer.Option(help="The run that asked.")] = "default") -> None:
+    """Take a filled sheet into the query log; the same run goes on with it."""
+    from workbench import labelling
+    from workbench.query_log import QueryLog
+
+    n_kept = labelling.bring(file, run, by=by, log=QueryLog())
+    print(f"{n_kept:,} labels kept; go on with: workbench run --run {run}")
 
 
 @app.command(epilog="Example: workbench models")
