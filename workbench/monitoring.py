@@ -17,7 +17,7 @@ from workbench.drift import DriftResult
 from workbench.errors import ServiceError
 from workbench.expected_wer import Calibration
 from workbench.gates import Target
-from workbench.records import Interval
+from workbench.records import Decision, Interval
 
 DAY_S, WEEK_S = 86_400.0, 7 * 86_400.0
 NORMAL_S = WEEK_S
@@ -105,14 +105,19 @@ class Report:
 # --- from the log ----------------------------------------------------------------------------------------------------
 
 
-def open_data(speech: Dataset) -> pd.DataFrame:
-    """Give what may be looked at and was not learned from: dev and valid.
-
-    Raises: ServiceError for speech of few speakers, which has no such splits.
-    """
+def what_lacks(speech: Dataset, rows: pd.DataFrame) -> Decision | None:
+    """Say what production cannot be watched without, or None: queries of people, and speech to hold them against."""
     if speech.is_few_speakers:
-        raise ServiceError("with fewer than ten speakers nothing is left to hold production against; collect more, "
-                           "or end the run with --to deploy")
+        return Decision("waiting", "Waiting for speech of ten speakers: with fewer, nothing is left over to hold "
+                                   "production against.")
+    if not is_of_people(rows).any():
+        return Decision("waiting", "Waiting for people to call: the query log holds no query of theirs since this "
+                                   "model went live. Afterwards: workbench run monitor --force.")
+    return None
+
+
+def open_data(speech: Dataset) -> pd.DataFrame:
+    """Give what may be looked at and was not learned from: dev and valid."""
     return pd.concat([speech.dev, speech.valid], ignore_index=True)
 
 
@@ -137,12 +142,14 @@ def as_log(utterances: pd.DataFrame, heard: pd.DataFrame) -> pd.DataFrame:
                                                      "no_speech_prob", "compression_ratio")}})
 
 
-def of_people(rows: pd.DataFrame) -> pd.DataFrame:
-    """Leave out what nobody saw (a shadow's answers) and nobody asked (load tests).
+def is_of_people(rows: pd.DataFrame) -> pd.Series:
+    """Tell people's queries from what nobody saw (a shadow's answers) and nobody asked (load tests)."""
+    return rows["role"].ne("shadow") & rows["app_version"].ne(LOAD_TEST)
 
-    Raises: ServiceError when nothing is left.
-    """
-    found = rows[rows["role"].ne("shadow") & rows["app_version"].ne(LOAD_TEST)]
+
+def of_people(rows: pd.DataFrame) -> pd.DataFrame:
+    """Leave out all but people's queries. Raises: ServiceError when nothing is left."""
+    found = rows[is_of_people(rows)]
     if found.empty:
         raise ServiceError("the query log holds no query of people; send some (`workbench simulate`), or give log_url")
     return found

@@ -56,10 +56,10 @@ def over_time(days: pd.DataFrame, *, bands: Mapping[str, tuple[float, float]], e
 
 def _add_panel(figure: go.Figure, days: pd.DataFrame, panel: Panel, band: tuple[float, float] | None,
                place: Mapping[str, int]) -> None:
-    if band is not None:
-        figure.add_hrect(y0=band[0], y1=band[1], fillcolor=NORMAL, line_width=0, layer="below", **place)
     figure.add_scatter(x=days["day"], y=days[panel.column], mode="lines", line={"color": BLUE, "width": 1.8},
                        name=panel.title, hovertemplate=f"day %{{x}}: %{{y:{panel.form}}}<extra></extra>", **place)
+    if band is not None:  # after the line: plotly adds no shape to a panel that is still empty
+        figure.add_hrect(y0=band[0], y1=band[1], fillcolor=NORMAL, line_width=0, layer="below", **place)
     figure.update_yaxes(tickformat=panel.form, nticks=4, **place)
 
 
