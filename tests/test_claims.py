@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -24,10 +25,13 @@ def run(project: Project, *words: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def default_run(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def default_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     project = make_project(tmp_path_factory.mktemp("default"))
-    run(project, "--to", "improve")
-    return project
+    try:
+        run(project)
+        yield project
+    finally:
+        subprocess.run(project.command("stop"), env=project.environment(), cwd=project.root, check=False)
 
 
 def slices(project: Project, stage: str, name: str) -> pd.DataFrame:
@@ -54,6 +58,23 @@ def test_improve_takes_a_third_off_the_cars_and_leaves_quiet_alone(default_run: 
     assert by_slice.loc["noise = car", "change_high"] < 0
     assert record["metrics"]["requested_slice_relative_change"]["high"] < 0
     assert by_slice.loc["noise = quiet", "change"] <= 0.005
+
+
+def test_monitor_speaks_in_the_week_that_shifts_and_for_the_right_reasons(default_run: Project) -> None:
+    alarms = pd.read_parquet(default_run.root / "data" / "runs" / "default" / "07_monitor" / "alarms.parquet")
+    assert set(alarms["window"]) == {3}
+    told = " ".join(alarms["rule"])
+    assert "SNR" in told and ("bandwidth" in told or "words never seen" in told)
+    assert default_run.record("07_monitor")["metrics"]["n_terms"]["value"] >= 3
+
+
+def test_retraining_wins_a_third_back_forgets_nothing_and_drops_no_request(default_run: Project) -> None:
+    record = default_run.record("08_retrain")
+    metrics = record["metrics"]
+    assert record["decision"]["outcome"] == "yes"
+    assert metrics["replay_relative_change"]["value"] <= -0.30 and metrics["replay_relative_change"]["high"] < 0
+    assert metrics["base_gate_change"]["high"] <= 0.01
+    assert metrics["n_failed_in_change"]["value"] == 0
 
 
 def test_real_digits_go_through_the_same_stages(tmp_path: Path) -> None:
