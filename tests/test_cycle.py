@@ -1,7 +1,10 @@
 """The real stages at toy size, through the real command: what a run leaves, what it repeats, and what a kill costs."""
 
+import base64
+import html
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -331,3 +334,43 @@ def test_the_whole_cycle_unchanged_starts_no_kernel(cycle: Project) -> None:
     again = workbench(cycle, *(word for word in ORDER if word not in ("--to", "improve")), "-p",
                       "monitor.n_queries=150")
     assert again.returncode == 0 and again.stdout.count("unchanged") == 8, again.stdout + again.stderr
+
+
+def readable(path: Path) -> str:
+    """Give all that a file says: tables and pages decoded, whatever notebooks and pages carry in base64 too."""
+    raw = path.read_bytes()
+    words = [raw.decode("latin-1"), html.unescape(raw.decode("utf-8", "ignore"))]
+    if path.suffix == ".parquet":
+        words.append(pd.read_parquet(path).to_csv())
+    if path.suffix in (".ipynb", ".html"):
+        words += [base64.b64decode(found + b"=" * (-len(found) % 4)).decode("latin-1")
+                  for found in re.findall(rb"[A-Za-z0-9+/]{80,}", raw)]
+    return "\n".join(words)
+
+
+def test_a_forgotten_user_is_in_no_database_file_dataset_artifact_notebook_or_page(cycle: Project) -> None:
+    record = cycle.record("08_retrain", "toy")
+    manifest = cycle.root / "data" / "datasets" / record["versions"]["dataset"] / "manifest.parquet"
+    table, logged = pd.read_parquet(manifest), log_rows(cycle).set_index("request_id")
+    sent = pd.concat([pd.read_parquet(path) for path in (cycle.root / "data" / "traffic").glob("*/sent.parquet")])
+    learned = sent[sent["request_id"].isin(table["utterance_id"])]
+    user = learned["user"].iloc[0]
+    theirs = sent[sent["user"] == user]
+    hashed = logged.loc[theirs["request_id"], "user_hash"].iloc[0]
+    own = {sha for sha in logged.loc[theirs["request_id"], "audio_sha"] if sha}
+    is_theirs = table["speaker"] == hashed
+    own |= set(table.loc[is_theirs, "audio_sha"]) - set(table.loc[~is_theirs, "audio_sha"])
+    assert own and hashed
+    done = workbench(cycle, "forget", user)
+    assert done.returncode == 0 and "toy/retrain" in done.stdout, done.stdout + done.stderr
+
+    needles = {user, hashed, *own}
+    files = [path for place in ("data", "reports") for path in (cycle.root / place).rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".db", ".parquet", ".ipynb", ".html", ".json"}
+    left = {str(path.relative_to(cycle.root)): needle for path in files for content in [path.name + readable(path)]
+            for needle in needles if re.search(rf"(?<![\w-]){re.escape(needle)}(?![\w-])", content)}
+    assert not left
+    kept = log_rows(cycle).set_index("request_id").loc[theirs["request_id"]]
+    assert kept["user_hash"].eq("").all() and kept["hypothesis"].eq("").all() and kept["duration_s"].gt(0).all()
+    card = json.loads(manifest.with_name("card.json").read_text())
+    assert card["tombstones"] and not card["is_reproducible"]

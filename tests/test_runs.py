@@ -75,6 +75,7 @@ def test_runs_are_listed_with_their_last_word(project: Project) -> None:
 @pytest.mark.parametrize(("name", "value", "words"), [
     ("dev_wer", Interval(0.071, 0.062, 0.081), "7.1 % (6.2 to 8.1)"),
     ("target_wer", Interval(0.06, 0.06, 0.06), "6.0 %"),
+    ("replay_relative_change", Interval(-0.365, -0.433, -0.288), "-36 % (-43 to -29)"),
     ("gain_beyond_control", Interval(0.02, 0.01, 0.03), "+2.0 points (+1.0 to +3.0)"),
     ("n_train", Interval(4000, 4000, 4000), "4,000"), ("fit_s", Interval(12.34, 12.34, 12.34), "12.3 s")])
 def test_a_metric_is_worded_by_its_name(name: str, value: Interval, words: str) -> None:

@@ -109,7 +109,8 @@ class Tile(NamedTuple):
 
 def target_tile(metric: str, interval: Interval, target: Promise | None = None) -> Tile:
     """Make the tile of a metric; with a target it says met, missed or cannot tell."""
-    label, value = _LABELS.get(metric, metric.replace("_", " ").capitalize()), f"{100 * interval.value:.1f} %"
+    label = _LABELS.get(metric, metric.replace("_", " ").capitalize().replace("Wer", "WER").replace(" wer", " WER"))
+    value = f"{100 * interval.value:.1f} %"
     has_interval = not (np.isnan(interval.low) or np.isnan(interval.high))
     between = f"{100 * interval.low:.1f} – {100 * interval.high:.1f}" if has_interval else interval.note
     if target is None:

@@ -82,6 +82,11 @@ def _fill(intent_form: tuple[str, str], rng: np.random.Generator,
     return SLOT.sub(lambda _: next(filled), form), intent, names[0], kinds[0]
 
 
+def names() -> list[str]:
+    """List all names of the catalogue as it is once the later season has come."""
+    return sorted({name for group in (*ENTITIES.values(), *NEW_ENTITIES.values()) for name in group})
+
+
 def vocabulary(entities: Mapping[str, Sequence[str]] = ENTITIES) -> list[str]:
     """List every word that can be said, sorted."""
     forms = [SLOT.sub(" ", form) for group in TEMPLATES.values() for form in group]

@@ -90,9 +90,9 @@ class Report:
         return dict(self.windows.iloc[-1])
 
     @property
-    def normal(self) -> frozenset[int]:
-        """The windows whose days are normal: quiet ones, and those that people accepted."""
-        return frozenset(self.windows.loc[self.windows["is_normal"], "window"])
+    def calm(self) -> frozenset[int]:
+        """The windows in which no rule was broken: too few queries to call them quiet, perhaps, but nothing to see."""
+        return frozenset(self.windows["window"]) - frozenset(self.alarms["window"])
 
     @property
     def labelled(self) -> pd.DataFrame:
@@ -119,11 +119,6 @@ def what_lacks(speech: Dataset, rows: pd.DataFrame) -> Decision | None:
 def open_data(speech: Dataset) -> pd.DataFrame:
     """Give what may be looked at and was not learned from: dev and valid."""
     return pd.concat([speech.dev, speech.valid], ignore_index=True)
-
-
-def entities(utterances: pd.DataFrame) -> list[str]:
-    """List the names that transcripts are marked with: what a piece of sound may mean."""
-    return sorted(set(utterances["entity"].dropna()) - {""}) if "entity" in utterances else []
 
 
 def as_log(utterances: pd.DataFrame, heard: pd.DataFrame) -> pd.DataFrame:
@@ -214,7 +209,6 @@ def watch(rows: pd.DataFrame, basis: Basis, *, labels: pd.DataFrame, rules: Rule
         look = _look(window, pd.concat(normal) if is_known else dev, basis, labels, rules)
         look.row["reference"] = f"{len(normal)} normal window{'s' * (len(normal) > 1)}" if is_known else "dev"
         is_normal = look.result.outcome == "quiet" or look.row["window"] <= rules.n_accepted
-        look.row["is_normal"] = is_normal
         normal += [window[window["error"].eq("")]] if is_normal else []
         looks.append(look)
     days = [{"day": day, "window": part["window"].iloc[0], **summarize(part, basis.calibration)}

@@ -50,7 +50,7 @@ def over_time(days: pd.DataFrame, *, bands: Mapping[str, tuple[float, float]], e
         if panel.column == "expected_wer" and labelled is not None and len(labelled):
             _add_labelled(figure, labelled, place)
     figure.update_annotations(font_size=12.5).update_xaxes(nticks=4, tickprefix="day ", showgrid=False)
-    return dress(figure, "Day by day", "grey: normal days; dashed red: an alarm; teal: a new model",
+    return dress(figure, "Day by day", "grey: days without an alarm; dashed red: an alarm; teal: a new model",
                  height=FRAME_PX + PANEL_PX * n_down, showlegend=False, margin_t=96, margin_b=32)
 
 

@@ -19,8 +19,10 @@ def conclude(report: Report) -> Decision:
     number = int(report.last["window"])
     alarms = report.alarms[report.alarms["window"].eq(number)]
     if len(alarms):
-        stages = ", ".join(dict.fromkeys(alarms["reopen"]))
-        return Decision("no", f"Act: in window {number} " + "; ".join(alarms["evidence"]) + f". Reopen {stages}.")
+        stages = " and ".join(dict.fromkeys(alarms["reopen"]))
+        broken = ", ".join(alarms["rule"].str.removeprefix("drift: "))
+        return Decision("no", f"Act: in window {number} more changed than chance explains and than may be ignored "
+                              f"({broken}). First {alarms['evidence'].iloc[0]}. Reopen {stages}.")
     result = report.results[number]
     if result.outcome == "quiet":
         return Decision("yes", f"Quiet: in window {number} nothing moved by as much as would matter.")

@@ -190,9 +190,12 @@ def _is_pooled_wer(scores: "pd.DataFrame", value: float) -> bool:
 
 
 def metric_text(name: str, metric: Interval, *, is_signed: bool = False) -> str:
-    """Word a metric by its name: fractions as percent, differences as points, counts and seconds as they are."""
+    """Word a metric by its name: fractions and relative changes in percent, differences in points, others as is."""
     words = name.split("_")
     is_fraction = any(word in _FRACTIONS for word in words)
+    if "relative" in words:
+        value, low, high = (f"{100 * x:+.0f}" for x in (metric.value, metric.low, metric.high))
+        return f"{value} % ({low} to {high})"
     if (is_signed and is_fraction) or any(word in _DIFFERENCES for word in words):
         return metric.points() if metric.low < metric.high else f"{100 * metric.value:+.1f} points"
     if is_fraction:
