@@ -363,6 +363,7 @@ def test_a_forgotten_user_is_in_no_database_file_dataset_artifact_notebook_or_pa
     assert own and hashed
     done = workbench(cycle, "forget", user)
     assert done.returncode == 0 and "toy/retrain" in done.stdout, done.stdout + done.stderr
+    assert "toy-retrain-" in done.stdout
 
     needles = {user, hashed, *own}
     files = [path for place in ("data", "reports") for path in (cycle.root / place).rglob("*") if path.is_file()]

@@ -173,9 +173,12 @@ def _models_of(versions: Collection[str]) -> tuple[str, ...]:
     used = [record for record in records if record.get("versions", {}).get("dataset") in versions]
     weights = {sha for record in used for name, sha in record["outputs"].items() if name.endswith(".pt")}
     fitted = [record for record in used if "fit" in record["versions"] or weights & set(record["outputs"].values())]
-    released = sorted((storage.data_folder() / "models" / "registry").glob("*/facts.json"))
-    return (*(f"{record['run']}/{record['stage']}" for record in fitted),
-            *(path.parent.name for path in released if _json(path).get("checkpoint") in weights))
+    names, released = [f"{record['run']}/{record['stage']}" for record in fitted], []
+    for path in sorted((storage.data_folder() / "models" / "registry").glob("*/facts.json")):
+        facts = _json(path)
+        if facts.get("checkpoint") in weights or f"{facts.get('run')}/{facts.get('stage')}" in names:
+            released.append(path.parent.name)
+    return (*names, *released)
 
 
 def _json(path: Path) -> dict[str, Any]:
