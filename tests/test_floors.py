@@ -11,7 +11,8 @@ import workbench
 
 PACKAGE = Path(workbench.__file__).parent
 MODULES = {path.stem: path for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
-MODULES["serving"] = PACKAGE / "serving"  # a package counts as one module: it has one floor, and one door to outside
+# A package counts as one module: it has one floor, and one door to outside.
+MODULES |= {name: PACKAGE / name for name in ("serving", "widgets")}
 FILES = [path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"]
 FLOORS = (
     ("errors", "records", "settings"),
@@ -44,14 +45,17 @@ FLOORS = (
     ("gates", "data_requests", "improvement", "rounds", "shipping", "monitoring", "monitoring_reports", "labelling",
      "retraining", "evaluation", "consent"),
     ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "runs", "pipeline", "serving", "traffic",
-     "service_cli", "cli"),
+     "widgets", "dashboards", "service_cli", "cli"),
 )
 OWNERS = {
     "papermill": {"pipeline"},
     "jiwer": {"scoring"},
     "rapidfuzz": {"terms"},
     "sklearn": {"expected_wer"},
-    "plotly": {"figures", "monitoring_figures", "pages"},
+    "plotly": {"figures", "monitoring_figures", "pages", "widgets"},
+    "ipywidgets": {"widgets"},
+    "anywidget": {"widgets"},
+    "voila": {"widgets"},
     "mlflow": {"registry"},
     "sqlalchemy": {"log_database", "query_log"},
     "whisper": {"whisper_model", "recognizers", "batches", "text", "engines"},

@@ -67,6 +67,20 @@ def stop() -> None:
     print(f"the server at {running.url} has answered what it had accepted, and ended")
 
 
+@app.command(epilog="Examples: workbench dashboards  |  workbench dashboards --port 9000 --no-auth")
+def dashboards(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8866,
+    token: Annotated[str, typer.Option(envvar="WORKBENCH_DASHBOARDS_TOKEN",
+                                       help="What the links carry; a new one is made if none is given.")] = "",
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Let everybody in.")] = False,
+) -> None:
+    """Show error analysis and monitoring as pages, and print the links that let people in."""
+    from workbench import dashboards as pages
+
+    pages.serve(host=host, port=port, token=token, needs_token=not no_auth)
+
+
 @keys_app.command("create", epilog="Example: workbench keys create phone-app")
 def create_key(name: Annotated[str, typer.Argument(help="Whose key it is.")]) -> None:
     """Make a key; it is shown only now."""

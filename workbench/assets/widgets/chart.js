@@ -1,0 +1,50 @@
+// Draws a figure with the page's plotly.js, keeps its size, and reports clicks and zooms.
+const CONFIG = { displaylogo: false, responsive: true, displayModeBar: false };
+
+function plotly() {
+  if (window.Plotly) return Promise.resolve(window.Plotly);
+  return new Promise((done) => window.addEventListener("wb-plotly", () => done(window.Plotly), { once: true }));
+}
+
+async function render({ model, el }) {
+  el.classList.add("wb-chart");
+  el.style.width = "100%";
+  const place = document.createElement("div");
+  place.setAttribute("role", "img");
+  place.setAttribute("aria-label", model.get("label"));
+  el.append(place);
+  const Plotly = await plotly();
+  let count = 0, isWired = false;
+
+  const draw = async () => {
+    const figure = JSON.parse(model.get("figure"));
+    if (!figure.data) return;
+    const layout = { ...figure.layout, autosize: true, width: undefined };
+    place.style.minHeight = `${layout.height || 330}px`;
+    await Plotly.react(place, figure.data, layout, CONFIG);
+    place.dataset.drawn = String(Number(place.dataset.drawn || 0) + 1);
+    if (isWired) return;
+    isWired = true;
+    place.on("plotly_click", (event) => {
+      const point = event.points[0];
+      model.set("clicked", { trace: point.data.name || "", x: point.x, y: point.y, customdata: point.customdata ?? null,
+        is_again: ++count });
+      model.save_changes();
+    });
+    place.on("plotly_relayout", (event) => {
+      const ranges = Object.keys(event).filter((key) => /^xaxis\d*\.range\[0\]$/.test(key));
+      if (ranges.length) {
+        const axis = ranges[0].split(".")[0];
+        model.set("zoomed", [event[`${axis}.range[0]`], event[`${axis}.range[1]`]]);
+      } else if (Object.keys(event).some((key) => /^xaxis\d*\.autorange$/.test(key))) model.set("zoomed", []);
+      else return;
+      model.save_changes();
+    });
+  };
+  model.on("change:figure", draw);
+  await draw();
+  const watcher = new ResizeObserver(() => { if (isWired && place.offsetWidth) Plotly.Plots.resize(place); });
+  watcher.observe(el);
+  return () => { watcher.disconnect(); Plotly.purge(place); };
+}
+export default { render };
