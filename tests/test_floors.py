@@ -45,8 +45,8 @@ FLOORS = (
     ),
     ("gates", "data_requests", "corrections", "causes", "improvement", "rounds", "shipping", "monitoring",
      "monitoring_reports", "labelling", "retraining", "evaluation", "consent"),
-    ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "runs", "pipeline", "serving", "traffic",
-     "widgets", "dashboards", "service_cli", "cli"),
+    ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "twins", "runs", "pipeline", "serving",
+     "traffic", "widgets", "dashboards", "service_cli", "cli"),
 )
 OWNERS = {
     "papermill": {"pipeline"},
