@@ -5,7 +5,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from workbench import cards, comparing, explorer, explorer_figures
+from workbench import cards, comparing, explorer, explorer_figures, mending
 from workbench.explorer import Source
 from workbench.widgets import shell
 from workbench.widgets.chart import Chart
@@ -22,6 +22,7 @@ class Compare:
         """Offer the other models. `box` is what to show."""
         self.state: State = state
         self.pair: comparing.Pair | None = None
+        self.labelled: dict[str, dict[str, str]] = {}
         self.others = {source.title: source for source in others}
         self.choice = widgets.Dropdown(options=["…", *self.others], description="before", value="…")
         self.told = shell.html(cards.note(NOTHING if others else "There is no other model to compare with yet."))
@@ -67,7 +68,10 @@ class Compare:
             return
         mask, names = self.state.mask, (str(self.choice.value), self.state.opened.source.title)
         self.told.value = cards.note(_told(self.pair, mask))
-        self.slices.show(explorer_figures.changes(comparing.by_slice(self.pair, mask)))
+        found = comparing.by_slice(self.pair, mask)
+        pairs = list(found[["column", "value"]].itertuples(index=False, name=None))
+        self.labelled = {mending.label(*pair): dict([pair]) for pair in pairs}
+        self.slices.show(explorer_figures.changes(found.assign(name=[mending.label(*pair) for pair in pairs])))
         self.bubbles.show(explorer_figures.model_bubbles(comparing.cells(self.pair, mask), *names))
         self.queries.show(comparing.by_query(self.pair, mask))
         self.words.show(comparing.by_word(self.pair, mask))
@@ -78,8 +82,7 @@ class Compare:
             self.state.only_these(comparing.in_cell(self.pair, a, b), f"{a} errors before, {b} now")
 
     def _sliced(self, point: Mapping[str, Any]) -> None:
-        column, _, value = str(point["y"]).partition(" = ")
-        self.state.pick(**{column: value or "yes"})
+        self.state.pick(**self.labelled[str(point["y"])])
 
 
 def _told(two: comparing.Pair, mask: comparing.Mask) -> str:

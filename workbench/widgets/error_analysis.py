@@ -67,7 +67,7 @@ class Page:
             shell.html(cards.headline(opening(opened)) + cards.tiles(tiles(opened))),
             p["filters"], p["failing"].box,
             shell.row(p["fixes"].card, p["words"].card, shares="minmax(0,1.5fr) minmax(0,1fr)"),
-            p["queries"].box, p["what_if"].box, p["compare"].box, p["listening"].box)
+            p["queries"].box, shell.row(p["what_if"].box), shell.row(p["compare"].box), p["listening"].box)
 
 
 def path_line(opened: Opened) -> str:
@@ -108,7 +108,7 @@ def _worst(worst: pd.DataFrame) -> list[Tile]:
     wrong = worst.iloc[0]
     value = Interval(*(1 - wrong[name] for name in ("query_accuracy", "query_accuracy_high", "query_accuracy_low")))
     return [Tile("Worst slice, queries wrong", f"{100 * value.value:.1f} %",
-                 f"{100 * value.low:.1f} – {100 * value.high:.1f}", "no", str(wrong["name"]))]
+                 f"{100 * value.low:.1f} – {100 * value.high:.1f}", "no", mending.label(str(wrong["column"]), str(wrong["value"])))]
 
 
 def _ceiling(data: Any, worst: pd.DataFrame) -> list[Tile]:

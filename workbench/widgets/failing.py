@@ -6,7 +6,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
-from workbench import explorer_figures, figures, slicing
+from workbench import explorer_figures, figures, mending, slicing
 from workbench.widgets import shell
 from workbench.widgets.chart import Chart
 from workbench.widgets.rows import Column, Rows
@@ -65,7 +65,9 @@ class Failing:
         """Measure the selection."""
         slices = self.state.data.slices(self.state.mask)
         self.opportunities = slicing.opportunities(slices) if len(slices) else slices.assign(gain=[], is_actionable=[])
-        known = self.opportunities.sort_values("gain", ascending=False, kind="stable")
+        labels = [mending.label(*pair) for pair in self.opportunities[["column", "value"]].itertuples(index=False)]
+        self.opportunities["label"] = labels
+        known = self.opportunities.sort_values("gain", ascending=False, kind="stable").assign(name=lambda t: t["label"])
         self.forest.show(explorer_figures.on_a_card(figures.slice_forest(known.head(N_PLOTTED), self.target)))
         spans = zip(known["wer_low"], known["wer_high"], strict=True)
         self.table.show(known.assign(between=[f"{100 * low:.1f}–{100 * high:.1f}" for low, high in spans]))
@@ -79,8 +81,8 @@ class Failing:
         self.map.show(explorer_figures.on_a_card(figures.slice_heatmap(cells)))
 
     def pick(self, name: str) -> None:
-        """Filter by a slice's name."""
-        row = self.opportunities[self.opportunities["name"].eq(name)]
+        """Filter by a slice's label."""
+        row = self.opportunities[self.opportunities["label"].eq(name)]
         if len(row):
             self.state.pick(**{str(row["column"].iloc[0]): str(row["value"].iloc[0])})
 

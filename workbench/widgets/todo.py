@@ -26,12 +26,12 @@ class Fixes:
         self.rows = Rows([Column("advice", "fix"), Column("gain", "gain", is_number=True, write=lambda g: f"<b>−{g}</b> pts"),
                           Column("between", "95 %", is_number=True, is_sortable=False), Column("cost", "cost"),
                           Column("button", "", write=str, is_sortable=False)],
-                         id_column="name", label="what to do next", n_a_page=N_FIXES,
+                         id_column="label", label="what to do next", n_a_page=N_FIXES,
                          when_empty="No slice of this selection is clearly worse than its best neighbour.")
         self.n = widgets.BoundedIntText(value=200, min=1, max=100_000, description="queries", layout={"width": "11rem"})
         ask = widgets.Button(description="ask for more like the selection", tooltip="puts the filters into a data request")
         ask.on_click(shell.guarded(state.say)(lambda _: self.ask_for_selection()))
-        self.rows.on_action(shell.guarded(state.say)(lambda action, name: self.ask_for(name)))
+        self.rows.on_action(shell.guarded(state.say)(lambda action, label: self.ask_for(label)))
         self.rows.on_select(failing.pick)
         self.card = shell.card("What to do next", "expected gain in WER points over these queries; gains overlap and do "
                                "not add up", self.rows, widgets.HBox([self.n, ask]))
@@ -42,14 +42,14 @@ class Fixes:
         found = self.failing.opportunities
         top = found[found["is_actionable"].astype(bool)].head(N_FIXES)
         asked = {(request.column, request.value) for request in data_requests.every(self.state.opened.source.run)}
-        rows = [{"name": r["name"], "advice": r["advice"].split("; cannot")[0], "gain": f"{100 * r['gain']:.1f}",
+        rows = [{"label": r["label"], "advice": r["advice"].split("; cannot")[0].split(" to bring ")[0], "gain": f"{100 * r['gain']:.1f}",
                  "between": f"{100 * r['gain_low']:.1f} to {100 * r['gain_high']:.1f}", "cost": f"{r['n_clips']:,} clips",
                  "button": _button((r["column"], r["value"]) in asked)} for r in top.to_dict("records")]
-        self.rows.show(pd.DataFrame(rows, columns=["name", "advice", "gain", "between", "cost", "button"]))
+        self.rows.show(pd.DataFrame(rows, columns=["label", "advice", "gain", "between", "cost", "button"]))
 
-    def ask_for(self, name: str) -> None:
+    def ask_for(self, label: str) -> None:
         """Put one fix into a data request."""
-        row = self.failing.opportunities.set_index("name").loc[name]
+        row = self.failing.opportunities.set_index("label").loc[label]
         self._ask({str(row["column"]): str(row["value"])}, int(row["n_clips"]), str(row["advice"]))
 
     def ask_for_selection(self) -> None:
