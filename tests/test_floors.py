@@ -43,8 +43,8 @@ FLOORS = (
         "consented_audio",
         "keys",
     ),
-    ("gates", "data_requests", "improvement", "rounds", "shipping", "monitoring", "monitoring_reports", "labelling",
-     "retraining", "evaluation", "consent"),
+    ("gates", "data_requests", "corrections", "causes", "improvement", "rounds", "shipping", "monitoring",
+     "monitoring_reports", "labelling", "retraining", "evaluation", "consent"),
     ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "runs", "pipeline", "serving", "traffic",
      "widgets", "dashboards", "service_cli", "cli"),
 )
