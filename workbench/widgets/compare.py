@@ -5,8 +5,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from workbench import cards, comparing, explorer, explorer_figures, mending
-from workbench.explorer import Source
+from workbench import answers, cards, comparing, explorer_figures, mending
+from workbench.answers import Source
 from workbench.widgets import shell
 from workbench.widgets.chart import Chart
 from workbench.widgets.rows import Column, Rows
@@ -40,8 +40,8 @@ class Compare:
         self.queries.on_select(lambda picked: setattr(state, "current", picked))
         self.bubbles.on_click(self._clicked)
         self.slices.on_click(self._sliced)
-        parts = shell.row(self.slices, self.bubbles), shell.row(self.queries, self.words, shares="minmax(0,1.7fr) minmax(0,1fr)")
-        self.inside = widgets.VBox(list(parts), layout={"display": "none"})
+        tables = shell.row(self.queries, self.words, shares="minmax(0,1.7fr) minmax(0,1fr)")
+        self.inside = widgets.VBox([shell.row(self.slices, self.bubbles), tables], layout={"display": "none"})
         self.box = shell.card("Compare two models", "the same queries, paired by speaker; told from chance over all "
                               "slices at a false discovery rate of 5 %", self.choice, self.told, self.inside)
         self.choice.observe(shell.guarded(state.say)(lambda _: self.choose()), "value")
@@ -56,7 +56,7 @@ class Compare:
         """Read the chosen model, and compare."""
         self.inside.layout.display = "" if self.is_on else "none"
         if self.is_on:
-            before = explorer.read(self.others[str(self.choice.value)])
+            before = answers.read(self.others[str(self.choice.value)])
             self.pair = comparing.pair(self.state.data, before.data)
             self.show()
         else:

@@ -31,7 +31,8 @@ class Failing:
         self.target = target.value if target else None
         self.view = widgets.ToggleButtons(options=[PLOT, TABLE], style={"button_width": "auto"})
         self.forest, self.map = Chart(label="WER by slice with intervals"), Chart(label="WER of two columns crossed")
-        self.table = Rows([Column("name", "slice"), Column("n_utterances", "queries", is_number=True, write="{:,}".format),
+        self.table = Rows([Column("name", "slice"),
+                           Column("n_utterances", "queries", is_number=True, write="{:,}".format),
                            Column("share", "of use", is_number=True, write="{:.0%}".format),
                            Column("wer", "WER", is_number=True, write=percent),
                            Column("between", "95 %", is_number=True, is_sortable=False),
@@ -42,8 +43,8 @@ class Failing:
         names = [name for name in state.data.names if name != "speaker"]
         self.down, self.across = (widgets.Dropdown(options=names, layout={"width": "auto"}) for _ in range(2))
         self.down.value, self.across.value = _first_two(names)
-        left = shell.card("Where it fails", "WER by slice, 95 % interval, dot as large as the slice's share of use; the "
-                          "most to win on top; click to filter", self.view, self.forest, self.table)
+        left = shell.card("Where it fails", "WER by slice, 95 % interval, dot as large as the slice's share of use; "
+                          "the most to win on top; click to filter", self.view, self.forest, self.table)
         right = shell.card("Two at once", f"WER; blank where fewer than {figures.SMALL_CELL} queries; click a cell to "
                            "filter everything below", widgets.HBox([self.down, self.across]), self.map)
         self.box = shell.row(left, right, shares="minmax(0,1.2fr) minmax(0,1fr)")

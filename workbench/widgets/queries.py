@@ -26,7 +26,7 @@ class Queries:
         self.state, scores = state, state.data.scores
         self.table = pd.DataFrame({
             "utterance_id": scores["utterance_id"], "row": np.arange(len(scores)), "n_errors": state.data.errors,
-            "wer": scores["wer"], "place": scores["noise"] if "noise" in scores else "",
+            "wer": scores["wer"], "place": scores.get("noise", ""),
             "confidence": np.exp(scores["avg_logprob"].astype(float)) if "avg_logprob" in scores else np.nan})
         self.rows = Rows([Column("utterance_id", "id", write=_name),
                           Column("said", "what was said and heard", write=str, is_sortable=False),
@@ -38,8 +38,8 @@ class Queries:
         self.clip = Clip(state)
         save = Download("download CSV", self.file_name, self.file)
         keys = Keys(HINT, KEYS, self.pressed)
-        card = shell.card("Queries", "click one to hear it and see why it went wrong", shell.row(save, keys, shares="auto 1fr"),
-                          self.rows)
+        card = shell.card("Queries", "click one to hear it and see why it went wrong",
+                          shell.row(save, keys, shares="auto 1fr"), self.rows)
         self.box = shell.row(card, self.clip.box, shares="minmax(0,1.1fr) minmax(0,1fr)")
         self.box.add_class("wb-keys")
         self.rows.on_select(lambda picked: setattr(state, "current", picked))
@@ -48,7 +48,8 @@ class Queries:
 
     def _written(self, part: pd.DataFrame) -> pd.DataFrame:
         rows = self.state.data.scores.iloc[part["row"].to_numpy()]
-        said = [f'<div class="wb-two">{cards.difference(a, b)}</div>' for a, b in zip(rows["reference"], rows["hypothesis"], strict=True)]
+        pairs = zip(rows["reference"], rows["hypothesis"], strict=True)
+        said = [f'<div class="wb-wide">{cards.difference(*pair)}</div>' for pair in pairs]
         if "snr_db" not in rows:
             return part.assign(said=said)
         places = [f"{place} · {round(snr)} dB" if pd.notna(snr) and place != "quiet" else place
@@ -66,8 +67,8 @@ class Queries:
             self.clip.pressed(key)
             return
         ids = self.rows.ordered["utterance_id"].tolist()
-        following = ids[(ids.index(self.state.current) + 1) % len(ids)] if self.state.current in ids else (ids or [""])[0]
-        self.state.current = str(following)
+        now = ids.index(self.state.current) if self.state.current in ids else -1
+        self.state.current = str(ids[(now + 1) % len(ids)]) if ids else ""
 
     def file_name(self) -> str:
         """Name the file of the selection."""

@@ -39,7 +39,7 @@ class WhatIf:
         self.slices.picked = list(self.fixes)[:1]
         lists = widgets.VBox([self.slices, self.words])
         self.box = shell.card("What if these were mended?",
-                              "errors taken out whole: the most that mending could bring, on the queries selected above",
+                              "errors taken out whole: the most that mending could bring, on the selection above",
                               shell.row(lists, widgets.VBox([self.told, self.chart]),
                                         shares="minmax(0,1fr) minmax(0,1.3fr)"))
         for part in (self.slices, self.words):
