@@ -79,10 +79,11 @@ def causes_pareto(found: pd.DataFrame) -> go.Figure:
     figure = go.Figure(go.Bar(x=found["cause"], y=found["n"], marker_color=BLUE, name="marks", cliponaxis=False,
                               text=[f"{n:,}" for n in found["n"]], textposition="outside",
                               customdata=found[["share", "share_low", "share_high"]],
-                              hovertemplate="%{x}: %{customdata[0]:.0%} (%{customdata[1]:.0%} to %{customdata[2]:.0%})"
-                                            "<extra></extra>"))
+                              hovertemplate="%{x}: %{customdata[0]:.0%} (%{customdata[1]:.0%} to "
+                                            "%{customdata[2]:.0%})<extra></extra>"))
     figure.add_scatter(x=found["cause"], y=100 * found["share_so_far"], yaxis="y2", mode="lines+markers",
-                       name="share so far", line={"color": GREY, "dash": "dot"}, hovertemplate="%{y:.0f} % so far<extra></extra>")
+                       name="share so far", line={"color": GREY, "dash": "dot"},
+                       hovertemplate="%{y:.0f} % so far<extra></extra>")
     figure.update_layout(yaxis2={"overlaying": "y", "side": "right", "range": [0, 108], "ticksuffix": " %",
                                  "showgrid": False})
     figure.update_yaxes(rangemode="tozero", title="queries marked", selector={"side": None})

@@ -155,7 +155,7 @@ class Explored:
         n_speakers = len(self.speakers.categories)
         rows = np.flatnonzero(mask & (codes >= 0))
         key, w = codes[rows] * n_speakers + self._speaker[rows], self.weights[rows]
-        counted = (np.bincount(key, weights=v, minlength=n_codes * n_speakers).reshape(n_codes, n_speakers)
+        counted = (np.bincount(key, weights=v, minlength=n_codes * n_speakers).reshape(n_codes, -1).astype(float)
                    for v in (w * errors[rows], w * totals[rows], w * w * totals[rows]))
         return Sums(*counted)
 
@@ -252,10 +252,9 @@ class Explored:
         return self.rate(mask & (n > 0), n - wrong, n)
 
 
-def explored(listened: pd.DataFrame, *, weights: Floats, expressions: Mapping[str, str] | None = None,
-             normalizer: str = scoring.NORMALIZER_VERSION) -> Explored:
+def explored(listened: pd.DataFrame, *, weights: Floats, expressions: Mapping[str, str] | None = None) -> Explored:
     """Score and align what a model heard, and make it ready to explore."""
-    scores = slicing.bands(scoring.score(listened, listened["hypothesis"], normalizer=normalizer))
+    scores = slicing.bands(scoring.score(listened, listened["hypothesis"]))
     if "finds_same" not in scores:
         scores = scores.assign(finds_same=finding.finds_same(scores))
     columns = [column for column in slicing.slice_columns(scores) if column not in _NOT_SLICED]

@@ -65,8 +65,8 @@ class Clip:
         self.transcribe(is_on=is_blind)
 
     def _describe(self, row: Mapping[str, Any]) -> None:
-        confidence = row.get("avg_logprob")
-        facts = [f"confidence {math.exp(float(confidence)):.2f}"] if _is_known(confidence) else []
+        is_sure = _is_known(row.get("avg_logprob"))
+        facts = [f"confidence {math.exp(float(row['avg_logprob'])):.2f}"] if is_sure else []
         facts += [_fact(name, row[name]) for name in _FACTS if _is_known(row.get(name))]
         self.said.value = _piece(f'<p class="wb-difference">{_difference(row)}</p>')
         self.facts.value = _piece(f'<p class="wb-soft wb-meta">{escape(" · ".join(facts))}</p>')

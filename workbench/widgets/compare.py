@@ -7,6 +7,7 @@ import ipywidgets as widgets
 
 from workbench import answers, cards, comparing, explorer_figures, mending
 from workbench.answers import Source
+from workbench.exploring import Mask
 from workbench.widgets import shell
 from workbench.widgets.chart import Chart
 from workbench.widgets.rows import Column, Rows
@@ -85,7 +86,7 @@ class Compare:
         self.state.pick(**self.labelled[str(point["y"])])
 
 
-def _told(two: comparing.Pair, mask: comparing.Mask) -> str:
+def _told(two: comparing.Pair, mask: Mask) -> str:
     found, counts = comparing.difference(two, mask), comparing.won_and_lost(two, mask)
     if found is None:
         return "The two have no query of this selection in common."

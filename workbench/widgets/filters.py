@@ -5,6 +5,7 @@ from typing import Any
 
 import anywidget
 import numpy as np
+import pandas as pd
 import traitlets
 
 from workbench.selections import Selection
@@ -91,7 +92,7 @@ def _columns(state: State) -> list[dict[str, Any]]:
 def _spans(state: State) -> list[dict[str, Any]]:
     found = []
     for column, (title, unit) in SPANS.items():
-        known = state.data.scores[column].dropna() if column in state.data.scores else []
+        known = state.data.scores.get(column, pd.Series(dtype=float)).dropna()
         if len(known):
             low, high = float(np.floor(known.min())), float(np.ceil(known.max()))
             found.append({"name": column, "title": title, "unit": unit, "min": low, "max": high})
