@@ -14,7 +14,8 @@ def heard(rows: list[tuple[str, str, str]], **more: str) -> exploring.Explored:
     table = pd.DataFrame(rows, columns=["utterance_id", "reference", "hypothesis"])
     speakers, noises = ["ann", "bob", "cid", "dan"], ["car", "car", "quiet", "quiet"]
     table = table.assign(speaker=speakers[: len(rows)], noise=noises[: len(rows)], **more)
-    return exploring.explored(table.assign(audio_sha="sha-" + table["utterance_id"]), weights=np.ones(len(rows)))
+    named = table.assign(audio_sha="sha-" + table["utterance_id"])
+    return exploring.explored(*exploring.scored(named), weights=np.ones(len(rows)))
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_slice_that_changed_is_found_and_the_others_are_not_taken_for_changed(
     rng = np.random.default_rng(3)
     is_mended = (before["noise"] == "car") & (rng.random(2000) < 0.7)
     now = before.assign(hypothesis=before["hypothesis"].where(~is_mended, before["reference"]))
-    two = comparing.pair(*(exploring.explored(t, weights=weights) for t in (now, before)))
+    two = comparing.pair(*(exploring.explored(*exploring.scored(t), weights=weights) for t in (now, before)))
     found = comparing.by_slice(two, two.both, ["noise"]).set_index("value")
     assert found.loc["car", "verdict"] == "better" and found.loc["car", "change_high"] < 0
     assert (found.loc[["quiet", "home"], "verdict"] == "cannot tell").all()
@@ -83,7 +84,7 @@ def test_of_models_that_do_not_differ_hardly_ever_any_slice_is_called_changed() 
         table, _ = random_table(400, n_speakers=30, seed=seed)
         table = table.assign(reference="one two three four")
         a, b = (table.assign(hypothesis=guesses(seed + more)) for more in (0, 500))
-        two = comparing.pair(*(exploring.explored(t, weights=np.ones(400)) for t in (a, b)))
+        two = comparing.pair(*(exploring.explored(*exploring.scored(t), weights=np.ones(400)) for t in (a, b)))
         n_alarms += (comparing.by_slice(two, two.both)["verdict"] != "cannot tell").any()
     assert n_alarms <= 6  # 5 % of 40 is 2; seven or more come about once in 200
 

@@ -26,7 +26,7 @@ def listened() -> pd.DataFrame:
 
 @pytest.fixture
 def data() -> Explored:
-    return exploring.explored(listened(), weights=np.ones(5), expressions={"loud": "snr_db < 10"})
+    return exploring.explored(*exploring.scored(listened()), weights=np.ones(5), expressions={"loud": "snr_db < 10"})
 
 
 def shown(data: Explored, selection: Selection) -> list[str]:
@@ -57,7 +57,8 @@ def test_a_value_that_the_data_lacks_selects_nothing(data: Explored) -> None:
 
 def test_a_selection_says_itself_in_words() -> None:
     assert Selection().is_all and Selection().words() == "all queries"
-    narrowed = Selection({"noise": ("car",)}, {"snr_db": (0.0, 5.0)}, "oslo", Mistake("del", "find"), frozenset(), "won")
+    narrowed = Selection({"noise": ("car",)}, {"snr_db": (0.0, 5.0)}, "oslo", Mistake("del", "find"), frozenset(),
+                         "won")
     assert narrowed.words() == "noise: car · snr_db 0 to 5 · “oslo” · find lost · won"
     assert not narrowed.is_all and not replace(Selection(), ids=frozenset()).is_all
 
@@ -86,7 +87,7 @@ def test_neighbours_share_a_mistake_the_most_alike_first() -> None:
     rows = [("a", "go to oslo", "go two also"), ("b", "to oslo", "two also"), ("c", "to paris", "two paris"),
             ("d", "to rome", "to rome")]
     table = pd.DataFrame(rows, columns=["utterance_id", "reference", "hypothesis"]).assign(speaker="s")
-    near = exploring.explored(table, weights=np.ones(4)).neighbours("a")
+    near = exploring.explored(*exploring.scored(table), weights=np.ones(4)).neighbours("a")
     assert near["utterance_id"].tolist() == ["b", "c"]
     assert near["shared"].tolist() == ["oslo → also, to → two", "to → two"]
 
@@ -100,7 +101,8 @@ def random_table(n: int = 1500, n_speakers: int = 40, seed: int = 1) -> tuple[pd
     rng = np.random.default_rng(seed)
     table = pd.DataFrame({
         "utterance_id": [f"u{i}" for i in range(n)], "reference": "one two three four",
-        "speaker": [f"s{k}" for k in rng.integers(n_speakers, size=n)], "noise": rng.choice(["car", "quiet", "home"], n),
+        "speaker": [f"s{k}" for k in rng.integers(n_speakers, size=n)],
+        "noise": rng.choice(["car", "quiet", "home"], n),
         "snr_db": rng.uniform(-5, 30, n), "duration_s": rng.uniform(1, 5, n)})
     table.loc[rng.random(n) < 0.02, "reference"] = ""
     is_wrong = rng.random((n, 4)) < np.where(table["noise"] == "car", 0.3, 0.05)[:, None]
@@ -111,7 +113,7 @@ def random_table(n: int = 1500, n_speakers: int = 40, seed: int = 1) -> tuple[pd
 
 def test_slices_are_those_of_slicing_with_the_same_intervals() -> None:
     table, weights = random_table()
-    data = exploring.explored(table, weights=weights, expressions={"long": "duration_s > 3"})
+    data = exploring.explored(*exploring.scored(table), weights=weights, expressions={"long": "duration_s > 3"})
     chosen = data.mask(Selection(ranges={"duration_s": (2.0, 4.5)}))
     ours = data.slices(chosen)
     expected = slicing.slice_table(data.scores[chosen], [c for c in data.columns if c != "speaker"],
@@ -124,7 +126,7 @@ def test_slices_are_those_of_slicing_with_the_same_intervals() -> None:
 
 def test_the_whole_is_measured_as_scoring_does() -> None:
     table, weights = random_table()
-    data = exploring.explored(table, weights=weights)
+    data = exploring.explored(*exploring.scored(table), weights=weights)
     ours, expected = data.summary(data.mask(Selection())), scoring.summary(data.scores, weights)
     for name in ("wer", "query_accuracy"):
         assert ours[name].low == pytest.approx(expected[name].low) and ours[name].high == pytest.approx(
@@ -133,7 +135,7 @@ def test_the_whole_is_measured_as_scoring_does() -> None:
 
 def test_crossed_columns_are_those_of_slicing() -> None:
     table, weights = random_table(300)
-    data = exploring.explored(table, weights=weights)
+    data = exploring.explored(*exploring.scored(table), weights=weights)
     ours = data.crossed(data.mask(Selection()), "noise", "snr_band").sort_values(["row", "column"], ignore_index=True)
     expected = slicing.crossed(data.scores, "noise", "snr_band", weights).sort_values(["row", "column"],
                                                                                       ignore_index=True)
@@ -142,15 +144,16 @@ def test_crossed_columns_are_those_of_slicing() -> None:
 
 def test_unknown_speakers_count_as_one_each_and_are_said_to_be_unknown() -> None:
     table = listened().drop(columns="speaker")
-    data = exploring.explored(table, weights=np.ones(5))
+    data = exploring.explored(*exploring.scored(table), weights=np.ones(5))
     assert "unknown" in data.summary(data.mask(Selection()))["wer"].note
-    partly = exploring.explored(listened().assign(speaker=["ann", None, "bob", "", "cid"]), weights=np.ones(5))
+    named = listened().assign(speaker=["ann", None, "bob", "", "cid"])
+    partly = exploring.explored(*exploring.scored(named), weights=np.ones(5))
     assert len(partly.speakers.categories) == 5
 
 
 def test_the_order_of_utterances_is_irrelevant() -> None:
     table, weights = random_table(200)
     shuffled = np.random.default_rng(0).permutation(200)
-    a = exploring.explored(table, weights=weights)
-    b = exploring.explored(table.iloc[shuffled], weights=weights[shuffled])
+    a = exploring.explored(*exploring.scored(table), weights=weights)
+    b = exploring.explored(*exploring.scored(table.iloc[shuffled]), weights=weights[shuffled])
     pd.testing.assert_frame_equal(a.slices(a.mask(Selection())), b.slices(b.mask(Selection())))

@@ -14,7 +14,7 @@ from workbench.selections import Mistake, Selection
 
 @pytest.fixture
 def data() -> Explored:
-    return exploring.explored(listened(), weights=np.ones(5))
+    return exploring.explored(*exploring.scored(listened()), weights=np.ones(5))
 
 
 CAR, OSLO, FIND = Fix("noise", "car"), Fix(mistake=Mistake("word", "oslo")), Fix(mistake=Mistake("word", "find"))
@@ -55,7 +55,7 @@ def test_the_interval_of_a_gain_covers_the_true_gain_as_often_as_it_says() -> No
     n_covered = 0
     for seed in range(60):
         table, _ = random_table(600, seed=seed)
-        data = exploring.explored(table, weights=np.ones(600))
+        data = exploring.explored(*exploring.scored(table), weights=np.ones(600))
         gain = mending.what_if(data, data.mask(Selection()), [CAR])[0].wer_gain
         n_covered += gain.low <= 0.3 / 3 <= gain.high
     assert n_covered >= 52  # of 60 at 95 %, fewer than 52 come about once in 1,000

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from workbench import audio, data_requests, exploring, gates, scoring, storage, suspects
+from workbench import audio, data_requests, exploring, finding, gates, scoring, slicing, storage, suspects, text
 from workbench.data_requests import Request
 from workbench.errors import StageError
 from workbench.exploring import Explored
@@ -108,10 +108,23 @@ def read(source: Source) -> Opened:
         listened = listened[listened["arm"] == source.arm].drop(columns=["arm", "is_accepted"])
     listened, scope = listened.reset_index(drop=True), gates.read(promised.json("promises"))
     analyzed = storage.read_record(source.run, "analyze")
-    data = exploring.explored(listened, weights=scope.weights(listened),
+    scores, edits = _scored(listened, [record.content["outputs"]["listened.parquet"], source.arm])
+    data = exploring.explored(scores, edits, weights=scope.weights(scores),
                               expressions=analyzed.parameters.get("slices", {}) if analyzed else {})
     return Opened(source, data, scope, suspects.suspected_references(listened),
                   str(record.content["versions"].get("dataset", "")), bool((listened["split"] == "train").all()))
+
+
+def _scored(listened: pd.DataFrame, made_from: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score and align once: at 100,000 utterances that takes longer than a visitor waits."""
+    code = [storage.hash_file(Path(str(module.__file__))) for module in (exploring, finding, scoring, slicing, text)]
+    folder = storage.cache_folder("explored") / storage.hash_value([made_from, code])[:16]
+    parts = {name: folder / f"{name}.parquet" for name in ("edits", "scores")}
+    if not all(path.is_file() for path in parts.values()):
+        scores, edits = exploring.scored(listened)
+        storage.write_table(parts["edits"], edits)
+        storage.write_table(parts["scores"], scores)
+    return pd.read_parquet(parts["scores"]), pd.read_parquet(parts["edits"])
 
 
 def samples(row: Mapping[Any, Any]) -> audio.Samples:
