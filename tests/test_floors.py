@@ -46,8 +46,8 @@ FLOORS = (
     ),
     ("gates", "data_requests", "corrections", "causes", "improvement", "rounds", "shipping", "monitoring",
      "monitoring_reports", "labelling", "retraining", "evaluation", "consent", "answers", "explorer"),
-    ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "runs", "pipeline", "serving", "traffic",
-     "widgets", "dashboards", "service_cli", "cli"),
+    ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "twins", "runs", "pipeline", "serving",
+     "traffic", "widgets", "dashboards", "service_cli", "cli"),
 )
 OWNERS = {
     "papermill": {"pipeline"},
