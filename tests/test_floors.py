@@ -17,7 +17,8 @@ FILES = [path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"]
 FLOORS = (
     ("errors", "records", "settings"),
     ("text", "scoring", "slicing", "decisions", "drift", "terms", "expected_wer", "suspects", "audio", "degrade",
-     "catalogue", "figures", "monitoring_figures", "cards"),
+     "catalogue", "figures", "monitoring_figures", "cards", "selections", "finding", "exploring", "mending",
+     "comparing", "explorer_figures"),
     (
         "storage",
         "progress",
@@ -44,7 +45,7 @@ FLOORS = (
         "keys",
     ),
     ("gates", "data_requests", "corrections", "causes", "improvement", "rounds", "shipping", "monitoring",
-     "monitoring_reports", "labelling", "retraining", "evaluation", "consent"),
+     "monitoring_reports", "labelling", "retraining", "evaluation", "consent", "answers", "explorer"),
     ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "twins", "runs", "pipeline", "serving",
      "traffic", "widgets", "dashboards", "service_cli", "cli"),
 )
@@ -53,7 +54,7 @@ OWNERS = {
     "jiwer": {"scoring"},
     "rapidfuzz": {"terms"},
     "sklearn": {"expected_wer"},
-    "plotly": {"figures", "monitoring_figures", "pages", "widgets"},
+    "plotly": {"figures", "monitoring_figures", "explorer_figures", "pages", "widgets"},
     "ipywidgets": {"widgets"},
     "anywidget": {"widgets"},
     "voila": {"widgets"},
@@ -69,7 +70,7 @@ OWNERS = {
     "prometheus_client": {"serving"},
     "pydantic_settings": {"settings"},
     "pandera": {"manifests"},
-    "torchaudio": {"augmentation"},
+    "torchaudio": {"augmentation", "recognizers"},
     "soundfile": {"audio", "manifests"},
     "av": {"audio"},
 }

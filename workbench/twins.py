@@ -10,7 +10,15 @@ from workbench import pages
 from workbench.errors import StageError, WorkbenchError
 
 Body = Callable[[str], str]
-BODIES: Mapping[str, Body] = {}
+
+
+def _error_analysis(run: str) -> str:
+    from workbench import explorer
+
+    return explorer.twin(run)
+
+
+BODIES: Mapping[str, Body] = {"error_analysis": _error_analysis}
 """What writes each page's body for a run."""
 
 

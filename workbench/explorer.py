@@ -1,0 +1,138 @@
+"""What the error-analysis page opens with, and its static twin: the same findings on a page for mail and archive.
+
+A twin holds no word of production: only ids, which the page behind its token resolves.
+"""
+
+import json
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from workbench import answers, cards, explorer_figures, figures, mending, slicing
+from workbench.answers import Opened
+from workbench.cards import Tile
+from workbench.exploring import Explored, Mask
+from workbench.records import Interval
+from workbench.selections import Selection
+
+PRODUCTION = "production"
+N_WORST, N_WORDS, N_FIXES, N_SLICES = 20, 12, 6, 12
+
+
+def twin(run: str) -> str:
+    """Write the body of the static twin: what the page shows of the model that the run accepted last.
+
+    Raises: StageError when no model of the run has listened to dev.
+    """
+    opened = answers.read(answers.latest(run))
+    data, everything = opened.data, opened.data.mask(Selection())
+    return "\n".join([
+        path_line(opened), cards.headline(opening(opened)), cards.tiles(tiles(opened)),
+        _section("Where it fails", "WER by slice, 95 % interval, dot as large as the slice's share of use"),
+        *(_plot(figure) for figure in _figures(opened)),
+        _section("What to do next", "gains overlap and do not add up"), cards.table(_fixes(data, everything)),
+        _section("Words heard wrong", ""), cards.table(_words(data, everything)),
+        _section("The worst", "production queries are named by their ids alone"), _worst_queries(data, everything),
+    ])
+
+
+def path_line(opened: Opened) -> str:
+    """Say in small what it is about: run, model, split, how many, of whom, weighted how, and when."""
+    data, scope = opened.data, opened.scope
+    split = "answers of models that left the speaker out" if opened.is_cross_fitted else "dev, open for browsing"
+    is_weighted = data.weights.std() > 0
+    parts = [f"run {opened.source.run}", f"model of {opened.source.title.split(' · ')[1]}", split,
+             f"{len(data):,} queries", f"{len(data.speakers.categories):,} speakers" if data.has_speakers else "",
+             f"weighted to declared use by {scope.use_column}" if is_weighted else "all queries count alike",
+             f"made {opened.source.finished}"]
+    return ('<div class="wb wb-soft wb-path"><b>Error analysis</b> · '
+            + " · ".join(escape(part) for part in parts if part) + "</div>")
+
+
+def opening(opened: Opened) -> str:
+    """Give the sentence that the page opens with."""
+    everything = opened.data.mask(Selection())
+    return mending.sentence(opened.data.summary(everything), opened.data.slices(everything))
+
+
+def tiles(opened: Opened) -> list[Tile]:
+    """Give the five numbers: WER, word for word, names or results right, the worst slice, and the ceiling."""
+    data, everything = opened.data, opened.data.mask(Selection())
+    found = data.summary(everything)
+    shown = [cards.target_tile(name, found[name], opened.scope.target(name))
+             for name in ("wer", "query_accuracy", "entity_accuracy") if name in found]
+    if "entity_accuracy" not in found and "same_result" in found:
+        shown.append(cards.target_tile("same_result", found["same_result"]))
+    slices = mending.queries_to_win(data.slices(everything))
+    worst = slices[slices["is_actionable"]].head(1)
+    return [*shown, *_worst_tile(worst), *_ceiling(data, worst)]
+
+
+def _worst_tile(worst: pd.DataFrame) -> list[Tile]:
+    if worst.empty:
+        return []
+    row = worst.iloc[0]
+    low, high = (f"{100 * (1 - row[name]):.1f}" for name in ("query_accuracy_high", "query_accuracy_low"))
+    name = mending.label(str(row["column"]), str(row["value"]))
+    return [Tile("Worst slice, queries wrong", f"{100 * (1 - row['query_accuracy']):.1f} %", f"{low} – {high}", "no",
+                 name)]
+
+
+def _ceiling(data: Explored, worst: pd.DataFrame) -> list[Tile]:
+    """What would be if all queries were like the best slice of the worst one's column."""
+    if worst.empty or " = " not in str(worst["best_name"].iloc[0]):
+        return []
+    column, _, value = str(worst["best_name"].iloc[0]).partition(" = ")
+    rate = data.rate(data.mask(Selection({column: (value,)})), data.errors, data.words)
+    return [Tile(f"If all were like {value}, WER", f"{100 * rate.value:.1f} %",
+                 f"{100 * rate.low:.1f} – {100 * rate.high:.1f}", "done", "what-if ceiling")]
+
+
+def _figures(opened: Opened) -> list[Any]:
+    data, everything = opened.data, opened.data.mask(Selection())
+    slices, target = data.slices(everything), opened.scope.target("wer")
+    ranked = slicing.opportunities(slices).sort_values("gain", ascending=False).head(N_SLICES)
+    names = [mending.label(*pair) for pair in ranked[["column", "value"]].itertuples(index=False, name=None)]
+    forest = figures.slice_forest(ranked.assign(name=names), target.value if target else None)
+    pair = [name for name in ("noise", "snr_band") if name in data.names] or list(data.names)[:2]
+    drawn = [figures.slice_heatmap(data.crossed(everything, *pair[:2]))] if len(pair) > 1 else []
+    return [explorer_figures.on_a_card(forest), *drawn]
+
+
+def _fixes(data: Explored, everything: Mask) -> pd.DataFrame:
+    found = slicing.opportunities(data.slices(everything))
+    top = found[found["is_actionable"].astype(bool)].head(N_FIXES)
+    gains = [Interval(*gain).points() for gain in top[["gain", "gain_low", "gain_high"]].itertuples(index=False)]
+    return pd.DataFrame({"fix": top["advice"].tolist(), "would win": gains, "n_clips": top["n_clips"].tolist()})
+
+
+def _words(data: Explored, everything: Mask) -> pd.DataFrame:
+    """Count mistakes outside production, whose words stay where they were said."""
+    is_open = data.scores["source"].ne(PRODUCTION).to_numpy() if "source" in data.scores else everything
+    return data.mistakes(everything & is_open, N_WORDS)[["said", "heard", "n"]]
+
+
+def _worst_queries(data: Explored, everything: Mask) -> str:
+    worst = data.scores[everything & (data.errors > 0)].sort_values(["wer", "utterance_id"], ascending=[False, True])
+    lines = []
+    for row in worst.head(N_WORST).to_dict("records"):
+        is_private = row.get("source") == PRODUCTION
+        words = '<span class="wb-soft">a query of production</span>' if is_private else cards.difference(
+            row["reference"], row["hypothesis"])
+        place = " · ".join(str(row[name]) for name in ("noise", "accent") if isinstance(row.get(name), str))
+        lines.append(f"<tr><td>{escape(str(row['utterance_id']))}</td><td>{words}</td><td>{escape(place)}</td>"
+                     f'<td class="wb-number">{100 * row["wer"]:.0f} %</td></tr>')
+    head = '<tr><th>id</th><th>what was said and heard</th><th>slice</th><th class="wb-number">WER</th></tr>'
+    table = f'<table class="wb-table"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>'
+    return f'<div class="wb"><div class="wb-scroll">{table}</div></div>'
+
+
+def _section(title: str, subtitle: str) -> str:
+    return f'<div class="wb"><h2>{escape(title)}</h2><p class="wb-soft">{escape(subtitle)}</p></div>'
+
+
+def _plot(figure: Any) -> str:
+    """Write a figure as stage pages do: `page.js` draws it."""
+    content = json.dumps(json.loads(figure.to_json())).replace("</", r"<\/")
+    return f'<figure class="plot"><script type="application/json">{content}</script></figure>'
