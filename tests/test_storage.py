@@ -139,3 +139,18 @@ def test_no_project_here_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_a_run_has_fixed_outlasts_a_new_start_of_the_stage(stages: Path) -> None:
     asked = [("a", "row", 7), ("a", "row", 9), ("b", "row", 9), ("a", "other", 1), ("a", "row", 2)]
     assert [storage.open_stage("scope", run).fixed(name, value) for run, name, value in asked] == [7, 7, 9, 1, 7]
+
+
+def test_a_damaged_output_says_how_to_make_it_again(root: Path) -> None:
+    (root / "notebooks" / "04_analyze.ipynb").write_text("{}")
+    stage = storage.open_stage("analyze", "mine")
+    stage.save_table("slices", pd.DataFrame({"wer": [0.1]}))
+    stage.save_json("request", {"request_id": ""})
+    stage.close(parameters={}, metrics={}, decision=Decision("done", "Done."))
+    record = storage.read_record("mine", "analyze")
+    assert record is not None and record.table("slices")["wer"].tolist() == [0.1]
+    for name in ("slices.parquet", "request.json"):
+        record.path(name).write_bytes(b"PAR1 and nothing else")
+    for read, name in ((record.table, "slices"), (record.json, "request")):
+        with pytest.raises(StageError, match=f"{name}.* damaged .*workbench run analyze --run mine --force"):
+            read(name)

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,29 +170,34 @@ class StageRecord:
     def path(self, name: str) -> Path:
         """Give an output's path. Raises: StageError when the stage left no such file."""
         if name not in self.content["outputs"]:
-            left = ", ".join(self.content["outputs"])
-            raise StageError(f"{self.stage} of run {self.run} left no {name}; it left {left}")
+            raise StageError(f"{self.stage} of {self.run} left no {name}; it left {', '.join(self.content['outputs'])}")
         return self.folder / name
 
     def table(self, name: str) -> "pd.DataFrame":
-        """Read an output table."""
+        """Read an output table. Raises: StageError when there is none, or it is damaged."""
         import pandas as pd
 
-        return pd.read_parquet(self.path(f"{name}.parquet"))
+        return self._read(self.path(f"{name}.parquet"), pd.read_parquet)
 
     def json(self, name: str) -> Any:
-        """Read an output JSON file."""
-        return json.loads(self.path(f"{name}.json").read_text(encoding="utf-8"))
+        """Read an output JSON file. Raises: StageError when there is none, or it is damaged."""
+        return self._read(self.path(f"{name}.json"), lambda path: json.loads(path.read_text(encoding="utf-8")))
+
+    def _read(self, path: Path, read: Callable[[Path], Any]) -> Any:
+        try:
+            return read(path)
+        except (OSError, ValueError) as error:  # what pyarrow and json raise are ValueErrors
+            raise StageError(f"{path} is lost or damaged ({str(error).splitlines()[0]}); make it again: "
+                             f"workbench run {self.stage} --run {self.run} --force") from error
 
 
 def read_record(run: str, stage: str) -> StageRecord | None:
     """Read a stage's record, or None when it did not happen (or its record is damaged)."""
     folder = run_folder(run) / stage_folder_name(stage)
     try:
-        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return StageRecord(stage, run, folder, json.loads((folder / RECORD).read_text(encoding="utf-8")))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return StageRecord(stage, run, folder, content)
 
 
 def latest_run_with(stage: str) -> str | None:
@@ -269,18 +274,13 @@ class Stage:
         """Write the record: the stage has happened. `versions` adds names of data, recipe or weights it stood on."""
         plain = {name: m if isinstance(m, Interval) else Interval(m, m, m) for name, m in metrics.items()}
         write_json(self.folder / RECORD, {
-            "stage": self.name,
-            "run": self.run,
+            "stage": self.name, "run": self.run,
             "fingerprint": settings.Settings().fingerprint,
-            "parameters": dict(parameters),
-            "inputs": self.inputs,
-            "outputs": self.outputs,
+            "parameters": dict(parameters), "inputs": self.inputs, "outputs": self.outputs,
             "metrics": {name: m.as_dict() for name, m in plain.items()},
             "decision": {"outcome": decision.outcome, "sentence": decision.sentence},
             "versions": {**{name: _version(name) for name in VERSIONS_OF}, **(versions or {})},
-            "wall_time_s": round(time.monotonic() - self.started_s, 2),
-            "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
-        })
+            "wall_time_s": round(time.monotonic() - self.started_s, 2), "finished": time.strftime("%Y-%m-%d %H:%M:%S")})
 
 
 def _version(package: str) -> str:
