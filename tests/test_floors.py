@@ -42,7 +42,7 @@ FLOORS = (
         "consented_audio",
         "keys",
     ),
-    ("gates", "data_requests", "improvement", "rounds", "shipping", "monitoring", "monitoring_reports", "labelling",
+    ("gates", "data_requests", "improvement", "rounds", "shipping", "monitoring", "monitoring_reports", "bases", "labelling",
      "retraining", "evaluation", "consent"),
     ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "runs", "pipeline", "serving", "traffic",
      "widgets", "dashboards", "service_cli", "cli"),

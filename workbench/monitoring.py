@@ -5,7 +5,7 @@ leave for a page, but for terms that several users said. No torch, so that the d
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,16 @@ class Rules:
     min_users: int = 3
     n_accepted: int = 0
     seed: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the fields for a JSON record."""
+        return asdict(self)
+
+
+def read_rules(fields: Mapping[str, Any]) -> Rules:
+    """Read rules out of a record."""
+    target = fields.get("target")
+    return Rules(**{**fields, "target": Target(**target) if target else None})
 
 
 @dataclass(frozen=True, slots=True)
