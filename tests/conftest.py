@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.postgresql import Server, running
 
 FIRST = (
     "# First\n\n> How many are there?",
@@ -96,3 +98,19 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setenv("WORKBENCH_ROOT", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    """Give a PostgreSQL server."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, root: Path) -> str:
+    """Give the address of an empty log, on each kind of database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{root}/data/queries.db"
+    server: Server = request.getfixturevalue("postgres")
+    return server.new_log()

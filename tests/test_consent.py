@@ -1,5 +1,6 @@
 """Forgetting, looked for with a magnifying glass in every file and table; time limits; clips whose row never came."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from workbench import audio, consent, consented_audio, datasets, query_log, storage
 from workbench.audio import Samples
 from workbench.errors import QueryLogError
+from workbench.marks import Marks
 from workbench.query_log import LoggedQuery, QueryLog
 
 ANN, BOB = "ann@example.org", "bob@example.org"
@@ -37,6 +39,11 @@ def served(log: QueryLog, n: int = 3) -> None:
         log.append([row(user, i, audio_sha=consented_audio.store_clip(voice(first + i))) for i in range(n)])
     log.add_labels(pd.DataFrame({"request_id": ["ann-0", "bob-0"], "reference": [WORDS[ANN], WORDS[BOB]],
                                  "labeller": "eve", "kind": "chosen"}))
+    with contextlib.closing(Marks()) as marks:
+        for first, user in ((0, ANN), (100, BOB)):
+            marks.add("reference", WORDS[user], utterance_id=f"{user[:3]}-0", by="eve",
+                      audio_sha=audio.content_hash(voice(first)))
+            marks.add("name", WORDS[user].split()[-1], audio_sha=audio.content_hash(voice(first + 1)), by="eve")
 
 
 def given(user: str, numbers: Sequence[int], first: int) -> list[dict[str, object]]:
@@ -118,6 +125,7 @@ def test_a_forgotten_user_is_in_no_file_and_no_table_and_others_are_untouched(ro
     assert (done.n_queries, done.n_clips, done.n_table_rows) == (3, 5, 4)
     assert done.datasets == (more.version,) and done.models == ("default/retrain", "default-retrain-1")
     assert "3 queries" in str(done) and more.version in str(done)
+    assert {row["value"] for row in Marks().rows()} == {WORDS[BOB], "tomorrowland"}
     rows = log.read()
     assert rows["request_id"].tolist() == [f"{user}-{i}" for user in ("ann", "bob") for i in range(3)]
     assert rows["hypothesis"].tolist() == [""] * 3 + [WORDS[BOB]] * 3 and rows["audio_sha"].ne("").sum() == 3

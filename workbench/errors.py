@@ -75,5 +75,9 @@ class QueryLogError(WorkbenchError):
     """The query log cannot be reached, read or written; nothing was acknowledged."""
 
 
+class MarkError(WorkbenchError):
+    """What somebody said on a page cannot be kept: nobody's name is with it, or it is about somebody who left."""
+
+
 class KeysError(WorkbenchError):
     """A key's name is taken or unknown, or the file of keys is damaged."""

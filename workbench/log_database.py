@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.exc import SQLAlchemyError
 
+from workbench import settings, storage
 from workbench.errors import QueryLogError
 
 PATIENCE_S = 30  # how long a writer waits for another before it gives up
@@ -69,8 +70,21 @@ labels = sql.Table(
     sql.Column("request_id", sql.Text, primary_key=True),
     *(sql.Column(name, sql.Text, nullable=False) for name in ("reference", "labeller", "kind")),
 )
+marks = sql.Table(
+    "marks", _metadata,
+    sql.Column("mark_id", sql.BigInteger().with_variant(sql.Integer, "sqlite"), primary_key=True),
+    sql.Column("time_s", sql.Double, nullable=False),
+    *(sql.Column(name, sql.Text, nullable=False)
+      for name in ("kind", "utterance_id", "audio_sha", "value", "by", "run", "drawn")),
+    sqlite_autoincrement=True,
+)
 forgotten = sql.Table("forgotten", _metadata, sql.Column("mark", sql.Text, primary_key=True))
 checks = sql.Table("checks", _metadata, sql.Column("n_checks", sql.BigInteger, nullable=False))
+
+
+def address(url: str = "") -> str:
+    """Give the URL of the project's log: the one named, or WORKBENCH_QUERY_LOG_URL, or that of `data/queries.db`."""
+    return url or settings.Settings().query_log_url or f"sqlite:///{storage.data_folder() / 'queries.db'}"
 
 
 class Database:
@@ -94,6 +108,11 @@ class Database:
     def name(self) -> str:
         """The URL without its password, for messages."""
         return self._url.render_as_string(hide_password=True)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it may hold anything: a file that nobody has written yet holds nothing, and need not be made."""
+        return self._file is None or self._file.is_file()
 
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
@@ -126,7 +145,7 @@ class Database:
             mode = {} if self._file else {"isolation_level": "AUTOCOMMIT"}
             with self._engine.execution_options(is_plain=True, **mode).connect() as connection:
                 if not self._file:
-                    connection.exec_driver_sql("VACUUM queries, labels")
+                    connection.exec_driver_sql("VACUUM queries, labels, marks")
                 elif connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one():
                     raise QueryLogError(f"somebody reads {self.name} all the time, so that what was forgotten is still "
                                         "in its write-ahead log; end the reader and run the same command")
@@ -170,6 +189,11 @@ def _usable(url: str) -> sql.URL:
     if kind == "sqlite" and parsed.database not in (None, "", ":memory:"):
         return parsed
     raise QueryLogError(f"the query log's URL begins with {kind}; it must be postgresql:// or sqlite:///FILE")
+
+
+def clean(words: str) -> str:
+    """Leave out what no database takes in a text: NUL (PostgreSQL), and halves of surrogate pairs (both)."""
+    return words.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _inode(file: Path) -> int:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
 
-from workbench import settings, storage
+from workbench import log_database, storage
 from workbench.errors import QueryLogError, SettingsError
-from workbench.log_database import Database, checks, forgotten, labels, queries
+from workbench.log_database import Database, checks, clean, forgotten, labels, marks, queries
 from workbench.log_database import LoggedQuery as LoggedQuery  # what callers fill in
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ class QueryLog:
 
     def __init__(self, url: str = "") -> None:
         """Point at a database. Raises: QueryLogError for a URL that is neither SQLite's nor PostgreSQL's."""
-        url = url or settings.Settings().query_log_url
-        self._database = Database(url or f"sqlite:///{storage.data_folder() / 'queries.db'}")
+        self._database = Database(log_database.address(url))
 
     def append(self, rows: Iterable[LoggedQuery]) -> None:
         """Write rows in one transaction, all or none; when this returns they are on the disk.
@@ -60,8 +59,8 @@ class QueryLog:
         if not values:
             return
         with self._database.writing() as connection:
-            marks = {_mark(value["user_hash"]) for value in values}
-            gone = set(connection.scalars(sql.select(forgotten.c.mark).where(forgotten.c.mark.in_(marks))))
+            known = {_mark(value["user_hash"]) for value in values}
+            gone = set(connection.scalars(sql.select(forgotten.c.mark).where(forgotten.c.mark.in_(known))))
             connection.execute(sql.insert(queries), [
                 value | _ANONYMOUS if _mark(value["user_hash"]) in gone else value for value in values])
 
@@ -133,7 +132,7 @@ class QueryLog:
         Raises: QueryLogError when they cannot be written.
         """
         said = rows.drop_duplicates("request_id", keep="last")[_LABEL_COLUMNS].to_dict("records")
-        given = {str(row["request_id"]): {str(name): _clean(str(value)) for name, value in row.items()} for row in said}
+        given = {str(row["request_id"]): {str(name): clean(str(value)) for name, value in row.items()} for row in said}
         with self._database.writing() as connection:
             consented = set(connection.scalars(sql.select(queries.c.request_id).where(queries.c.consent == CONSENTED)))
             kept = [label for request_id, label in given.items() if request_id in consented]
@@ -170,7 +169,7 @@ class QueryLog:
             return tuple(sorted(connection.scalars(found)))
 
     def forget(self, user_hash: str) -> Forgotten:
-        """Take a user out of all rows, and their words and labels; their later queries leave measurements alone.
+        """Take a user out of all rows, and their words, labels and marks; later queries leave measurements alone.
 
         Raises: QueryLogError when the log cannot be written; ValueError for no user.
         """
@@ -180,6 +179,9 @@ class QueryLog:
             shas = _released(connection, theirs)
             requests = sql.select(queries.c.request_id).where(theirs)
             connection.execute(sql.delete(labels).where(labels.c.request_id.in_(requests)))
+            connection.execute(sql.delete(marks).where(marks.c.utterance_id.in_(requests)))
+            for sha in shas:
+                connection.execute(sql.delete(marks).where(marks.c.audio_sha == sha))
             n_queries = connection.execute(sql.update(queries).where(theirs).values(_ANONYMOUS)).rowcount
         return Forgotten(n_queries, shas, request_ids)
 
@@ -215,12 +217,7 @@ def _as_values(row: LoggedQuery) -> dict[str, Any]:
     if row.audio_sha and row.consent != CONSENTED:
         raise ValueError(f"request {row.request_id} names a sound without consent; audio is kept only with it")
     values = ((name, getattr(row, name)) for name in _WRITTEN)
-    return {name: _clean(value) if isinstance(value, str) else float(value) for name, value in values}
-
-
-def _clean(words: str) -> str:
-    """Leave out what no database takes in a text: NUL (PostgreSQL), and halves of surrogate pairs (both)."""
-    return words.replace("\0", "").encode("utf-8", "replace").decode()
+    return {name: clean(value) if isinstance(value, str) else float(value) for name, value in values}
 
 
 def _mark(user_hash: str) -> str:
