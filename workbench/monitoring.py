@@ -17,6 +17,7 @@ from workbench.drift import DriftResult
 from workbench.errors import ServiceError
 from workbench.expected_wer import Calibration
 from workbench.gates import Target
+from workbench.log_reading import LOAD_TEST as LOAD_TEST  # what deploy's own queries carry
 from workbench.records import Decision, Interval
 
 DAY_S, WEEK_S = 86_400.0, 7 * 86_400.0
@@ -34,9 +35,6 @@ REOPENS: Mapping[str, str] = {
     "is_empty": "analyze", "failed": "deploy", "latency": "deploy", "audited_wer": "retrain",
 }
 """What moved, and the stage that can do something about it."""
-
-LOAD_TEST = "load-test"
-"""The app_version that deploy's own queries carry."""
 
 ALARM_COLUMNS = ["window", "time_s", "rule", "evidence", "reopen"]
 
@@ -163,16 +161,17 @@ def of_people(rows: pd.DataFrame) -> pd.DataFrame:
 def with_features(rows: pd.DataFrame, known: Collection[str], gap_limit: float) -> pd.DataFrame:
     """Add what drift watches: block, is_empty and has_unseen; unknown (nan) where the query or its words are gone.
 
+    `piece` is what of the letters heard is like nothing known ("" for nothing).
     An empty answer has a compression ratio of 0, also when words were dropped since; a query without a user is a
     block of its own.
     """
     is_answered = rows["error"].eq("")
     is_empty = rows["compression_ratio"].eq(0)
     has_words = is_answered & (rows["hypothesis"].ne("") | is_empty)
-    unseen = terms.pieces(rows, known, gap_limit).ne("")
+    piece = terms.pieces(rows, known, gap_limit)
     return rows.assign(block=rows["user_hash"].where(rows["user_hash"].ne(""), rows["request_id"]),
                        is_empty=is_empty.astype(float).where(is_answered),
-                       has_unseen=unseen.astype(float).where(has_words))
+                       piece=piece, has_unseen=piece.ne("").astype(float).where(has_words))
 
 
 def in_windows(rows: pd.DataFrame, width_s: float, start_s: float | None = None) -> pd.DataFrame:
@@ -212,26 +211,43 @@ def watch(rows: pd.DataFrame, basis: Basis, *, labels: pd.DataFrame, rules: Rule
     rules = rules or Rules()
     seen = in_windows(of_people(rows), rules.width_s, start_s)
     seen = with_features(seen, basis.known, basis.gap_limit)
-    dev = with_features(basis.rows, basis.known, basis.gap_limit)
-    normal, looks = list[pd.DataFrame](), list[_Look]()
-    for _, window in seen.groupby("window"):
+    days = [{"day": day, "window": part["window"].iloc[0], **summarize(part, basis.calibration)}
+            for day, part in seen.groupby("day")]
+    return report_of(look_through(seen, basis, labels=labels, rules=rules), pd.DataFrame(days), rules)
+
+
+def look_through(seen: pd.DataFrame, basis: Basis, *, labels: pd.DataFrame, rules: Rules,
+                 memory: "dict[tuple[int, ...], Look] | None" = None) -> "list[Look]":
+    """Look at each window in turn; `seen` has window and the features. What `memory` holds is not looked at again.
+
+    A window is known by its number, its rows, those it is held against, and the labels.
+    """
+    dev = with_features(basis.rows, basis.known, basis.gap_limit) if "piece" not in basis.rows else basis.rows
+    normal, looks, memory = list[pd.DataFrame](), list["Look"](), {} if memory is None else memory
+    for number, window in seen.groupby("window"):
         is_known = len(normal) * rules.width_s >= NORMAL_S
-        look = _look(window, pd.concat(normal) if is_known else dev, basis, labels, rules)
+        reference = pd.concat(normal) if is_known else dev
+        key = (int(number), len(window), len(reference), len(labels))
+        look = memory[key] if key in memory else _look(window, reference, basis, labels, rules)
         look.row["reference"] = f"{len(normal)} normal window{'s' * (len(normal) > 1)}" if is_known else "dev"
         is_normal = look.result.outcome == "quiet" or look.row["window"] <= rules.n_accepted
         normal += [window[window["error"].eq("")]] if is_normal else []
         looks.append(look)
-    days = [{"day": day, "window": part["window"].iloc[0], **summarize(part, basis.calibration)}
-            for day, part in seen.groupby("day")]
+        memory[key] = look
+    return looks
+
+
+def report_of(looks: "Sequence[Look]", days: pd.DataFrame, rules: Rules) -> Report:
+    """Put what was seen in windows together, with the alarms of each."""
     alarms = [alarm for look in looks for alarm in _alarms(look, rules)]
-    return Report(pd.DataFrame([look.row for look in looks]), pd.DataFrame(days),
+    return Report(pd.DataFrame([look.row for look in looks]), days,
                   pd.concat([look.result.table.assign(window=look.row["window"]) for look in looks]),
                   pd.concat([look.rising.assign(window=look.row["window"]) for look in looks], ignore_index=True),
                   pd.DataFrame(alarms, columns=ALARM_COLUMNS), {look.row["window"]: look.result for look in looks})
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class Look:
     """One window as it was seen: its measures, what moved, which terms rise, and its failures with their interval."""
 
     row: dict[str, Any]
@@ -240,7 +256,7 @@ class _Look:
     failed: Interval
 
 
-def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: pd.DataFrame, rules: Rules) -> _Look:
+def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: pd.DataFrame, rules: Rules) -> Look:
     answered = window[window["error"].eq("")]
     result = drift.compare(reference, answered, user="block", level=rules.level, seed=rules.seed)
     rising = terms.new_terms(answered, reference=reference, known_words=basis.known, min_gap=basis.gap_limit,
@@ -250,10 +266,10 @@ def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: p
            "n_terms": len(rising), "audited_wer": audit.value, "audited_wer_low": audit.low,
            "audited_wer_high": audit.high}
     failed = decisions.rate_interval(window["error"].isin(OUR_FAULTS), np.ones(len(window)), window["block"])
-    return _Look(row, result, rising, failed)
+    return Look(row, result, rising, failed)
 
 
-def _alarms(look: _Look, rules: Rules) -> list[dict[str, Any]]:
+def _alarms(look: Look, rules: Rules) -> list[dict[str, Any]]:
     """Write an alarm for each rule that a window breaks."""
     row, table = look.row, look.result.table
     told = [("drift: " + drift.WORDS[moved["feature"]][0], drift.describe(moved) + _names(moved, look.rising),

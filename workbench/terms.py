@@ -159,15 +159,16 @@ def new_terms(window: pd.DataFrame, *, reference: pd.DataFrame, known_words: Col
     """List what at least `min_users` users said in a window that sounds alike and like nothing known.
 
     Both tables hold request_id, user_hash, hypothesis, heard_letters, ctc_gap; `known_words` are words and phrases
-    (`phrases`), `catalogue` names that may be meant; `min_gap` is the reference's own `gap_limit` unless given.
+    (`phrases`), `catalogue` names that may be meant; `min_gap` is the reference's own `gap_limit` unless given. A column
+    `piece` is taken as what `pieces` has found.
     Returns: request_id and term (the query whose piece is most like the others, and that piece), n_queries, n_users,
         n_reference, nearest (of the catalogue, "" when none is near), example_ids (request ids of all its queries);
         most queries first.
     """
     limit = gap_limit(reference) if min_gap is None else min_gap
-    now = window.assign(piece=pieces(window, known_words, limit)).query("piece != ''")
-    before = pieces(reference, known_words, limit)
-    before = before[before != ""]
+    now, before = (rows if "piece" in rows else rows.assign(piece=pieces(rows, known_words, limit))
+                   for rows in (window, reference))
+    now, before = now[now["piece"] != ""], before.loc[before["piece"] != "", "piece"]
     columns = ["request_id", "term", "n_queries", "n_users", "n_reference", "nearest", "example_ids"]
     rows = [_term(group, before.tolist(), catalogue) for group in _clusters(now)]
     share = len(window) / max(len(reference), 1)

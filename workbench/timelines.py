@@ -1,0 +1,97 @@
+"""Production over time at any step: what is counted of all queries, and what is measured on the rows at hand."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench import expected_wer
+from workbench.log_reading import HOUR_S
+from workbench.monitoring import NARROW_HZ, OUR_FAULTS, Basis
+
+DAY_S = 86_400.0
+QUANTILES = {"latency_p50_ms": 0.5, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
+MEDIANS = {"snr_db": "snr_db", "level_dbfs": "level_dbfs", "duration_s": "duration_s", "ctc_gap": "ctc_gap",
+           "no_speech_prob": "no_speech_prob", "avg_logprob": "confidence"}
+BAND_SIGMAS, MIN_BAND_STEPS = 3.0, 6
+"""Source: NannyML's reference bands, mean +/- 3 standard deviations over at least 6 windows."""
+
+
+def lines(counts: pd.DataFrame, rows: pd.DataFrame, bases: Mapping[str, Basis], *, step_s: float) -> pd.DataFrame:
+    """Measure each step of time. Returns: begins_s, window, counts, shares (fractions), medians, expected_wer.
+
+    `counts` are `log_reading.COUNTED` and n; `rows` have window, version, features and is_again.
+    """
+    whole = counted(counts, step_s)
+    measured = _measured(rows.assign(step=(rows["time_s"] // step_s).astype(int)), bases)
+    table = whole.join(measured, how="left").reset_index()
+    return table.assign(begins_s=table["step"] * step_s)
+
+
+def counted(counts: pd.DataFrame, step_s: float) -> pd.DataFrame:
+    """Add up counts by step, or all when it is infinite. Returns: n_queries, latency quantiles (ms), failed_share, refused_share, empty_share."""
+    step = (counts["hour"] * HOUR_S // step_s).astype(int) if math.isfinite(step_s) else 0
+    counts = counts.assign(step=step, is_ours=counts["error"].isin(OUR_FAULTS))
+    answered, n = counts[counts["error"].eq("")], counts.groupby("step")["n"].sum()
+    sums = {"n_queries": n, "n_failed": counts[counts["is_ours"]].groupby("step")["n"].sum(),
+            "n_refused": counts[counts["error"].ne("")].groupby("step")["n"].sum(),
+            "n_answered": answered.groupby("step")["n"].sum(),
+            "n_empty": answered[answered["is_empty"].eq(1)].groupby("step")["n"].sum()}
+    table = pd.DataFrame(sums).reindex(n.index).fillna(0)
+    table = table.join(_latencies(answered[answered["latency_ms"].ge(0)]))
+    answers = table["n_answered"].where(table["n_answered"] > 0)
+    return table.assign(failed_share=table["n_failed"] / table["n_queries"], empty_share=table["n_empty"] / answers,
+                        refused_share=table["n_refused"] / table["n_queries"])
+
+
+def _latencies(answered: pd.DataFrame) -> pd.DataFrame:
+    """Give the quantiles of each step out of how often each latency occurred."""
+    by = answered.groupby(["step", "latency_ms"])["n"].sum().reset_index()
+    reached = by.groupby("step")["n"].cumsum() / by.groupby("step")["n"].transform("sum")
+    return pd.DataFrame({name: by[reached >= q].groupby("step")["latency_ms"].first() for name, q in QUANTILES.items()})
+
+
+def _measured(rows: pd.DataFrame, bases: Mapping[str, Basis]) -> pd.DataFrame:
+    answered = rows[rows["error"].eq("")]
+    by = answered.groupby("step")
+    table = by[list(MEDIANS)].median().rename(columns=MEDIANS)
+    shares = answered.assign(narrow=answered["bandwidth_hz"].lt(NARROW_HZ).astype(float)).groupby("step")[
+        ["narrow", "has_unseen", "is_again"]].mean()
+    return table.assign(confidence=np.exp(table["confidence"]), narrow_share=shares["narrow"],
+                        unseen_share=shares["has_unseen"], again_share=shares["is_again"],
+                        expected_wer=_expected(answered, bases), window=by["window"].first())
+
+
+def _expected(answered: pd.DataFrame, bases: Mapping[str, Basis]) -> "pd.Series[float]":
+    """Divide the errors to expect by the words, each query by the basis of the model that answered it."""
+    parts = [part.assign(wrong=basis.calibration.errors(part), words=basis.calibration.words(part))
+             for version, basis in bases.items() for part in [answered[answered["version"].eq(version)]] if len(part)]
+    if not parts:
+        return pd.Series(dtype=float)
+    sums = pd.concat(parts).groupby("step")[["wrong", "words"]].sum()
+    return sums["wrong"] / sums["words"]
+
+
+def bands(table: pd.DataFrame, is_calm: "pd.Series[bool]", columns: list[str]) -> dict[str, tuple[float, float]]:
+    """Give each measure's band of calm steps: mean +/- 3 standard deviations; none with fewer than six of them.
+
+    Steps with few queries, as a day that has just begun, would widen it and are left out.
+    """
+    calm = table[is_calm & table["n_queries"].ge(table.loc[is_calm, "n_queries"].median() / 2)]
+    found = {name: calm[name].dropna() for name in columns}
+    return {name: (float(values.mean() - BAND_SIGMAS * values.std()), float(values.mean() + BAND_SIGMAS * values.std()))
+            for name, values in found.items() if len(values) >= MIN_BAND_STEPS}
+
+
+def audits(labelled: pd.DataFrame) -> pd.DataFrame:
+    """Measure each window's audit. Returns: begins_s, audited_wer, _low, _high; windows with 30 audited or more."""
+    rows: list[dict[str, Any]] = []
+    fair = labelled[labelled["kind"].eq("audit") & labelled["error"].eq("")]
+    for _, part in fair.groupby("window"):
+        found = expected_wer.audited_wer(expected_wer.audited(part.drop(columns=["reference", "labeller", "kind"]), part))
+        rows.append({"begins_s": float(part["time_s"].median()), "audited_wer": found.value,
+                     "audited_wer_low": found.low, "audited_wer_high": found.high})
+    table = pd.DataFrame(rows, columns=["begins_s", "audited_wer", "audited_wer_low", "audited_wer_high"])
+    return table.dropna(subset=["audited_wer"])
