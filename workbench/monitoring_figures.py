@@ -1,6 +1,7 @@
 """Production over time: small multiples with the band of normal days in grey, and events as thin lines; what moved."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from workbench import drift
 from workbench.figures import AMBER, BLUE, FRAME_PX, GREY, GRID, RED, ROW_PX, TEAL, dress, nothing
 
 NORMAL = "rgba(118,128,145,0.16)"
-PANEL_PX, N_ACROSS = 190, 3
+PANEL_PX, N_ACROSS, DAY_S = 190, 3, 86_400.0
 
 
 class Panel(NamedTuple):
@@ -76,6 +77,91 @@ def _add_labelled(figure: go.Figure, rows: pd.DataFrame, place: Mapping[str, int
                        hovertemplate="labelled: %{y:.1%}<extra></extra>", **place)
 
 
+class TimeLine(NamedTuple):
+    """One measure on the page: its title, its columns (the first in blue), and how values are written."""
+
+    title: str
+    columns: tuple[str, ...]
+    form: str = ",.3~g"
+    suffix: str = ""
+
+
+TIME_LINES = (
+    TimeLine("Queries", ("n_queries",), ",.0f"),
+    TimeLine("Latency p50, p95, p99", ("latency_p95_ms", "latency_p50_ms", "latency_p99_ms"), ",.0f", " ms"),
+    TimeLine("Failed and refused requests", ("failed_share", "refused_share"), ".1%"),
+    TimeLine("Expected WER, and labelled (dots)", ("expected_wer",), ".0%"),
+    TimeLine("Confidence, median", ("confidence",), ".2f"),
+    TimeLine("Empty answers", ("empty_share",), ".1%"),
+    TimeLine("SNR, median", ("snr_db",), ".3~g", " dB"),
+    TimeLine("Narrow sound, under 4 kHz", ("narrow_share",), ".1%"),
+    TimeLine("Words never seen in training", ("unseen_share",), ".1%"),
+    TimeLine("Gap between letters and answer", ("ctc_gap",), ".2f"),
+    TimeLine("Level, median", ("level_dbfs",), ".3~g", " dB"),
+    TimeLine("Duration, median", ("duration_s",), ".2f", " s"),
+    TimeLine("No speech, median probability", ("no_speech_prob",), ".2~g"),
+    TimeLine("Asked again within 30 s", ("again_share",), ".1%"),
+)
+"""What is drawn over time: traffic and service, what the model makes of it, and each feature that drift watches."""
+
+_LINES = ((BLUE, "solid"), (GREY, "dot"), (GREY, "dash"))
+
+
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """What all time lines are drawn from: a row a step, bands by column, events, and labelled windows.
+
+    `table` has begins_s and measures; `events` begins_s and kind (alarm or model); `audits` begins_s, audited_wer and
+    its ends.
+    """
+
+    table: pd.DataFrame
+    bands: Mapping[str, tuple[float, float]]
+    events: pd.DataFrame
+    audits: pd.DataFrame
+
+
+def time_line(over: OverTime, line: TimeLine, *, span_s: tuple[float, float]) -> go.Figure:
+    """Show one measure over time, the band of calm steps behind it, and events as thin lines."""
+    figure, times = go.Figure(), _times(over.table)
+    for column, (colour, dash) in zip(line.columns, _LINES, strict=False):
+        name = column.removeprefix("latency_").removesuffix("_ms").replace("_", " ") if len(line.columns) > 1 else ""
+        figure.add_scatter(x=times, y=over.table[column], mode="lines" if len(times) > 2 else "lines+markers",
+                           line={"color": colour, "width": 1.8 if dash == "solid" else 1.3, "dash": dash},
+                           hovertemplate=f"%{{x|%d %b %H:%M}}: %{{y:{line.form}}}{line.suffix}<extra>{name}</extra>")
+    if "expected_wer" in line.columns and len(over.audits):
+        _add_dots(figure, over.audits)
+    figure.update_layout(shapes=[*_band(over.bands.get(line.columns[0])), *_events(over.events)])
+    is_short = span_s[1] - span_s[0] < 4 * DAY_S
+    figure.update_xaxes(nticks=5, showgrid=False, tickformat="%d %b\n%H:%M" if is_short else "%d %b",
+                        range=[stamp.isoformat() for stamp in pd.to_datetime(span_s, unit="s")])
+    figure.update_yaxes(tickformat=line.form, ticksuffix=line.suffix, nticks=4, fixedrange=True)
+    return dress(figure, line.title, height=210, showlegend=False, margin={"l": 8, "r": 10, "t": 44, "b": 36},
+                 title_font_size=14)
+
+
+def _times(table: pd.DataFrame) -> list[str]:
+    return [stamp.isoformat() for stamp in pd.to_datetime(table["begins_s"], unit="s")]
+
+
+def _band(band: tuple[float, float] | None) -> list[dict[str, Any]]:
+    return [] if band is None else [{"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": band[0], "y1": band[1],
+                                     "fillcolor": NORMAL, "line": {"width": 0}, "layer": "below"}]
+
+
+def _events(events: pd.DataFrame) -> list[dict[str, Any]]:
+    looks = {"alarm": {"color": RED, "dash": "dash"}, "model": {"color": TEAL, "dash": "solid"}}
+    return [{"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at, "line": {**looks[kind], "width": 1.3}}
+            for at, kind in zip(_times(events), events["kind"], strict=True)]
+
+
+def _add_dots(figure: go.Figure, rows: pd.DataFrame) -> None:
+    figure.add_scatter(x=_times(rows), y=rows["audited_wer"], mode="markers", marker={"color": AMBER, "size": 8},
+                       error_y={"symmetric": False, "array": rows["audited_wer_high"] - rows["audited_wer"],
+                                "arrayminus": rows["audited_wer"] - rows["audited_wer_low"], "width": 0,
+                                "thickness": 1.6}, name="labelled", hovertemplate="labelled: %{y:.1%}<extra></extra>")
+
+
 _SIGNS = {"moved": (RED, "square"), "cannot tell": (AMBER, "diamond"), "quiet": (TEAL, "circle")}
 """Symbols beside colours: who cannot see the one sees the other."""
 
@@ -89,10 +175,8 @@ def what_moved(table: pd.DataFrame) -> go.Figure:
         return nothing("What moved")
     features = {feature.name: feature for feature in drift.DEFAULT}
     least = np.array([features[name].least for name in table["feature"]])
-    planned = np.array([features[name].planned for name in table["feature"]])
-    words = np.where(table["is_alarm"], "moved", np.where(table["detectable"] > planned, "cannot tell", "quiet"))
     ends = {"size": table["effect"] / least, "low": table["effect_low"] / least, "high": table["effect_high"] / least}
-    rows = table.assign(**ends, word=words, name=[drift.WORDS.get(name, (name, ""))[0] for name in table["feature"]],
+    rows = table.assign(**ends, word=drift.states(table, 0)["state"], name=[drift.WORDS.get(name, (name, ""))[0] for name in table["feature"]],
                         told=[drift.describe(row) for row in table.to_dict("records")])
     figure = go.Figure()
     for word, (colour, symbol) in _SIGNS.items():

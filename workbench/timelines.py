@@ -1,15 +1,17 @@
 """Production over time at any step: what is counted of all queries, and what is measured on the rows at hand."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from workbench import expected_wer
+from workbench import expected_wer, monitoring_figures
 from workbench.log_reading import HOUR_S
 from workbench.monitoring import NARROW_HZ, OUR_FAULTS, Basis
+from workbench.monitoring_figures import OverTime
+from workbench.watching import Scene
 
 DAY_S = 86_400.0
 QUANTILES = {"latency_p50_ms": 0.5, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
@@ -74,13 +76,35 @@ def _expected(answered: pd.DataFrame, bases: Mapping[str, Basis]) -> "pd.Series[
     return sums["wrong"] / sums["words"]
 
 
-def bands(table: pd.DataFrame, is_calm: "pd.Series[bool]", columns: list[str]) -> dict[str, tuple[float, float]]:
-    """Give each measure's band of calm steps: mean +/- 3 standard deviations; none with fewer than six of them.
+def over_time(scene: Scene, *, step_s: float) -> OverTime:
+    """Put together what the time lines are drawn from."""
+    table = lines(scene.reading.counts, scene.rows, scene.bases, step_s=step_s)
+    columns = [line.columns[0] for line in monitoring_figures.TIME_LINES]
+    return OverTime(table, bands(table, calm_windows(scene), columns), events(scene), audits(scene.labelled))
+
+
+def calm_windows(scene: Scene) -> set[int]:
+    """Name the windows in which no model broke a rule."""
+    alarmed = {int(number) for report in scene.reports.values() for number in report.alarms["window"]}
+    return {int(number) for report in scene.reports.values() for number in report.windows["window"]} - alarmed
+
+
+def events(scene: Scene) -> pd.DataFrame:
+    """List where a window that alarmed began, and where a model began to answer. Returns: begins_s, kind."""
+    alarms = {float(time_s) for report in scene.reports.values() for time_s in report.alarms["time_s"]}
+    first = scene.rows.groupby("version")["time_s"].min().sort_values().iloc[1:]
+    found = [(time_s, "alarm") for time_s in sorted(alarms)] + [(float(time_s), "model") for time_s in first]
+    return pd.DataFrame(found, columns=["begins_s", "kind"])
+
+
+def bands(table: pd.DataFrame, calm: Collection[int], columns: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Give each measure's band of steps in calm windows: mean +/- 3 standard deviations; none with fewer than six.
 
     Steps with few queries, as a day that has just begun, would widen it and are left out.
     """
-    calm = table[is_calm & table["n_queries"].ge(table.loc[is_calm, "n_queries"].median() / 2)]
-    found = {name: calm[name].dropna() for name in columns}
+    normal = table[table["window"].isin(set(calm))]
+    normal = normal[normal["n_queries"].ge(normal["n_queries"].median() / 2)]
+    found = {name: normal[name].dropna() for name in columns}
     return {name: (float(values.mean() - BAND_SIGMAS * values.std()), float(values.mean() + BAND_SIGMAS * values.std()))
             for name, values in found.items() if len(values) >= MIN_BAND_STEPS}
 

@@ -1,0 +1,93 @@
+"""What moved, on the monitoring page: features by window, and how a feature is distributed now and before."""
+
+from html import escape
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+
+from workbench import drift, figures, standing
+from workbench.watching import Scene
+from workbench.widgets import shell
+from workbench.widgets.chart import Chart
+from workbench.widgets.rows import Column, Rows
+
+N_WINDOWS = 4
+BADGES = {"moved": ("no", "drift"), "quiet": ("yes", "quiet"), "cannot tell": ("cannot_tell", "cannot tell")}
+
+
+class Drifting:
+    """The table of features by window; a picked feature is shown as it is distributed."""
+
+    def __init__(self) -> None:
+        self._scene: Scene | None = None
+        columns = [Column("name", "feature"), Column("state", "now", _badge, is_sortable=False),
+                   Column("told", "before and now", is_sortable=False),
+                   Column("before", "windows", _marks, is_sortable=False)]
+        self.rows = Rows(columns, id_column="feature", label="what moved", n_a_page=len(drift.DEFAULT),
+                         when_empty="Nothing to compare with.")
+        self.chart, self.note = Chart(label="how the feature is distributed"), shell.html("")
+        self.note.add_class("wb-note")
+        self.rows.on_select(lambda _: self._draw())
+        self.view = shell.card("What moved", "the latest window against what was normal; pick a feature to see how it "
+                               "is distributed", self.rows, self.note, self.chart)
+
+    def show(self, scene: Scene) -> None:
+        """Show the scene."""
+        self._scene = scene
+        self.rows.renew(table(scene))
+        self._draw()
+
+    def _draw(self) -> None:
+        assert self._scene is not None
+        feature = self.rows.selected or (str(self.rows.ordered["feature"].iloc[0]) if len(self.rows.ordered) else "")
+        if feature:
+            self.chart.show(distribution(self._scene, feature))
+
+
+def table(scene: Scene) -> pd.DataFrame:
+    """List features with their states: feature, name, state, told, before (states of windows before, with their n)."""
+    report = scene.report
+    if report is None:
+        return pd.DataFrame(columns=["feature", "name", "state", "told", "before"])
+    numbers = [int(number) for number in report.windows["window"].tail(N_WINDOWS)]
+    sizes = dict(zip(report.windows["window"], report.windows["n_queries"], strict=True))
+    judged = {n: drift.states(report.results[n].table, int(sizes[n])).set_index("feature") for n in numbers}
+    now = judged[numbers[-1]].reset_index()
+    rows = [{"feature": row["feature"], "name": standing.drift_name(row["feature"]),
+             "state": (row["state"], int(sizes[numbers[-1]]), int(row["n_needed"])), "told": drift.describe(row),
+             "before": [(n, str(judged[n].at[row["feature"], "state"])) for n in numbers if row["feature"] in judged[n].index]}
+            for row in now.to_dict("records")]
+    return pd.DataFrame(rows, columns=["feature", "name", "state", "told", "before"])
+
+
+def distribution(scene: Scene, feature: str) -> Any:
+    """Draw a feature of the latest window beside what it is held against."""
+    report, name = scene.report, standing.drift_name(feature)
+    assert report is not None
+    last = report.last
+    theirs = scene.rows[scene.rows["version"].eq(scene.version) & scene.rows["error"].eq("")]
+    normal = sorted(n for n in report.calm if n < last["window"])
+    before = scene.bases[scene.version].rows if last["reference"] == "dev" else theirs[theirs["window"].isin(normal)]
+    now, unit = theirs[theirs["window"].eq(last["window"])], drift.WORDS.get(feature, ("", ""))[1]
+    if feature in ("is_empty", "has_unseen"):
+        return figures.share_bars({f"window {int(last['window'])}": float(now[feature].mean()),
+                                   str(last["reference"]): float(before[feature].mean())}, name)
+    ends = np.nanquantile(before[feature].to_numpy(float), [0.005, 0.995])
+    return figures.histogram(now[feature].clip(*ends), name, unit, before[feature].clip(*ends))
+
+
+def _badge(state: tuple[str, int, int]) -> str:
+    word, n, needed = state
+    outcome, said = BADGES[word]
+    more = f' <span class="wb-soft">n = {n:,}; {needed:,} would do</span>' if needed else ""
+    return f'<span class="wb-badge wb-{outcome}">{said}</span>{more}'
+
+
+def _marks(windows: list[tuple[int, str]]) -> str:
+    signs = {"moved": "■", "quiet": "●", "cannot tell": "◆"}
+    return " ".join(f'<span class="wb-sign wb-{BADGES[state][0]}" title="window {n}: {escape(BADGES[state][1])}">'
+                    f"{signs[state]}</span>" for n, state in windows)
+
+
