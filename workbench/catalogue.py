@@ -3,6 +3,7 @@
 Texts are written as the normalizer leaves them. A production week may bring names of its own: pass other `entities`.
 """
 
+import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
@@ -85,6 +86,15 @@ def _fill(intent_form: tuple[str, str], rng: np.random.Generator,
 def names() -> list[str]:
     """List all names of the catalogue as it is once the later season has come."""
     return sorted({name for group in (*ENTITIES.values(), *NEW_ENTITIES.values()) for name in group})
+
+
+def every_query() -> list[str]:
+    """List all that can be asked about the names of the catalogue as it is once the later season has come."""
+    known = {kind: (*group, *NEW_ENTITIES.get(kind, ())) for kind, group in ENTITIES.items()}
+    fillings = ((form, filling) for group in TEMPLATES.values() for form in group
+                for filling in itertools.product(*(known[slot] for slot in SLOT.findall(form))))
+    return [SLOT.sub(lambda _, names=iter(filling): next(names), form)  # type: ignore[misc]
+            for form, filling in fillings if len(set(filling)) == len(filling)]
 
 
 def vocabulary(entities: Mapping[str, Sequence[str]] = ENTITIES) -> list[str]:

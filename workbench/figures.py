@@ -99,10 +99,10 @@ def learning_curve(curve: pd.DataFrame) -> go.Figure:
 def slice_forest(slices: pd.DataFrame, target: float | None = None) -> go.Figure:
     """Show the WER of slices with intervals, the worst on top, the dot as large as the slice's share of use.
 
-    Columns: name, wer, wer_low, wer_high, share (fractions), n_utterances. With a target, colour and symbol say met,
-    cannot tell or missed.
+    Columns: name, wer, wer_low, wer_high, share (fractions), n_utterances; with a column `gain` the largest gain is on
+    top. With a target, colour and symbol say met, cannot tell or missed.
     """
-    rows = slices.dropna(subset=["wer"]).sort_values("wer")
+    rows = slices.dropna(subset=["wer"]).sort_values("gain" if "gain" in slices else "wer", kind="stable")
     if rows.empty:
         return nothing("Where it fails")
     outcomes = ["" if target is None else decisions.target_verdict(Interval(*rates), target, "<=")

@@ -137,6 +137,21 @@ def _fold_arms(best: Path, speech: Dataset, grown: Dataset, plan: Plan) -> Arms:
     return Arms({"before": best, "control": best, "treated": final.checkpoint}, {"before": scores["control"], **scores})
 
 
+def listened(last: Round) -> pd.DataFrame:
+    """Let the arms of a round listen to dev, which is open for browsing; gate only gives verdicts.
+
+    Returns: the columns of train's `listened`, then arm (control, treated) and is_accepted.
+    """
+    if last.data.is_few_speakers:  # no splits: what the arms that left each speaker out heard is open as it is
+        heard = {arm: last.arms.scores[arm] for arm in ("control", "treated")}
+    else:
+        heard = {arm: in_order(last.data.dev, recognizers.transcribe(last.arms.checkpoints[arm], last.data.dev))
+                 for arm in ("control", "treated")}
+    is_kept = last.decision.outcome == "yes"
+    return pd.concat([table.assign(arm=arm, is_accepted=is_kept and arm == "treated") for arm, table in heard.items()],
+                     ignore_index=True)
+
+
 def compare(
     arms: Arms, scope: Scope, *, first: str = "before", second: str = "treated", picked: np.ndarray | None = None
 ) -> PairedResult:

@@ -1,5 +1,6 @@
 """From recordings to hypotheses: the protocol, Whisper in PyTorch behind it, and decodes of whole tables, cached."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,6 +13,7 @@ import torch
 import whisper
 from torch import Tensor
 from torch.nn import functional as F
+from torchaudio.functional import forced_align
 from whisper.model import ModelDimensions
 
 from workbench import audio, progress, storage, text, whisper_model
@@ -26,6 +28,9 @@ TOKENS_PER_SECOND = 8
 
 SPARE_TOKENS = 8
 """Tokens beyond TOKENS_PER_SECOND, for clips shorter than their words' first tokens."""
+
+FRAME_S = 0.02
+"""A frame of the encoder: two of Whisper's hops of 10 ms."""
 
 MAX_CLIP_S = 30.0
 """Longer recordings are cut into pieces of Whisper's own window."""
@@ -74,10 +79,13 @@ class ShortContextRecognizer(ABC):
 
 
 class WhisperRecognizer(ShortContextRecognizer):
-    """A checkpoint of the workbench or a published one, decoded greedily by Whisper's own decoder."""
+    """A checkpoint of the workbench or a published one, decoded greedily by Whisper's own decoder.
 
-    def __init__(self, model: SpeechModel, *, language: str = "en") -> None:
-        self.model, self.language = model, language
+    With `has_times` and a character head, answers also tell when each word was said.
+    """
+
+    def __init__(self, model: SpeechModel, *, language: str = "en", has_times: bool = False) -> None:
+        self.model, self.language, self.has_times = model, language, has_times
         self.context, self.dims, self.device = model.context, model.dims, model.device
 
     def _decode(self, mel: Tensor, n_tokens: int) -> list[Hypothesis]:
@@ -92,6 +100,7 @@ class WhisperRecognizer(ShortContextRecognizer):
                 float(r.no_speech_prob),
                 float(r.compression_ratio),
                 *heard(letters[i], r.text) if letters is not None else (),
+                word_times=json.dumps(word_times(letters[i], r.text)) if self.has_times and letters is not None else "",
             )
             for i, r in enumerate(results)
         ]
@@ -137,10 +146,33 @@ def heard(letters: Tensor, answer: str) -> tuple[str, float]:
     return " ".join(spelled.split()), float(best.sum() - fit) / max(1, len(target))
 
 
-def load(model: str | Path) -> WhisperRecognizer:
+def word_times(letters: Tensor, answer: str) -> list[tuple[str, float, float]]:
+    """Say when each word of an answer was said, by the likeliest path of its letters through what was heard.
+
+    Shape: letters [F, 1 + characters], log-probabilities.
+    Returns: word, start, end (seconds); nothing for words that cannot be spelled or do not fit into the frames.
+    """
+    words = [word for word in text.normalize(answer).split() if set(word) <= set(CHARACTERS)]
+    spelled = [(CHARACTERS.index(c) + 1, i) for i, word in enumerate(words) for c in f" {word}"[i == 0 :]]
+    n_repeats = sum(a[0] == b[0] for a, b in zip(spelled, spelled[1:], strict=False))  # these need a blank between
+    if not words or len(spelled) + n_repeats > len(letters):
+        return []
+    path = forced_align(letters[None], torch.tensor([[c for c, _ in spelled]]))[0][0]
+    new = (path > 0) & (path != torch.cat([path.new_zeros(1), path[:-1]]))
+    of_letter = torch.cumsum(new, 0) - 1
+    spans: dict[int, list[int]] = {}
+    for frame in torch.nonzero(path > 0)[:, 0].tolist():
+        letter, word_number = spelled[int(of_letter[frame])]
+        if letter != CHARACTERS.index(" ") + 1:
+            spans.setdefault(word_number, []).append(frame)
+    return [(words[i], round(f[0] * FRAME_S, 2), round((f[-1] + 1) * FRAME_S, 2)) for i, f in spans.items()]
+
+
+def load(model: str | Path, *, has_times: bool = False) -> WhisperRecognizer:
     """Open a model by path, run's name or published name."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return WhisperRecognizer(whisper_model.load(whisper_model.find(str(model)), device=device))
+    found = whisper_model.load(whisper_model.find(str(model)), device=device)
+    return WhisperRecognizer(found, has_times=has_times)
 
 
 def transcribe(checkpoint: Path, utterances: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +184,7 @@ def transcribe(checkpoint: Path, utterances: pd.DataFrame) -> pd.DataFrame:
     key = storage.hash_value([storage.hash_file(checkpoint), utterances["audio_sha"].tolist(), code])[:16]
     cached = storage.cache_folder("decodes") / f"{key}.parquet"
     if not cached.is_file():
-        storage.write_table(cached, decode(load(checkpoint), utterances).drop(columns="utterance_id"))
+        storage.write_table(cached, decode(load(checkpoint, has_times=True), utterances).drop(columns="utterance_id"))
     return pd.concat([utterances[["utterance_id"]].reset_index(drop=True), pd.read_parquet(cached)], axis=1)
 
 

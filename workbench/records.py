@@ -51,7 +51,8 @@ class Hypothesis:
 
     `avg_logprob` is the mean natural log-probability a token; `heard_letters` is what the character head heard
     ("" without one) and `ctc_gap` how much better those free letters fit the sound than `text` does, in nats a
-    character (nan without a head).
+    character (nan without a head). `word_times` is JSON: [word, start_s, end_s] of each of its words, where they were
+    asked for.
     """
 
     text: str
@@ -60,6 +61,7 @@ class Hypothesis:
     compression_ratio: float
     heard_letters: str = ""
     ctc_gap: float = float("nan")
+    word_times: str = ""
 
 
 @dataclass(frozen=True, slots=True)

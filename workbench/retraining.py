@@ -165,6 +165,17 @@ class Trial:
     budget: float
 
 
+def listened(challenger: Path, speech: Dataset, *, is_accepted: bool) -> pd.DataFrame:
+    """Let the challenger listen to dev, which is open for browsing.
+
+    Returns: the columns of train's `listened`, then arm and is_accepted; no row where speakers are too few for a dev.
+    """
+    if speech.dev.empty:
+        return speech.dev
+    heard = improvement.in_order(speech.dev, recognizers.transcribe(challenger, speech.dev))
+    return heard.assign(arm="challenger", is_accepted=is_accepted)
+
+
 def gates(trial: Trial) -> pd.DataFrame:
     """Hold the challenger against the champion gate by gate.
 

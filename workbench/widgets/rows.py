@@ -71,6 +71,13 @@ class Rows(anywidget.AnyWidget):
         """The whole table in the order in which it is shown."""
         return self._ordered
 
+    def pick(self, row_id: str) -> None:
+        """Pick a row as a click does, and turn to its page."""
+        found = self._ordered.index[self._ordered[self._id].astype(str).eq(row_id)] if len(self._ordered) else []
+        if len(found):
+            self.page = int(self._ordered.index.get_loc(found[0])) // self._n
+        self.selected = row_id
+
     def on_select(self, callback: Callable[[str], None]) -> None:
         """Call back with the id of each row that is picked."""
         self.observe(lambda change: callback(change["new"]) if change["new"] else None, "selected")

@@ -1,0 +1,78 @@
+"""The table of queries: sort, page, hear; the clip beside it, the keys for both, and the selection as a file."""
+
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+from workbench import cards
+from workbench.widgets import shell
+from workbench.widgets.clip import HINT, KEYS, Clip
+from workbench.widgets.failing import percent
+from workbench.widgets.rows import Column, Rows
+from workbench.widgets.state import State
+from workbench.widgets.visitor import Download, Keys
+
+N_A_PAGE = 10
+_NOT_IN_FILES = ("audio_path",)
+
+
+class Queries:
+    """Every query of the selection, the worst first."""
+
+    def __init__(self, state: State) -> None:
+        """Follow the selection. `box` is what to show."""
+        self.state, scores = state, state.data.scores
+        self.table = pd.DataFrame({
+            "utterance_id": scores["utterance_id"], "row": np.arange(len(scores)), "n_errors": state.data.errors,
+            "wer": scores["wer"], "place": scores["noise"] if "noise" in scores else "",
+            "confidence": np.exp(scores["avg_logprob"].astype(float)) if "avg_logprob" in scores else np.nan})
+        self.rows = Rows([Column("utterance_id", "id", write=lambda i: f"▶&nbsp;{escape(str(i))}"),
+                          Column("said", "what was said and heard", write=str, is_sortable=False),
+                          Column("place", "slice"), Column("n_errors", "errors", write="{:.0f}".format, is_number=True),
+                          Column("wer", "WER", write=percent, is_number=True),
+                          Column("confidence", "conf.", write="{:.2f}".format, is_number=True)],
+                         id_column="utterance_id", label="queries", n_a_page=N_A_PAGE, sorted_by="n_errors",
+                         when_empty="No query is like that; take a filter off.", prepare=self._written)
+        self.clip = Clip(state)
+        save = Download("download CSV", self.file_name, self.file)
+        keys = Keys(HINT, KEYS, self.pressed)
+        card = shell.card("Queries", "click one to hear it and see why it went wrong", shell.row(save, keys, shares="auto 1fr"),
+                          self.rows)
+        self.box = shell.row(card, self.clip.box, shares="minmax(0,1.1fr) minmax(0,1fr)")
+        self.box.add_class("wb-keys")
+        self.rows.on_select(lambda picked: setattr(state, "current", picked))
+        state.observe(shell.guarded(state.say)(lambda change: self._turn_to(change["new"])), "current")
+        state.on_selection(lambda: self.rows.show(self.table[state.mask]))
+
+    def _written(self, part: pd.DataFrame) -> pd.DataFrame:
+        rows = self.state.data.scores.iloc[part["row"].to_numpy()]
+        said = [cards.difference(a, b) for a, b in zip(rows["reference"], rows["hypothesis"], strict=True)]
+        if "snr_db" not in rows:
+            return part.assign(said=said)
+        places = [f"{place} · {snr:.0f} dB" if pd.notna(snr) and place != "quiet" else place
+                  for place, snr in zip(part["place"], rows["snr_db"], strict=True)]
+        return part.assign(said=said, place=places)
+
+    def _turn_to(self, utterance_id: str) -> None:
+        self.clip.show(utterance_id)
+        if self.rows.selected != utterance_id:
+            self.rows.pick(utterance_id)
+
+    def pressed(self, key: str) -> None:
+        """Act on a key: a cause, or the next query of the table."""
+        if key != "ArrowRight":
+            self.clip.pressed(key)
+            return
+        ids = self.rows.ordered["utterance_id"].tolist()
+        following = ids[(ids.index(self.state.current) + 1) % len(ids)] if self.state.current in ids else (ids or [""])[0]
+        self.state.current = str(following)
+
+    def file_name(self) -> str:
+        """Name the file of the selection."""
+        return f"{self.state.opened.source.run}-{self.state.opened.source.stage}-queries.csv"
+
+    def file(self) -> bytes:
+        """Write the selection as CSV, all columns."""
+        chosen = self.state.data.scores.iloc[self.rows.ordered["row"].to_numpy()]
+        return chosen.drop(columns=[c for c in _NOT_IN_FILES if c in chosen]).to_csv(index=False).encode()
