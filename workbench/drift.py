@@ -261,6 +261,19 @@ WORDS = {"snr_db": ("SNR", "dB"), "bandwidth_hz": ("bandwidth", "Hz"), "level_db
 """How people call a feature, and its unit."""
 
 
+def before_and_now(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Say how a feature's middle moved, and where its distribution moved most: `17.1 → 11.0 dB`, `up to 10: 22 → 41 %`.
+
+    The second is "" for a share.
+    """
+    unit = WORDS.get(row["feature"], ("", ""))[1]
+    if row["kind"] == "share":
+        return f"{100 * row['reference']:.1f} → {100 * row['window']:.1f} {unit}", ""
+    before, now, at = (_short(row[side]) for side in ("reference", "window", "at"))
+    return (f"{before} → {now} {unit}".rstrip(),
+            f"up to {at}: {100 * row['below_reference']:.0f} → {100 * row['below_window']:.0f} %")
+
+
 def describe(row: Mapping[str, Any]) -> str:
     """Say how one feature moved: `SNR 17.1 to 11.0 dB (up to 10 dB: 22 to 41 %)`."""
     name, unit = WORDS.get(row["feature"], (row["feature"], ""))

@@ -94,6 +94,7 @@ TIME_LINES = (
     TimeLine("Confidence, median", ("confidence",), ".2f"),
     TimeLine("Empty answers", ("empty_share",), ".1%"),
     TimeLine("SNR, median", ("snr_db",), ".3~g", " dB"),
+    TimeLine("Bandwidth, median", ("bandwidth_hz",), ",.0f", " Hz"),
     TimeLine("Narrow sound, under 4 kHz", ("narrow_share",), ".1%"),
     TimeLine("Words never seen in training", ("unseen_share",), ".1%"),
     TimeLine("Gap between letters and answer", ("ctc_gap",), ".2f"),
@@ -135,9 +136,15 @@ def time_line(over: OverTime, line: TimeLine, *, span_s: tuple[float, float]) ->
     is_short = span_s[1] - span_s[0] < 4 * DAY_S
     figure.update_xaxes(nticks=5, showgrid=False, tickformat="%d %b\n%H:%M" if is_short else "%d %b",
                         range=[stamp.isoformat() for stamp in pd.to_datetime(span_s, unit="s")])
-    figure.update_yaxes(tickformat=line.form, ticksuffix=line.suffix, nticks=4, fixedrange=True)
+    figure.update_yaxes(tickformat=line.form, ticksuffix=line.suffix, nticks=4, fixedrange=True,
+                        range=_of_zeros(over.table[list(line.columns)]))
     return dress(figure, line.title, height=210, showlegend=False, margin={"l": 8, "r": 10, "t": 44, "b": 36},
                  title_font_size=14)
+
+
+def _of_zeros(values: pd.DataFrame) -> tuple[float, float] | None:
+    """Let a line that is zero all along lie on the ground."""
+    return None if values.fillna(0).any(axis=None) else (0.0, 0.01)
 
 
 def _times(table: pd.DataFrame) -> list[str]:

@@ -190,9 +190,8 @@ def tiles(scene: Scene, since_s: float) -> list[Tile]:
             _expected_tile(scene, answered), _audit_tile(scene, since_s), _latency_tile(whole, scene.rules),
             _failed_tile(whole, rows, scene.rules),
             _share_tile("Empty answers", answered["is_empty"], answered),
-            _share_tile("Asked again", rows["is_again"], rows, "within 30 s, much alike"),
-            Tile("Consented clips", f"{scene.clips['n_clips']:,}", f"{_share(scene.clips)} of users", "done",
-                 "the last 21 days, to hear and to learn from")]
+            _share_tile("Asked again within 30 s", rows["is_again"], rows),
+            Tile("Consented clips", f"{scene.clips['n_clips']:,}", f"{_share(scene.clips)} of users; 21 days")]
 
 
 def _share(clips: Mapping[str, int]) -> str:
@@ -224,7 +223,8 @@ def _audit_tile(scene: Scene, since_s: float) -> Tile:
         wanted = labels_needed(scene.rules.target.value if scene.rules.target else 0.1, scene)
         return Tile(label, "–", f"{len(rows)} labels", "cannot_tell", f"label {wanted:,} more")
     ages = (scene.reading.last_s - rows["time_s"]) / timelines.DAY_S
-    between = f"{100 * found.low:.1f} – {100 * found.high:.1f}; {len(rows)} asked {ages.min():.0f}–{ages.max():.0f} days ago"
+    between = f"{100 * found.low:.1f} – {100 * found.high:.1f}"
+    label = f"Audited WER, {len(rows)} of consenting users, {ages.min():.0f}–{ages.max():.0f} days old"
     if target is None:
         return Tile(label, f"{100 * found.value:.1f} %", between, "done", "scope set no target")
     outcome = target.verdict(found)
@@ -263,16 +263,16 @@ def _failed_tile(whole: "pd.Series[Any]", rows: pd.DataFrame, rules: Rules) -> T
     outcome = decisions.target_verdict(found, rules.max_failed, "<=") if len(rows) else "cannot_tell"
     word = {"yes": "within", "no": "over"}.get(outcome, "cannot tell:")
     return Tile("Failed requests", f"{100 * whole['failed_share']:.2f} %",
-                f"{int(whole['n_failed']):,} of {int(whole['n_queries']):,}; {100 * whole['refused_share']:.1f} % with "
-                "those refused", outcome, f"{word} {100 * rules.max_failed:g} %")
+                f"{int(whole['n_failed']):,} of {int(whole['n_queries']):,}; {int(whole['n_refused']):,} refused", outcome,
+                f"{word} {100 * rules.max_failed:g} %")
 
 
-def _share_tile(label: str, values: "pd.Series[float]", rows: pd.DataFrame, note: str = "") -> Tile:
+def _share_tile(label: str, values: "pd.Series[float]", rows: pd.DataFrame) -> Tile:
     known = values.notna()
     if not known.any():
         return Tile(label, "–", "not known")
     found = decisions.rate_interval(values[known], np.ones(int(known.sum())), rows.loc[known, "block"])
-    return Tile(label, f"{100 * found.value:.1f} %", f"{100 * found.low:.1f} – {100 * found.high:.1f}", "done", note)
+    return Tile(label, f"{100 * found.value:.1f} %", f"{100 * found.low:.1f} – {100 * found.high:.1f}")
 
 
 def drift_name(feature: str) -> str:

@@ -15,7 +15,7 @@ from workbench.watching import Scene
 
 DAY_S = 86_400.0
 QUANTILES = {"latency_p50_ms": 0.5, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
-MEDIANS = {"snr_db": "snr_db", "level_dbfs": "level_dbfs", "duration_s": "duration_s", "ctc_gap": "ctc_gap",
+MEDIANS = {"snr_db": "snr_db", "bandwidth_hz": "bandwidth_hz", "level_dbfs": "level_dbfs", "duration_s": "duration_s", "ctc_gap": "ctc_gap",
            "no_speech_prob": "no_speech_prob", "avg_logprob": "confidence"}
 BAND_SIGMAS, MIN_BAND_STEPS = 3.0, 6
 """Source: NannyML's reference bands, mean +/- 3 standard deviations over at least 6 windows."""
@@ -38,7 +38,7 @@ def counted(counts: pd.DataFrame, step_s: float) -> pd.DataFrame:
     counts = counts.assign(step=step, is_ours=counts["error"].isin(OUR_FAULTS))
     answered, n = counts[counts["error"].eq("")], counts.groupby("step")["n"].sum()
     sums = {"n_queries": n, "n_failed": counts[counts["is_ours"]].groupby("step")["n"].sum(),
-            "n_refused": counts[counts["error"].ne("")].groupby("step")["n"].sum(),
+            "n_refused": counts[counts["error"].ne("") & ~counts["is_ours"]].groupby("step")["n"].sum(),
             "n_answered": answered.groupby("step")["n"].sum(),
             "n_empty": answered[answered["is_empty"].eq(1)].groupby("step")["n"].sum()}
     table = pd.DataFrame(sums).reindex(n.index).fillna(0)
@@ -105,8 +105,10 @@ def bands(table: pd.DataFrame, calm: Collection[int], columns: Sequence[str]) ->
     normal = table[table["window"].isin(set(calm))]
     normal = normal[normal["n_queries"].ge(normal["n_queries"].median() / 2)]
     found = {name: normal[name].dropna() for name in columns}
-    return {name: (float(values.mean() - BAND_SIGMAS * values.std()), float(values.mean() + BAND_SIGMAS * values.std()))
+    ends = {name: (values.mean() - BAND_SIGMAS * values.std(), values.mean() + BAND_SIGMAS * values.std())
             for name, values in found.items() if len(values) >= MIN_BAND_STEPS}
+    return {name: (float(max(low, 0.0) if found[name].min() >= 0 else low), float(high))
+            for name, (low, high) in ends.items()}
 
 
 def audits(labelled: pd.DataFrame) -> pd.DataFrame:

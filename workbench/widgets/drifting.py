@@ -23,7 +23,7 @@ class Drifting:
     def __init__(self) -> None:
         self._scene: Scene | None = None
         columns = [Column("name", "feature"), Column("state", "now", _badge, is_sortable=False),
-                   Column("told", "before and now", is_sortable=False),
+                   Column("told", "before → now", _told, is_sortable=False),
                    Column("before", "windows", _marks, is_sortable=False)]
         self.rows = Rows(columns, id_column="feature", label="what moved", n_a_page=len(drift.DEFAULT),
                          when_empty="Nothing to compare with.")
@@ -56,7 +56,7 @@ def table(scene: Scene) -> pd.DataFrame:
     judged = {n: drift.states(report.results[n].table, int(sizes[n])).set_index("feature") for n in numbers}
     now = judged[numbers[-1]].reset_index()
     rows = [{"feature": row["feature"], "name": standing.drift_name(row["feature"]),
-             "state": (row["state"], int(sizes[numbers[-1]]), int(row["n_needed"])), "told": drift.describe(row),
+             "state": (row["state"], int(sizes[numbers[-1]]), int(row["n_needed"])), "told": drift.before_and_now(row),
              "before": [(n, str(judged[n].at[row["feature"], "state"])) for n in numbers if row["feature"] in judged[n].index]}
             for row in now.to_dict("records")]
     return pd.DataFrame(rows, columns=["feature", "name", "state", "told", "before"])
@@ -78,6 +78,10 @@ def distribution(scene: Scene, feature: str) -> Any:
     return figures.histogram(now[feature].clip(*ends), name, unit, before[feature].clip(*ends))
 
 
+def _told(told: tuple[str, str]) -> str:
+    return f'{escape(told[0])} <span class="wb-soft">{escape(told[1])}</span>'
+
+
 def _badge(state: tuple[str, int, int]) -> str:
     word, n, needed = state
     outcome, said = BADGES[word]
@@ -87,7 +91,7 @@ def _badge(state: tuple[str, int, int]) -> str:
 
 def _marks(windows: list[tuple[int, str]]) -> str:
     signs = {"moved": "■", "quiet": "●", "cannot tell": "◆"}
-    return " ".join(f'<span class="wb-sign wb-{BADGES[state][0]}" title="window {n}: {escape(BADGES[state][1])}">'
-                    f"{signs[state]}</span>" for n, state in windows)
+    return '<span class="wb-signs">' + " ".join(f'<span class="wb-sign wb-{BADGES[state][0]}" title="window {n}: {escape(BADGES[state][1])}">'
+                    f"{signs[state]}</span>" for n, state in windows) + "</span>"
 
 

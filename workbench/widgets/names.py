@@ -109,7 +109,7 @@ def table(scene: Scene) -> pd.DataFrame:
 
 
 def _probably(name: str) -> str:
-    return f"<b>▶ {escape(name)}</b>" if name else '<span class="wb-soft">▶ nothing near</span>'
+    return f"▶ <b>{escape(name)}</b>" if name else '▶ <span class="wb-soft">nothing near</span>'
 
 
 def _heard(letters: str) -> str:
@@ -128,4 +128,4 @@ def _state(state: tuple[str, bool]) -> str:
     by, is_queued = state
     accepted = f'<span class="wb-badge wb-yes">accepted by {escape(by)}</span>' if by else ""
     queued = '<span class="wb-badge wb-done">to label</span>' if is_queued else ""
-    return f"{BUTTONS} {accepted} {queued}"
+    return f'<span class="wb-buttons">{BUTTONS}</span> {accepted} {queued}'
