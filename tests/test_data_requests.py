@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,86 @@ def test_a_manifest_that_does_not_pass_fulfils_nothing(root: Path) -> None:
     with pytest.raises(ManifestError, match="text"):
         data_requests.fulfil(request.request_id, root / "bad.csv")
     assert data_requests.fulfilment(request) is None
+
+
+# --- people's requests -----------------------------------------------------------------------------------------------
+
+
+def person_asks(speech: datasets.Dataset, where: dict[str, str], n: int = 3, by: str = "ada") -> data_requests.Request:
+    return data_requests.ask_for("mine", where, n, by=by, reason="worst in my town", dataset_version=speech.version)
+
+
+@pytest.fixture
+def varied(root: Path) -> datasets.Dataset:
+    rows = pd.read_csv(manifest(root / "base", "aabbccddeeffgghhiijjkk"))
+    rows = rows.assign(noise=["quiet", "car"] * 11, device=["wide", "narrow", "narrow"] * 7 + ["wide"])
+    rows.to_csv(root / "base" / "manifest.csv", index=False)
+    return corpora.collect([str(root / "base" / "manifest.csv")]).dataset
+
+
+def test_a_person_asks_by_several_conditions_once_and_is_named(varied: datasets.Dataset) -> None:
+    first = person_asks(varied, {"noise": "car", "device": "narrow"})
+    assert first.title == "3 utterances with noise = car and device = narrow" and first.by == "ada"
+    assert person_asks(varied, {"device": "narrow", "noise": "car"}, by="eve") == first
+    data_requests.ask("mine", NEED, dataset_version=varied.version)
+    assert data_requests.of_people("mine") == [first] and len(data_requests.every("mine")) == 2
+    told = data_requests.listing(data_requests.every("mine")).set_index("by")
+    assert told.loc["ada", "expected_gain"] == "not estimated" and told.loc["analyze", "state"] == "open"
+
+
+@pytest.mark.parametrize(("where", "n", "by", "message"), [
+    ({"noise": "car"}, 3, " ", "type yours once"), ({"noise": "car"}, 0, "ada", "ask for 1 to"),
+    ({"noise": "car"}, 10**6, "ada", "ask for 1 to 20,000"), ({}, 3, "ada", "everything.*noise"),
+    ({"weather": "rain"}, 3, "ada", "weather.*pick slices by.*noise"),
+])
+def test_a_request_that_nobody_could_answer_is_not_taken(
+    varied: datasets.Dataset, where: dict[str, str], n: int, by: str, message: str
+) -> None:
+    with pytest.raises(RequestError, match=message):
+        person_asks(varied, where, n, by)
+    assert data_requests.every() == []
+
+
+def test_what_people_bring_for_a_person_has_all_that_was_asked_for(varied: datasets.Dataset, root: Path) -> None:
+    request = person_asks(varied, {"noise": "car", "device": "narrow"})
+    listed = pd.read_csv(data_requests.record_list(request, varied.table["text"]))
+    assert set(listed["noise"]) == {"car"} and set(listed["device"]) == {"narrow"}
+    data_requests.fulfil(request.request_id, manifest(root / "more", "adz", noise="car"))
+    assert data_requests.state(request) == "3 brought"
+    grown = data_requests.bring(request, varied, size="toy", seed=0)
+    assert grown is not None and data_requests.state(request) == "3 are in the data"
+    new = grown.table[grown.table["utterance_id"].str.startswith(request.request_id)]
+    assert new["device"].tolist() == ["narrow"] * 3
+    assert len(data_requests.every("mine")) == 1
+
+
+def test_a_request_file_of_old_with_one_condition_is_read(root: Path) -> None:
+    old = {"request_id": "mine-1", "run": "mine", "column": "noise", "value": "car", "n_utterances": 3,
+           "method": "augment", "expected_gain": {"value": 0.1, "low": 0.0, "high": 0.2, "note": ""},
+           "reason": "", "dataset_version": "v1"}
+    data_requests.folder("mine").mkdir(parents=True)
+    (data_requests.folder("mine") / "mine-1.json").write_text(json.dumps(old))
+    assert data_requests.find("mine-1").where == {"noise": "car"} and data_requests.find("mine-1").gain.high == 0.2
+
+
+def test_what_the_demo_world_cannot_record_for_a_person_is_refused_and_said(varied: datasets.Dataset) -> None:
+    demo = datasets.save(varied.table.assign(source="demo"))
+    request = person_asks(demo, {"noise": "car", "speaker": "nobody there"})
+    assert data_requests.bring(request, demo, size="toy", seed=0) is None
+    assert "refused: only 0 of 3 clips" in data_requests.state(request)
+
+
+@pytest.mark.slow
+def test_the_demo_world_answers_a_person_by_all_conditions(root: Path) -> None:
+    speech = corpora.collect(["demo"], size="toy", seed=0).dataset
+    request = person_asks(speech, {"noise": "car", "snr_band": "0-5", "accent": "en-029"}, n=4)
+    grown = data_requests.bring(request, speech, size="toy", seed=0)
+    assert grown is not None
+    new = grown.table[~grown.table["utterance_id"].isin(speech.table["utterance_id"])]
+    assert new["noise"].tolist() == ["car"] * 4 and set(new["accent"]) == {"en-029"}
+    assert new["snr_db"].between(0, 5).all()
+    other = data_requests.bring(request, speech, size="toy", seed=0, number=1)
+    assert other is not None and not set(other.table["audio_sha"]) >= set(new["audio_sha"])
 
 
 @pytest.mark.slow

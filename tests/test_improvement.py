@@ -31,7 +31,8 @@ def arms(before: tuple[float, float], control: tuple[float, float], treated: tup
 
 
 def a_round(shown: Arms) -> Round:
-    request = Request("mine-1", "mine", "noise", "car", 100, "collect", Interval(0.03, 0.02, 0.04).as_dict(), "", "v1")
+    gain = Interval(0.03, 0.02, 0.04).as_dict()
+    request = Request("mine-1", "mine", {"noise": "car"}, 100, "collect", gain, "", "v1")
     return Round(request, Dataset("v2", pd.DataFrame()), shown, improvement.decide(shown, SCOPE))
 
 

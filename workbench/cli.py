@@ -145,12 +145,11 @@ def requests(run: Annotated[str, typer.Option(help="Only those of this run.")] =
     """List the data requests: what was asked for, why, and whether it came."""
     from workbench import data_requests
 
-    table = Table("request", "asks for", "expected gain", "state", "why", box=None, pad_edge=False)
-    for request in data_requests.every(run):
-        brought = data_requests.fulfilment(request)
-        state = f"{brought['n']} brought" if brought else "open"
-        table.add_row(request.request_id, request.title, request.gain.points(), state, request.reason)
-    _print(table, "no data request; analyze makes them")
+    found = data_requests.listing(data_requests.every(run))
+    table = Table(*(str(name).replace("_", " ") for name in found), box=None, pad_edge=False)
+    for row in found.itertuples(index=False, name=None):
+        table.add_row(*map(str, row))
+    _print(table, "no data request; analyze makes them, and people on its page")
 
 
 @app.command(epilog="Example: workbench fulfil mine-3f2a1c --manifest more/manifest.csv")

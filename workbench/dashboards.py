@@ -2,18 +2,22 @@
 
 import os
 import secrets
+import socket
 import sys
 from pathlib import Path
 
 from workbench import settings
-from workbench.errors import SettingsError
+from workbench.errors import ServiceError, SettingsError
 
 PAGES = ("error_analysis", "monitoring")
-IDLE_S = 600
-"""A page that was left for so long gives its kernel back; an open one asks every few seconds and keeps it."""
-
 N_WARM = 1
 """Kernels of each page that wait, imports done, for their next visitor: 200 MB each."""
+
+TEMPLATES = Path(__file__).parent / "assets" / "jupyter"
+"""Where Jupyter finds our page template, without an installation."""
+
+EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget")
+"""What of JupyterLab the pages need; anything else would only be loaded."""
 
 
 def folder() -> Path:
@@ -31,26 +35,48 @@ def links(host: str, port: int, token: str) -> list[str]:
     return [f"http://{host}:{port}/voila/render/{name}.ipynb{query}" for name in PAGES]
 
 
-def command(host: str, port: int, token: str, *, n_warm: int = N_WARM) -> list[str]:
-    """Give Voila's own command line."""
+def command(host: str, port: int, *, needs_token: bool, n_warm: int = N_WARM) -> list[str]:
+    """Give Voila's own command line; the token is not among the words, which everybody on the machine can read."""
+    idle_s = settings.Settings().dashboard_idle_s
     flags = {
-        "port": port, "Voila.ip": host, "Voila.auto_token": bool(token), "Voila.port_retries": 0,
+        "port": port, "Voila.ip": host, "Voila.auto_token": needs_token, "Voila.port_retries": 0,
+        "Voila.log_level": "WARN", "Voila.identity_provider_class": "workbench.widgets.door.Door",
+        "VoilaConfiguration.template": "workbench", "VoilaConfiguration.classic_tree": True,
+        "VoilaConfiguration.allow_template_override": "NO", "VoilaConfiguration.allow_theme_override": "NO",
         "VoilaConfiguration.show_tracebacks": False, "VoilaConfiguration.strip_sources": True,
-        "VoilaConfiguration.preheat_kernel": n_warm > 0, "VoilaConfiguration.default_pool_size": n_warm,
-        "VoilaConfiguration.allow_template_override": "NO", "VoilaConfiguration.file_allowlist": "^$",
-        "VoilaKernelManager.fill_delay": 0.5, "MappingKernelManager.cull_idle_timeout": IDLE_S,
-        "MappingKernelManager.cull_interval": 60,
+        "VoilaConfiguration.file_allowlist": "^$", "VoilaConfiguration.preheat_kernel": n_warm > 0,
+        "VoilaConfiguration.default_pool_size": n_warm, "VoilaKernelManager.fill_delay": 0.5, "KernelManager.transport": "ipc",
+        "MappingKernelManager.cull_idle_timeout": idle_s, "MappingKernelManager.cull_interval": max(1, idle_s // 10),
     }
-    return [sys.executable, "-m", "voila", str(folder()), "--no-browser", *(f"--{k}={v}" for k, v in flags.items())]
+    allowed = [f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS]
+    return [sys.executable, "-m", "voila", str(folder()), "--no-browser", *(f"--{k}={v}" for k, v in flags.items()),
+            *allowed]
+
+
+def environment(host: str, token: str) -> dict[str, str]:
+    """Give what Voila and the pages' kernels find in their environment: the project, the template, the token."""
+    searched = [str(TEMPLATES), *filter(None, [os.environ.get("JUPYTER_PATH", "")])]
+    return {"WORKBENCH_ROOT": str(settings.root()), "JUPYTER_PATH": os.pathsep.join(searched), "JUPYTER_TOKEN": token,
+            "VOILA_APP_IP": host, "PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONWARNINGS": "ignore"}
 
 
 def serve(*, host: str, port: int, token: str, needs_token: bool, n_warm: int = N_WARM) -> None:
-    """Become the server: print the links, then run Voila in this process's place."""
+    """Become the server: print the links, then run Voila in this process's place.
+
+    Raises: ServiceError when the port is taken; SettingsError when a page is missing.
+    """
     token = (token or secrets.token_urlsafe(24)) if needs_token else ""
-    words = command(host, port, token, n_warm=n_warm)
+    words = command(host, port, needs_token=needs_token, n_warm=n_warm)
+    _check_port(host, port)
     for name, link in zip(PAGES, links(host, port, token), strict=True):
         print(f"{name.replace('_', ' ')}: {link}", flush=True)
-    os.environ |= {"WORKBENCH_ROOT": str(settings.root()), "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-                   "VOILA_APP_IP": host, "PYTHONWARNINGS": "ignore",
-                   "JUPYTER_TOKEN": token}  # not among the words, which everybody on the machine can read
+    os.environ |= environment(host, token)
     os.execv(sys.executable, words)
+
+
+def _check_port(host: str, port: int) -> None:
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise ServiceError(f"the dashboards cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}); end what does, or take "
+                           f"another: workbench dashboards --port {port + 1}") from error

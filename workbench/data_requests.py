@@ -1,48 +1,60 @@
-"""Data requests: what analyze asks for, who brings it, and what came of it.
+"""Data requests: what analyze, or people on its page, ask for, who brings it, and what came of it.
 
-A request is a file that is never altered; its fulfilment is a second file beside it. In the demo world the recordings
-come by themselves; on real data people record, and `workbench fulfil` brings their manifest.
+A request is a file that is never altered; its fulfilment is a second file beside it, what became of it a third. In the
+demo world the recordings come by themselves; on real data people record, and `workbench fulfil` brings their manifest.
 """
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from workbench import corpora, datasets, storage, synthesis
+from workbench import corpora, datasets, slicing, storage, synthesis
 from workbench.datasets import Dataset
-from workbench.errors import RequestError
+from workbench.errors import RequestError, SynthesisError
 from workbench.records import Decision, Interval
 
 Method = Literal["collect", "augment"]
+FULFILLED, ANSWERED = ".fulfilled.json", ".answered.json"
+"""What people brought, which improve depends on; and what improve made of a request, which nothing depends on."""
+
+MAX_ASKED = 20_000
+"""Utterances that one request of a person may ask for: more than twice what `full` asks for; above, it is a slip."""
+UNKNOWN_GAIN = Interval(float("nan"), float("nan"), float("nan"), "not estimated")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """So many utterances of a slice, why, and what they should bring (WER as a fraction of all use)."""
+    """So many utterances where columns have these values, why, and what they should bring (WER, fraction of all use).
+
+    `by` is the person who asked, "" for the workbench itself, which alone knows a gain to expect.
+    """
 
     request_id: str
     run: str
-    column: str
-    value: str
+    where: Mapping[str, str]
     n_utterances: int
     method: Method
     expected_gain: Mapping[str, Any]
     reason: str
     dataset_version: str
+    by: str = ""
+    asked: str = ""
 
     @property
     def title(self) -> str:
         """Say it in a line."""
-        return f"{self.n_utterances} utterances with {self.column} = {self.value}"
+        conditions = " and ".join(f"{column} = {value}" for column, value in self.where.items())
+        return f"{self.n_utterances} utterances with {conditions}"
 
     @property
     def gain(self) -> Interval:
-        """Give the expected gain with its interval."""
-        return Interval(**self.expected_gain)
+        """Give the expected gain with its interval; nan where nobody estimated one."""
+        return Interval(**self.expected_gain) if self.expected_gain else UNKNOWN_GAIN
 
 
 def folder(run: str) -> Path:
@@ -54,42 +66,102 @@ def ask(run: str, opportunity: Mapping[str, Any], *, dataset_version: str) -> Re
     """Turn the first line of an opportunity table into a request; the same need is asked for once."""
     gain = Interval(float(opportunity["gain"]), float(opportunity["gain_low"]), float(opportunity["gain_high"]))
     need = [run, opportunity["column"], str(opportunity["value"]), int(opportunity["n_clips"]), dataset_version]
-    request = Request(
+    return _keep(Request(
         request_id=f"{run}-{storage.hash_value(need)[:6]}",
         run=run,
-        column=str(opportunity["column"]),
-        value=str(opportunity["value"]),
+        where={str(opportunity["column"]): str(opportunity["value"])},
         n_utterances=int(opportunity["n_clips"]),
         method="augment" if opportunity["method"] == "augment" else "collect",
         expected_gain=gain.as_dict(),
         reason=str(opportunity["advice"]),
         dataset_version=dataset_version,
-    )
-    path = folder(run) / f"{request.request_id}.json"
-    if not path.is_file():
-        storage.write_json(path, asdict(request))
+    ))
+
+
+def ask_for(run: str, where: Mapping[str, str], n: int, *, by: str, reason: str, dataset_version: str) -> Request:
+    """Keep what a person asks for; the run's next improve answers it, and the same need is asked for once.
+
+    Raises: RequestError when nobody's name is with it, the number is no sensible one, or the data has no such column.
+    """
+    if not by.strip():
+        raise RequestError("nobody's name is with this request; type yours once at the top of the page")
+    if not 1 <= n <= MAX_ASKED:
+        raise RequestError(f"{n:,} utterances were asked for; ask for 1 to {MAX_ASKED:,}")
+    known = slicing.slice_columns(slicing.bands(datasets.load(dataset_version).table))
+    if not where or not set(where) <= set(known):
+        raise RequestError(f"nobody can be asked for {dict(where) or 'everything'}; pick slices by {', '.join(known)}")
+    need = [run, sorted(where.items()), n, dataset_version]
+    return _keep(Request(
+        request_id=f"{run}-{storage.hash_value(need)[:6]}", run=run, where=dict(where), n_utterances=n,
+        method="collect", expected_gain={}, reason=reason.strip(), dataset_version=dataset_version, by=by.strip(),
+        asked=time.strftime("%Y-%m-%d %H:%M:%S"),
+    ))
+
+
+def _keep(request: Request) -> Request:
+    """Write a request, unless it is there already. Returns: what is there."""
+    path = folder(request.run) / f"{request.request_id}.json"
+    if path.is_file():
+        return _read(path)
+    storage.write_json(path, asdict(request))
     return request
+
+
+def _read(path: Path) -> Request:
+    known = json.loads(path.read_text(encoding="utf-8"))
+    if "column" in known:  # requests had one condition once
+        known["where"] = {known.pop("column"): known.pop("value")}
+    return Request(**known)
 
 
 def find(request_id: str) -> Request:
     """Read a request by its id. Raises: RequestError when there is none."""
-    paths = list((storage.data_folder() / "requests").glob(f"*/{request_id}.json"))
-    if not paths:
+    found = [request for request in every() if request.request_id == request_id]
+    if not found:
         known = ", ".join(r.request_id for r in every()) or "none"
         raise RequestError(f"no data request {request_id!r}; there are: {known}")
-    return Request(**json.loads(paths[0].read_text(encoding="utf-8")))
+    return found[0]
 
 
 def every(run: str = "*") -> list[Request]:
     """Read all requests, of one run or of all."""
     paths = sorted((storage.data_folder() / "requests").glob(f"{run}/*.json"))
-    return [Request(**json.loads(path.read_text(encoding="utf-8"))) for path in paths if ".fulfilled" not in path.name]
+    return [_read(path) for path in paths if not path.name.endswith((FULFILLED, ANSWERED))]
+
+
+def of_people(run: str) -> list[Request]:
+    """Read what people asked for on the pages, the earliest first."""
+    return sorted((r for r in every(run) if r.by), key=lambda r: (r.asked, r.request_id))
 
 
 def fulfilment(request: Request) -> dict[str, Any] | None:
     """Say what people brought for a request, or None while it waits."""
-    path = folder(request.run) / f"{request.request_id}.fulfilled.json"
+    return _note(request, FULFILLED)
+
+
+def state(request: Request) -> str:
+    """Say in a few words what has become of a request."""
+    brought, answered = _note(request, FULFILLED), _note(request, ANSWERED)
+    if answered:
+        return f"refused: {answered['refused']}" if "refused" in answered else f"{answered['n']} are in the data"
+    return f"{brought['n']} brought" if brought else "open"
+
+
+def listing(requests: Sequence[Request]) -> pd.DataFrame:
+    """Lay requests out, a row each. Returns: request, asks_for, by, expected_gain (in words), state, why."""
+    return pd.DataFrame([
+        {"request": r.request_id, "asks_for": r.title, "by": r.by or "analyze",
+         "expected_gain": r.gain.points() if r.expected_gain else r.gain.note, "state": state(r), "why": r.reason}
+        for r in requests])
+
+
+def _note(request: Request, ending: str) -> dict[str, Any] | None:
+    path = folder(request.run) / f"{request.request_id}{ending}"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _write_note(request: Request, ending: str, content: Mapping[str, Any]) -> None:
+    storage.write_json(folder(request.run) / f"{request.request_id}{ending}", content)
 
 
 def record_list(request: Request, texts: pd.Series) -> Path:
@@ -100,7 +172,7 @@ def record_list(request: Request, texts: pd.Series) -> Path:
             "audio_path": [f"{request.request_id}-{i:04d}.wav" for i in range(len(prompts))],
             "text": prompts.to_numpy(),
             "speaker": "",
-            request.column: request.value,
+            **request.where,
         }
     )
     path = folder(request.run) / f"{request.request_id}.record_list.csv"
@@ -117,27 +189,40 @@ def fulfil(request_id: str, manifest: Path) -> int:
     request = find(request_id)
     collection = corpora.read_rows([str(manifest.resolve())])
     brought = {"manifest": str(manifest.resolve()), "sha256": storage.hash_file(manifest), "n": len(collection)}
-    storage.write_json(folder(request.run) / f"{request.request_id}.fulfilled.json", brought)
+    _write_note(request, FULFILLED, brought)
     return len(collection)
 
 
-def bring(request: Request, speech: Dataset, *, size: str, seed: int) -> Dataset | None:
-    """Give the dataset version that holds what was asked for, or None while people still have to record it.
+def bring(request: Request, speech: Dataset, *, size: str, seed: int, number: int = 0) -> Dataset | None:
+    """Give the dataset version that holds what was asked for, or None: people still have to record it, or nobody can.
 
-    A demo dataset is answered by the demo world with new recordings of training speakers.
+    A demo dataset is answered by the demo world with new recordings of training speakers, others for each `number`; a
+    slice that a person asked for and that world cannot record is noted, and None.
     """
+    try:
+        rows = _rows(request, speech, size, seed, number)
+    except SynthesisError as error:
+        if not request.by:
+            raise
+        _write_note(request, ANSWERED, {"refused": str(error)})
+        rows = None
+    if rows is None:
+        return None
+    grown = datasets.extend(speech, rows, note=request.title)
+    _write_note(request, ANSWERED, {"n": len(grown.table) - len(speech.table), "dataset": grown.version})
+    return grown
+
+
+def _rows(request: Request, speech: Dataset, size: str, seed: int, number: int) -> pd.DataFrame | None:
     brought = fulfilment(request)
     if brought is not None:
         rows = corpora.read_rows([brought["manifest"]])
         rows = rows.assign(utterance_id=request.request_id + "-" + rows["utterance_id"])
-        rows = rows if request.column in rows else rows.assign(**{request.column: request.value})
-    elif set(speech.table["source"]) == {"demo"}:
-        rows = synthesis.collect_more(
-            seed=seed, size=size, where={request.column: request.value}, n=request.n_utterances, round_seed=seed + 1
-        )
-    else:
+        return rows.assign(**{column: value for column, value in request.where.items() if column not in rows})
+    if set(speech.table["source"]) != {"demo"}:
         return None
-    return datasets.extend(speech, rows, note=request.title)
+    return synthesis.collect_more(seed=seed, size=size, where=request.where, n=request.n_utterances,
+                                  round_seed=seed + 1 + number)
 
 
 def wait_for(request: Request, texts: pd.Series) -> Decision:

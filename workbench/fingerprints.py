@@ -1,7 +1,9 @@
 """What a stage depends on, as one hash: sources, values, files, earlier findings. Times are never part of it."""
 
 import ast
+import contextlib
 import importlib.util
+import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -14,7 +16,9 @@ from workbench.notebooks import StageNotebook, imported_modules
 AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".mp3", ".m4a", ".webm", ".opus", ".aac", ".mp4"))
 MANIFEST_SUFFIXES = frozenset((".csv", ".jsonl", ".json", ".parquet"))
 AUDIO_COLUMNS = ("audio_path", "audio_filepath")
-DATA_REQUESTS, LABELLING = "data_requests.py", "labelling.py"
+LABELLING = "labelling.py"
+MARKS_READ = {"workbench.corrections": "reference", "workbench.causes": "cause", "workbench.marks": "label"}
+"""Modules that a notebook imports itself, and the marks of people that it then depends on."""
 # Hashing 64 MB takes a tenth of a second; a larger file (a checkpoint) is known by its size and time of change.
 MAX_HASHED_BYTES = 64 * 2**20
 _AUDIO_NAME = re.compile(rf"[^\"',;\t\r\n]+(?:{'|'.join(map(re.escape, sorted(AUDIO_SUFFIXES)))})\b", re.IGNORECASE)
@@ -34,7 +38,8 @@ def fingerprint(notebook: StageNotebook, passed: Mapping[str, Any], run: str) ->
         "modules": sources,
         "upstream": {stage: _findings(run, stage) for stage in notebook.inputs if stage != notebook.name},
         "files": [_file_state(path) for path in _named_files(values)],
-        "answers": _answers(notebook, run) if DATA_REQUESTS in sources else [],
+        "answers": _answers(run) if notebook.brings_data else [],
+        "marks": {kind: _marks(kind) for module, kind in MARKS_READ.items() if module in notebook.modules},
         "labels": _labels(run) if LABELLING in sources else "",
     })
 
@@ -125,12 +130,27 @@ def _listed_audio(manifest: Path) -> list[str]:
     return [str(name) for column in AUDIO_COLUMNS if column in table.column_names for name in table[column].to_pylist()]
 
 
-# --- data requests ---------------------------------------------------------------------------------------------------
+# --- what people said ------------------------------------------------------------------------------------------------
 
 
-def _answers(notebook: StageNotebook, run: str) -> list[list[str]]:
-    """Describe what people brought for the run's data requests; a stage that only asks does not depend on it."""
-    if notebook.only_asks_for_data:
-        return []
-    files = sorted((storage.data_folder() / "requests" / run).glob("*.fulfilled.json"))
-    return [[path.name, storage.hash_file(path)] for path in files]
+def _answers(run: str) -> list[list[str]]:
+    """Describe what people asked the run's improve for, and what they brought for any of its requests."""
+    files = sorted((storage.data_folder() / "requests" / run).glob("*.json"))
+    brought = [path for path in files if path.name.endswith(".fulfilled.json")]
+    asked = [path for path in files if not path.name.endswith((".fulfilled.json", ".answered.json"))]
+    return [[path.name, storage.hash_file(path)] for path in (*brought, *filter(_is_asked_by_person, asked))]
+
+
+def _is_asked_by_person(request: Path) -> bool:
+    return bool(json.loads(request.read_text(encoding="utf-8")).get("by"))
+
+
+def _marks(kind: str) -> str:
+    """Hash the last word on each recording, and whose it is; without a database there is none, and nothing loads."""
+    if not (settings.Settings().query_log_url or (storage.data_folder() / "queries.db").is_file()):
+        return ""
+    from workbench.marks import Marks
+
+    with contextlib.closing(Marks()) as marks:
+        last = {str(row["audio_sha"]): [row[name] for name in ("value", "by", "drawn")] for row in marks.rows(kind)}
+    return storage.hash_value(last) if last else ""

@@ -195,12 +195,15 @@ def decide(arms: Arms, scope: Scope) -> Decision:
     return Decision("cannot_tell", f"Not kept: a change of {change} does not tell better from worse.")
 
 
-def next_request(last: Round, plan: Plan) -> Request | None:
-    """Ask again, from what the best model now hears on dev; None when the target is met or nothing stands out."""
+def next_requests(last: Round, plan: Plan) -> list[Request]:
+    """Ask again, from what the best model now hears on dev; for nothing when the target is met or nothing stands out.
+
+    Returns: one request or none.
+    """
     target = plan.scope.target("wer")
     reached = scoring.summary(last.best_scores, plan.scope.weights(last.best_scores))["wer"]
     if last.data.is_few_speakers or (target is not None and target.verdict(reached) == "yes"):
-        return None
+        return []
     heard = in_order(last.data.dev, recognizers.transcribe(last.best, last.data.dev))
     scores = slicing.bands(scoring.score(heard, heard["hypothesis"]))
     slices = slicing.slice_table(
@@ -209,6 +212,6 @@ def next_request(last: Round, plan: Plan) -> Request | None:
     found = slicing.opportunities(slices, max_clips=settings.amounts(plan.size).n_request)
     found = found[found["is_actionable"] & found["gain_low"].gt(0)]
     if found.empty:
-        return None
+        return []
     first = {str(name): value for name, value in found.iloc[0].items()}
-    return data_requests.ask(plan.run, first, dataset_version=last.data.version)
+    return [data_requests.ask(plan.run, first, dataset_version=last.data.version)]

@@ -78,10 +78,10 @@ class StageNotebook:
         return frozenset(name for node in self._nodes() for name in imported_modules(node))
 
     @property
-    def only_asks_for_data(self) -> bool:
-        """Whether `data_requests.ask(...)` is all that it does with data requests."""
-        return {node.attr for node in self._nodes() if isinstance(node, ast.Attribute)
-                and isinstance(node.value, ast.Name) and node.value.id == "data_requests"} == {"ask"}
+    def brings_data(self) -> bool:
+        """Whether it does more with data requests than `data_requests.ask(...)`, so that answers matter to it."""
+        return bool({node.attr for node in self._nodes() if isinstance(node, ast.Attribute)
+                     and isinstance(node.value, ast.Name) and node.value.id == "data_requests"} - {"ask"})
 
     def _nodes(self) -> Iterator[ast.AST]:
         for cell in self.cells:

@@ -46,14 +46,17 @@ def _spread(name: str, interval: Interval) -> dict[str, float]:
 
 
 def _asked_slice(last: Round) -> np.ndarray:
+    """Mask what was asked for, as far as the gate split knows its columns; all where it holds no word of it."""
     banded = slicing.bands(last.arms.scores["before"])
-    if last.request.column not in banded:
-        return np.ones(len(banded), bool)
-    return banded[last.request.column].astype(str).eq(last.request.value).to_numpy()
+    picked = np.ones(len(banded), bool)
+    for column, value in last.request.where.items():
+        if column in banded:
+            picked &= banded[column].astype(str).eq(value).to_numpy()
+    return picked if banded.loc[picked, "n_words"].sum() else np.ones(len(banded), bool)
 
 
 def story(rounds: Sequence[Round], scope: Scope) -> pd.DataFrame:
-    """Tell each round in a row: asked, cost, the requested slice before and after, the gain beyond the control."""
+    """Tell each round in a row: who asked what, its cost, that slice before and after, the gain beyond the control."""
     rows = []
     for number, last in enumerate(rounds, 1):
         picked = _asked_slice(last)
@@ -66,7 +69,9 @@ def story(rounds: Sequence[Round], scope: Scope) -> pd.DataFrame:
             {
                 "round": number,
                 "asked": last.request.title,
+                "by": last.request.by or "analyze",
                 "n_clips": last.request.n_utterances,
+                "n_judged": int(picked.sum()),
                 **wer,
                 **_spread("change", improvement.compare(last.arms, scope, picked=picked).difference),
                 **_spread("beyond", beyond),

@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     The service refuses uploads over `max_body_mb` (OpenAI's limit) and audio over `max_duration_s` (Whisper's window);
     a query waits at most `batch_wait_ms` for company, and at most `max_queue` wait for the model.
     Words of a query without consent go after `days_words`, consented audio after `days_audio`.
+    A dashboard page that was closed gives its kernel back after `dashboard_idle_s`; an open one keeps it.
     """
 
     model_config = SettingsConfigDict(env_prefix="WORKBENCH_")
@@ -38,6 +39,7 @@ class Settings(BaseSettings):
     max_queue: int = 64
     days_words: float = 7.0
     days_audio: float = 90.0
+    dashboard_idle_s: int = 600
 
 
 @dataclass(frozen=True, slots=True)
