@@ -39,13 +39,16 @@ def askable(log: pd.DataFrame) -> pd.DataFrame:
 
 
 def choose(log: pd.DataFrame, *, n_audit: int, n_chosen: int, seed: int, new_terms: Collection[str] = (),
-           asked_for: Collection[str] = (), audit_from: Collection[str] | None = None, chosen_from: Collection[str] | None = None) -> pd.DataFrame:
+           asked_for: Collection[str] = (), audit_from: Collection[str] | None = None,
+           chosen_from: Collection[str] | None = None) -> pd.DataFrame:
     """Pick queries for people to write down, among those with consent.
 
-    Ids in `asked_for` come first: people marked them. Then reasons take turns: ids in `new_terms` (those heard with a name never seen), disagreement (a shadow model answered
-    otherwise, or the letters heard fit much better than the answer), low confidence; at most five of a user. The two
+    Ids in `asked_for` come first: people marked them. Then reasons take turns: ids in `new_terms` (those heard with a
+    name never seen), disagreement (a shadow model answered otherwise, or the letters heard fit much
+    better than the answer), low confidence; at most five of a user. The two
     pools, by request_id, keep the audit apart from what is learned from; without them all can be either.
-    Returns: request_id, kind ("audit" or "chosen"), reason ("audit", "asked for", or one of REASONS); fewer where pools are small.
+    Returns: request_id, kind ("audit" or "chosen"), reason ("audit", "asked for", or one of REASONS); fewer where pools
+        are small.
     """
     rows = askable(log)
     first, second = (_pool(rows, ids) for ids in (audit_from, chosen_from))

@@ -24,7 +24,8 @@ READ = ("row_id", "request_id", "time_s", "user_hash", "model_version", "role", 
 
 _is_asked = sql.and_(queries.c.role != "shadow", queries.c.app_version != LOAD_TEST)
 _known_latency = sql.func.nullif(queries.c.latency_ms, sql.literal(float("nan")))  # NaN is a number to PostgreSQL
-_drawn_by = sql.func.substr(sql.case((queries.c.user_hash != "", queries.c.user_hash), else_=queries.c.request_id), 1, 4)
+_asked_by = sql.case((queries.c.user_hash != "", queries.c.user_hash), else_=queries.c.request_id)
+_drawn_by = sql.func.substr(_asked_by, 1, 4)
 
 
 class LogReader:
@@ -97,8 +98,9 @@ class LogReader:
         both = shadow.join(queries, sql.and_(queries.c.request_id == shadow.c.request_id, queries.c.role != "shadow"))
         names = ("request_id", "time_s", "user_hash", "duration_s", "audio_sha", "consent", "model_version",
                  "hypothesis")
-        found = sql.select(*(queries.c[name] for name in names), shadow.c.model_version, shadow.c.hypothesis).select_from(
-            both).where(shadow.c.role == "shadow", shadow.c.error == "", queries.c.error == "", _is_asked).order_by(
+        columns = [*(queries.c[name] for name in names), shadow.c.model_version, shadow.c.hypothesis]
+        found = sql.select(*columns).select_from(both).where(
+            shadow.c.role == "shadow", shadow.c.error == "", queries.c.error == "", _is_asked).order_by(
             shadow.c.row_id.desc()).limit(limit)
         return self._table(found, [*names, "shadow_version", "shadow_hypothesis"])
 
@@ -132,11 +134,12 @@ def _whole(connection: sql.Connection, value: sql.ColumnElement[Any]) -> sql.Col
     return sql.cast(sql.func.floor(value) if is_postgres else value, sql.BigInteger)
 
 
-_NUMBERS = {"hour", "n", "row_id", "latency_ms", "time_s", "ctc_gap", "avg_logprob", "no_speech_prob", "is_empty",
-            "compression_ratio", "duration_s", "level_dbfs", "snr_db", "bandwidth_hz"}
+_COUNTS = {"hour", "n", "row_id", "is_empty"}
+_NUMBERS = {"latency_ms", "time_s", "ctc_gap", "avg_logprob", "no_speech_prob", "compression_ratio", "duration_s",
+            "level_dbfs", "snr_db", "bandwidth_hz"}
 
 
 def _as_table(found: sql.CursorResult[Any], names: Sequence[str]) -> pd.DataFrame:
     table = pd.DataFrame(found.fetchall(), columns=list(names))
-    whole = {"hour", "n", "row_id", "is_empty"}
-    return table.astype({name: "int64" if name in whole else "float64" if name in _NUMBERS else "str" for name in names})
+    return table.astype({name: "int64" if name in _COUNTS else "float64" if name in _NUMBERS else "str"
+                         for name in names})

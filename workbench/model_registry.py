@@ -30,7 +30,7 @@ LINEUP = "challenger"
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A released model: its folder holds model.pt, facts.json, and engine/, basis/ and card.md where they were given."""
+    """A released model: its folder holds model.pt, facts.json; engine/, basis/ and card.md where they were given."""
 
     version: str
     folder: Path

@@ -158,8 +158,8 @@ def _band(band: tuple[float, float] | None) -> list[dict[str, Any]]:
 
 def _events(events: pd.DataFrame) -> list[dict[str, Any]]:
     looks = {"alarm": {"color": RED, "dash": "dash"}, "model": {"color": TEAL, "dash": "solid"}}
-    return [{"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at, "line": {**looks[kind], "width": 1.3}}
-            for at, kind in zip(_times(events), events["kind"], strict=True)]
+    return [{"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at,
+             "line": {**looks[kind], "width": 1.3}} for at, kind in zip(_times(events), events["kind"], strict=True)]
 
 
 def _add_dots(figure: go.Figure, rows: pd.DataFrame) -> None:
@@ -183,7 +183,8 @@ def what_moved(table: pd.DataFrame) -> go.Figure:
     features = {feature.name: feature for feature in drift.DEFAULT}
     least = np.array([features[name].least for name in table["feature"]])
     ends = {"size": table["effect"] / least, "low": table["effect_low"] / least, "high": table["effect_high"] / least}
-    rows = table.assign(**ends, word=drift.states(table, 0)["state"], name=[drift.WORDS.get(name, (name, ""))[0] for name in table["feature"]],
+    names = [drift.WORDS.get(name, (name, ""))[0] for name in table["feature"]]
+    rows = table.assign(**ends, word=drift.states(table, 0)["state"], name=names,
                         told=[drift.describe(row) for row in table.to_dict("records")])
     figure = go.Figure()
     for word, (colour, symbol) in _SIGNS.items():

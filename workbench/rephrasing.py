@@ -14,8 +14,8 @@ ALIKE_FROM = 0.5
 def rephrased(rows: pd.DataFrame) -> pd.Series:
     """Say which queries their user asked again: within 30 s, and what was heard then is much like what was heard first.
 
-    `rows` holds user_hash, time_s, hypothesis, error, compression_ratio (0 of an empty answer). An empty answer or an error that is followed by any query of the
-    same user counts too: the user got nothing.
+    `rows` holds user_hash, time_s, hypothesis, error, compression_ratio (0 of an empty answer). An empty answer or an
+    error that is followed by any query of the same user counts too: the user got nothing.
     Returns: 1.0, 0.0, or nan where it cannot be known (no user, or words that were dropped), on the index of `rows`.
     """
     rows = rows.sort_values(["user_hash", "time_s"], kind="stable")

@@ -1,5 +1,6 @@
-"""Champion and challenger on the same queries: how often they agree, and, where people wrote down what was said, who was
-right. Tables in, tables and intervals out.
+"""Champion and challenger on the same queries: how often they agree, and who was right where people wrote them down.
+
+Tables in, tables and intervals out.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What holds now, in words: quiet, watch or act, by which rule; each alarm's state; the tiles. Pure, but for `Scene`."""
+"""What holds now, in words: quiet, watch or act, and by which rule; what became of each alarm; the tiles."""
 
 import math
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ import pandas as pd
 from workbench import decisions, drift, expected_wer, timelines
 from workbench.cards import Tile
 from workbench.monitoring import OUR_FAULTS, Report, Rules
-from workbench.records import Interval
+from workbench.records import Interval, Outcome
 from workbench.watching import Scene
 
 State = Literal["quiet", "watch", "act"]
-OUTCOMES: Mapping[State, str] = {"quiet": "yes", "watch": "cannot_tell", "act": "no"}
+OUTCOMES: Mapping[State, Outcome] = {"quiet": "yes", "watch": "cannot_tell", "act": "no"}
 PLANNED_HALF = 0.02
 """An audit that tells a target from what is two points beside it is worth its labels."""
 N_JUDGED = 6_000
@@ -120,8 +120,8 @@ def stand(scene: Scene) -> Standing:
         return Standing("watch", f"Nothing moved yet, but it is too early to tell: window {int(report.last['window'])} "
                         f"holds {int(report.last['n_queries']):,} queries, {result.n_needed:,} would do.",
                         _rule(scene, now))
-    return Standing("quiet", f"People ask as before: in window {int(report.last['window'])} nothing moved by as much as "
-                    "would matter.", _rule(scene, now))
+    return Standing("quiet", f"People ask as before: in window {int(report.last['window'])} nothing moved by as much "
+                    "as would matter.", _rule(scene, now))
 
 
 def _what_moved(report: Report) -> str:
@@ -168,8 +168,8 @@ def _rule(scene: Scene, now: pd.DataFrame) -> str:
     assert report is not None
     last, rules = report.last, scene.rules
     drawn = f" (judged on the {scene.share:.1%} of users drawn)" if scene.share < 1 else ""
-    judged = (f"Window {int(last['window'])}: {int(last['n_queries']):,} queries of {int(last['n_users']):,} users{drawn} "
-              f"against {'dev as the model heard it' if last['reference'] == 'dev' else last['reference']}")
+    judged = (f"Window {int(last['window'])}: {int(last['n_queries']):,} queries of {int(last['n_users']):,} users"
+              f"{drawn} against {'dev as the model heard it' if last['reference'] == 'dev' else last['reference']}")
     broken = f"rules broken: {', '.join(now['rule'].str.removeprefix('drift: '))}" if len(now) else "no rule broken"
     return (f"{judged}; {broken}. Drift counts when it is beyond chance (risk {100 * rules.level:g} % a window) and "
             "beyond the least that matters.")
@@ -258,13 +258,14 @@ def _latency_tile(whole: "pd.Series[Any]", rules: Rules) -> Tile:
 
 def _failed_tile(whole: "pd.Series[Any]", rows: pd.DataFrame, rules: Rules) -> Tile:
     """Judge failures with their interval: a yes or no only when it lies on one side of the limit."""
-    found = decisions.rate_interval(rows["error"].isin(OUR_FAULTS), np.ones(len(rows)), rows["block"]) if len(rows) else \
-        Interval(math.nan, math.nan, math.nan)
-    outcome = decisions.target_verdict(found, rules.max_failed, "<=") if len(rows) else "cannot_tell"
+    outcome: Outcome = "cannot_tell"
+    if len(rows):
+        found = decisions.rate_interval(rows["error"].isin(OUR_FAULTS), np.ones(len(rows)), rows["block"])
+        outcome = decisions.target_verdict(found, rules.max_failed, "<=")
     word = {"yes": "within", "no": "over"}.get(outcome, "cannot tell:")
     return Tile("Failed requests", f"{100 * whole['failed_share']:.2f} %",
-                f"{int(whole['n_failed']):,} of {int(whole['n_queries']):,}; {int(whole['n_refused']):,} refused", outcome,
-                f"{word} {100 * rules.max_failed:g} %")
+                f"{int(whole['n_failed']):,} of {int(whole['n_queries']):,}; {int(whole['n_refused']):,} refused",
+                outcome, f"{word} {100 * rules.max_failed:g} %")
 
 
 def _share_tile(label: str, values: "pd.Series[float]", rows: pd.DataFrame) -> Tile:

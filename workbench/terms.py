@@ -159,8 +159,8 @@ def new_terms(window: pd.DataFrame, *, reference: pd.DataFrame, known_words: Col
     """List what at least `min_users` users said in a window that sounds alike and like nothing known.
 
     Both tables hold request_id, user_hash, hypothesis, heard_letters, ctc_gap; `known_words` are words and phrases
-    (`phrases`), `catalogue` names that may be meant; `min_gap` is the reference's own `gap_limit` unless given. A column
-    `piece` is taken as what `pieces` has found.
+    (`phrases`), `catalogue` names that may be meant; `min_gap` is the reference's own `gap_limit` unless given.
+    A column `piece` is taken as what `pieces` has found.
     Returns: request_id and term (the query whose piece is most like the others, and that piece), n_queries, n_users,
         n_reference, nearest (of the catalogue, "" when none is near), example_ids (request ids of all its queries);
         most queries first.

@@ -15,8 +15,7 @@ from workbench.watching import Scene
 
 DAY_S = 86_400.0
 QUANTILES = {"latency_p50_ms": 0.5, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
-MEDIANS = {"snr_db": "snr_db", "bandwidth_hz": "bandwidth_hz", "level_dbfs": "level_dbfs", "duration_s": "duration_s", "ctc_gap": "ctc_gap",
-           "no_speech_prob": "no_speech_prob", "avg_logprob": "confidence"}
+MEDIANS = ("snr_db", "bandwidth_hz", "level_dbfs", "duration_s", "ctc_gap", "no_speech_prob", "avg_logprob")
 BAND_SIGMAS, MIN_BAND_STEPS = 3.0, 6
 """Source: NannyML's reference bands, mean +/- 3 standard deviations over at least 6 windows."""
 
@@ -33,7 +32,11 @@ def lines(counts: pd.DataFrame, rows: pd.DataFrame, bases: Mapping[str, Basis], 
 
 
 def counted(counts: pd.DataFrame, step_s: float) -> pd.DataFrame:
-    """Add up counts by step, or all when it is infinite. Returns: n_queries, latency quantiles (ms), failed_share, refused_share, empty_share."""
+    """Add up counts by step, or all when it is infinite.
+
+    Returns: n_queries, n_failed, n_refused (which no server could answer), latency quantiles (ms), and failed_share,
+        refused_share, empty_share (fractions).
+    """
     step = (counts["hour"] * HOUR_S // step_s).astype(int) if math.isfinite(step_s) else 0
     counts = counts.assign(step=step, is_ours=counts["error"].isin(OUR_FAULTS))
     answered, n = counts[counts["error"].eq("")], counts.groupby("step")["n"].sum()
@@ -58,10 +61,10 @@ def _latencies(answered: pd.DataFrame) -> pd.DataFrame:
 def _measured(rows: pd.DataFrame, bases: Mapping[str, Basis]) -> pd.DataFrame:
     answered = rows[rows["error"].eq("")]
     by = answered.groupby("step")
-    table = by[list(MEDIANS)].median().rename(columns=MEDIANS)
+    table = by[list(MEDIANS)].median()
     shares = answered.assign(narrow=answered["bandwidth_hz"].lt(NARROW_HZ).astype(float)).groupby("step")[
         ["narrow", "has_unseen", "is_again"]].mean()
-    return table.assign(confidence=np.exp(table["confidence"]), narrow_share=shares["narrow"],
+    return table.assign(confidence=np.exp(table["avg_logprob"]), narrow_share=shares["narrow"],
                         unseen_share=shares["has_unseen"], again_share=shares["is_again"],
                         expected_wer=_expected(answered, bases), window=by["window"].first())
 
@@ -116,7 +119,8 @@ def audits(labelled: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     fair = labelled[labelled["kind"].eq("audit") & labelled["error"].eq("")]
     for _, part in fair.groupby("window"):
-        found = expected_wer.audited_wer(expected_wer.audited(part.drop(columns=["reference", "labeller", "kind"]), part))
+        queries = part.drop(columns=["reference", "labeller", "kind"])
+        found = expected_wer.audited_wer(expected_wer.audited(queries, part))
         rows.append({"begins_s": float(part["time_s"].median()), "audited_wer": found.value,
                      "audited_wer_low": found.low, "audited_wer_high": found.high})
     table = pd.DataFrame(rows, columns=["begins_s", "audited_wer", "audited_wer_low", "audited_wer_high"])

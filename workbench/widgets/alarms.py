@@ -63,7 +63,7 @@ def _told(listed: pd.DataFrame) -> pd.DataFrame:
 
 def _state(state: tuple[str, str]) -> str:
     word, by = state
-    told = {"acknowledged": f"acknowledged by {by}", "resolved": f"resolved by {by}", "still so": f"still so under {by}",
-            "passed": f"passed: {by}"}.get(word, word)
+    told = {"acknowledged": f"acknowledged by {by}", "resolved": f"resolved by {by}", "passed": f"passed: {by}",
+            "still so": f"still so under {by}"}.get(word, word)
     button = ' <button data-action="acknowledge">acknowledge</button>' if word == "open" else ""
     return f'<span class="wb-badge wb-{OUTCOMES[word]}">{escape(told)}</span>{button}'

@@ -14,7 +14,8 @@ def hear(rows: pd.DataFrame) -> str:
     if not given:
         return cards.note("None of these users lets us listen.")
     shown = [_card({str(name): value for name, value in row.items()}) for row in given[:MAX_CLIPS]]
-    return "".join(shown) + (cards.note(f"{len(given) - MAX_CLIPS} more may be heard.") if len(given) > MAX_CLIPS else "")
+    n_more = len(given) - MAX_CLIPS
+    return "".join(shown) + (cards.note(f"{n_more} more may be heard.") if n_more > 0 else "")
 
 
 def _card(row: dict[str, object]) -> str:

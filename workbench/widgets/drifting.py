@@ -3,7 +3,6 @@
 from html import escape
 from typing import Any
 
-import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 
@@ -57,7 +56,8 @@ def table(scene: Scene) -> pd.DataFrame:
     now = judged[numbers[-1]].reset_index()
     rows = [{"feature": row["feature"], "name": standing.drift_name(row["feature"]),
              "state": (row["state"], int(sizes[numbers[-1]]), int(row["n_needed"])), "told": drift.before_and_now(row),
-             "before": [(n, str(judged[n].at[row["feature"], "state"])) for n in numbers if row["feature"] in judged[n].index]}
+             "before": [(n, str(table.at[row["feature"], "state"])) for n, table in judged.items()
+                        if row["feature"] in table.index]}
             for row in now.to_dict("records")]
     return pd.DataFrame(rows, columns=["feature", "name", "state", "told", "before"])
 
@@ -91,7 +91,8 @@ def _badge(state: tuple[str, int, int]) -> str:
 
 def _marks(windows: list[tuple[int, str]]) -> str:
     signs = {"moved": "■", "quiet": "●", "cannot tell": "◆"}
-    return '<span class="wb-signs">' + " ".join(f'<span class="wb-sign wb-{BADGES[state][0]}" title="window {n}: {escape(BADGES[state][1])}">'
-                    f"{signs[state]}</span>" for n, state in windows) + "</span>"
+    shown = [f'<span class="wb-sign wb-{BADGES[state][0]}" title="window {n}: {BADGES[state][1]}">{signs[state]}</span>'
+             for n, state in windows]
+    return f'<span class="wb-signs">{" ".join(shown)}</span>'
 
 

@@ -23,6 +23,8 @@ from workbench.widgets.timelines import TimeLines
 from workbench.widgets.timer import Timer
 from workbench.widgets.visitor import Visitor
 
+STYLE = f"<style>{shell.asset('monitoring.css').read_text(encoding='utf-8')}</style>"
+
 
 class Monitoring:
     """The page of one visitor; `scene` is what it shows."""
@@ -38,8 +40,7 @@ class Monitoring:
         self._draw()
         top = widgets.Box([self.head, self.timer, self.lines.choice]).add_class("wb-top")
         self.view = widgets.VBox([
-            shell.html(f"<style>{shell.asset('monitoring.css').read_text(encoding='utf-8')}</style>"), Plotly(), visitor,
-            top, self.sentence, self.trouble, self.tiles, self.lines.view,
+            shell.html(STYLE), Plotly(), visitor, top, self.sentence, self.trouble, self.tiles, self.lines.view,
             shell.row(self.drifting.view, self.names.view), self.alarms.view, self.shadows.view])
 
     def look(self) -> None:

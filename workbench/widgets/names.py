@@ -54,7 +54,7 @@ class Names:
 
     def _queries(self, name: str) -> pd.DataFrame:
         assert self._scene is not None
-        ids = list(self._row(name)["example_ids"])  # type: ignore[call-overload]
+        ids = list(self._row(name)["example_ids"])
         return self._scene.rows[self._scene.rows["request_id"].isin(ids)]
 
     def _hear(self) -> None:
