@@ -45,7 +45,7 @@ FLOORS = (
         "keys",
     ),
     ("gates", "data_requests", "corrections", "causes", "improvement", "rounds", "shipping", "monitoring",
-     "monitoring_reports", "bases", "live_log", "watching", "timelines", "standing", "shadowing", "labelling",
+     "monitoring_reports", "bases", "live_log", "watching", "timelines", "standing", "shadowing", "monitoring_page", "labelling",
      "retraining", "evaluation", "consent"),
     ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "runs", "pipeline", "serving", "traffic",
      "widgets", "dashboards", "service_cli", "cli"),

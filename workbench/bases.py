@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workbench import expected_wer, model_registry, monitoring, scoring, storage, terms
+from workbench import audio, expected_wer, model_registry, scoring, storage, terms
 from workbench.consent import PRODUCTION
+from workbench.datasets import Dataset
 from workbench.errors import RegistryError
 from workbench.expected_wer import Calibration
 from workbench.monitoring import Basis
@@ -20,13 +21,34 @@ from workbench.monitoring import Basis
 ROWS, KNOWN, CURVES = "rows.parquet", "known.parquet", "curves.parquet"
 
 
+def open_data(speech: Dataset) -> pd.DataFrame:
+    """Give what may be looked at and was not learned from: dev and valid."""
+    return pd.concat([speech.dev, speech.valid], ignore_index=True)
+
+
+def as_log(utterances: pd.DataFrame, heard: pd.DataFrame) -> pd.DataFrame:
+    """Write utterances of a dataset as the log would have them, so that dev can stand for production at first.
+
+    `heard` holds the fields of `Hypothesis` in the order of `utterances`; sound is measured as the service does.
+    """
+    clips = [audio.read(path) for path in utterances["audio_path"]]
+    return pd.DataFrame({
+        "request_id": utterances["utterance_id"].to_numpy(), "user_hash": utterances["speaker"].to_numpy(),
+        "time_s": np.nan, "role": "champion", "error": "", "duration_s": [audio.duration_s(clip) for clip in clips],
+        "level_dbfs": [audio.level_dbfs(clip) for clip in clips],
+        "snr_db": [audio.estimate_snr_db(clip) for clip in clips],
+        "bandwidth_hz": [audio.estimate_bandwidth_hz(clip) for clip in clips],
+        **{name: heard[name].to_numpy() for name in ("hypothesis", "heard_letters", "ctc_gap", "avg_logprob",
+                                                     "no_speech_prob", "compression_ratio")}})
+
+
 def measure(utterances: pd.DataFrame, heard: pd.DataFrame, *, weights: np.ndarray, known: Collection[str]) -> Basis:
-    """Make a basis of open speech (`monitoring.open_data`) as the serving engine heard it.
+    """Make a basis of open speech (`open_data`) as the serving engine heard it.
 
     `heard` holds the fields of `Hypothesis` in the order of `utterances`; `known` the phrases that the model may mean.
     """
     scored = scoring.score(utterances.assign(avg_logprob=heard["avg_logprob"]), heard["hypothesis"].tolist())
-    rows = monitoring.as_log(utterances, heard).assign(weight=weights)
+    rows = as_log(utterances, heard).assign(weight=weights)
     return Basis(rows, known, expected_wer.calibrate(scored))
 
 

@@ -5,6 +5,7 @@ measures nothing. Words go to the query log, where forgetting finds them, and no
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from workbench import consented_audio, storage, text
 from workbench.errors import ManifestError
+from workbench.marks import Marks
 from workbench.query_log import CONSENTED, QueryLog
 from workbench.records import Decision
 
@@ -36,6 +38,12 @@ def askable(log: pd.DataFrame) -> pd.DataFrame:
     is_askable = (log["consent"].eq(CONSENTED) & log["audio_sha"].ne("") & log["error"].eq("")
                   & log["user_hash"].ne("") & log["role"].ne("shadow"))
     return log[is_askable].drop_duplicates("audio_sha").reset_index(drop=True)
+
+
+def asked_for() -> set[str]:
+    """Name the queries that people marked for labelling on the monitoring page."""
+    with closing(Marks()) as marks:
+        return {str(row["utterance_id"]) for row in marks.rows("label")}
 
 
 def choose(log: pd.DataFrame, *, n_audit: int, n_chosen: int, seed: int, new_terms: Collection[str] = (),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import audio, decisions, drift, expected_wer, terms
+from workbench import decisions, drift, expected_wer, terms
 from workbench.datasets import Dataset
 from workbench.drift import DriftResult
 from workbench.errors import ServiceError
@@ -124,27 +124,6 @@ def what_lacks(speech: Dataset, rows: pd.DataFrame) -> Decision | None:
     return None
 
 
-def open_data(speech: Dataset) -> pd.DataFrame:
-    """Give what may be looked at and was not learned from: dev and valid."""
-    return pd.concat([speech.dev, speech.valid], ignore_index=True)
-
-
-def as_log(utterances: pd.DataFrame, heard: pd.DataFrame) -> pd.DataFrame:
-    """Write utterances of a dataset as the log would have them, so that dev can stand for production at first.
-
-    `heard` holds the fields of `Hypothesis` in the order of `utterances`; sound is measured as the service does.
-    """
-    clips = [audio.read(path) for path in utterances["audio_path"]]
-    return pd.DataFrame({
-        "request_id": utterances["utterance_id"].to_numpy(), "user_hash": utterances["speaker"].to_numpy(),
-        "time_s": np.nan, "role": "champion", "error": "", "duration_s": [audio.duration_s(clip) for clip in clips],
-        "level_dbfs": [audio.level_dbfs(clip) for clip in clips],
-        "snr_db": [audio.estimate_snr_db(clip) for clip in clips],
-        "bandwidth_hz": [audio.estimate_bandwidth_hz(clip) for clip in clips],
-        **{name: heard[name].to_numpy() for name in ("hypothesis", "heard_letters", "ctc_gap", "avg_logprob",
-                                                     "no_speech_prob", "compression_ratio")}})
-
-
 def is_of_people(rows: pd.DataFrame) -> pd.Series:
     """Tell people's queries from what nobody saw (a shadow's answers) and nobody asked (load tests)."""
     return rows["role"].ne("shadow") & rows["app_version"].ne(LOAD_TEST)
@@ -217,24 +196,30 @@ def watch(rows: pd.DataFrame, basis: Basis, *, labels: pd.DataFrame, rules: Rule
 
 
 def look_through(seen: pd.DataFrame, basis: Basis, *, labels: pd.DataFrame, rules: Rules,
-                 memory: "dict[tuple[int, ...], Look] | None" = None) -> "list[Look]":
+                 memory: "dict[tuple[int, ...], Look] | None" = None, slack: float = 0.0) -> "list[Look]":
     """Look at each window in turn; `seen` has window and the features. What `memory` holds is not looked at again.
 
-    A window is known by its number, its rows, those it is held against, and the labels.
+    A window is known by its number, its rows, those it is held against, and the labels; one that has grown by less
+    than `slack` (a fraction) counts as known.
     """
     dev = with_features(basis.rows, basis.known, basis.gap_limit) if "piece" not in basis.rows else basis.rows
     normal, looks, memory = list[pd.DataFrame](), list["Look"](), {} if memory is None else memory
     for number, window in seen.groupby("window"):
         is_known = len(normal) * rules.width_s >= NORMAL_S
         reference = pd.concat(normal) if is_known else dev
-        key = (int(number), len(window), len(reference), len(labels))
-        look = memory[key] if key in memory else _look(window, reference, basis, labels, rules)
+        key = (int(number), len(reference), len(labels), len(window))
+        look = _known(memory, key, slack) or _look(window, reference, basis, labels, rules)
         look.row["reference"] = f"{len(normal)} normal window{'s' * (len(normal) > 1)}" if is_known else "dev"
         is_normal = look.result.outcome == "quiet" or look.row["window"] <= rules.n_accepted
         normal += [window[window["error"].eq("")]] if is_normal else []
         looks.append(look)
-        memory[key] = look
+        memory.setdefault(key, look)
     return looks
+
+
+def _known(memory: "Mapping[tuple[int, ...], Look]", key: tuple[int, ...], slack: float) -> "Look | None":
+    return next((look for known, look in memory.items() if known[:3] == key[:3]
+                 and known[3] <= key[3] <= known[3] * (1 + slack)), None)
 
 
 def report_of(looks: "Sequence[Look]", days: pd.DataFrame, rules: Rules) -> Report:

@@ -20,6 +20,8 @@ from workbench.model_registry import ModelVersion
 from workbench.monitoring import Basis, Look, Report, Rules
 
 FEATURES = ["block", "is_empty", "piece", "has_unseen"]
+SLACK = 0.02
+"""A window that has grown by less is not judged anew: what is counted is exact meanwhile."""
 SLOW_S = 60.0
 """How often is read what needs the whole log: clips that may be heard."""
 N_PAIRS = 2_000
@@ -69,6 +71,7 @@ class Watcher:
         self._bases = dict[str, Basis | None]()
         self._slow_s, self._clips, self._n_forgotten = 0.0, dict[str, int](), 0
         self._width_s = 0.0
+        self._lineup, self._released = dict[str, Any](), dict[str, ModelVersion]()
 
     def close(self) -> None:
         """Let go of the log."""
@@ -81,13 +84,16 @@ class Watcher:
         Raises: ServiceError while nobody has asked anything; QueryLogError, RegistryError when those do not answer.
         """
         lineup = model_registry.alias_state()
-        released = {version.version: version for version in model_registry.versions()}
+        if lineup != self._lineup:
+            self._released = {version.version: version for version in model_registry.versions()}
+            self._lineup = lineup
+        released = self._released
         self._follow(released.get(lineup["champion"]))
         self._log.refresh()
         reading = self._log.reading
         if reading.rows.empty:
             raise ServiceError("Nobody has asked anything yet: the query log holds no query of people. Start the "
-                               "server with `workbench serve`, or send some with `workbench simulate --weeks 1`.")
+                               "server with `workbench serve`, or send some with `workbench simulate --week 1`.")
         rows = self._with_versions(reading.rows)
         self._bases |= {v: self._basis(v) for v in rows["version"].unique() if v not in self._bases}
         rows, labelled = self._with_features(rows), self._labelled(reading)
@@ -139,7 +145,7 @@ class Watcher:
     def _report(self, version: str, rows: pd.DataFrame, basis: Basis, labelled: pd.DataFrame) -> Report:
         """Look at the windows that one model answered; what is no longer so is no longer remembered."""
         memory = self._memory.setdefault(version, {})
-        looks = monitoring.look_through(rows, basis, labels=labelled, rules=self._rules, memory=memory)
+        looks = monitoring.look_through(rows, basis, labels=labelled, rules=self._rules, memory=memory, slack=SLACK)
         self._memory[version] = {key: look for key, look in memory.items() if any(look is one for one in looks)}
         return monitoring.report_of(looks, pd.DataFrame(columns=["day", "window"]), self._rules)
 

@@ -50,9 +50,9 @@ class Chart(anywidget.AnyWidget):
         if figure is not None:
             self.show(figure)
 
-    def show(self, figure: go.Figure) -> None:
-        """Put another figure in its place."""
-        self.figure = str(figure.to_json())
+    def show(self, figure: go.Figure | Mapping[str, Any]) -> None:
+        """Put another figure in its place, given as plotly's own or in its JSON."""
+        self.figure = json.dumps(figure) if isinstance(figure, Mapping) else str(figure.to_json())
 
     def on_click(self, callback: Callable[[Mapping[str, Any]], None]) -> None:
         """Call back with each clicked point: trace, x, y, customdata, and `is_again`, a number that changes."""

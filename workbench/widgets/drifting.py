@@ -4,9 +4,8 @@ from html import escape
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from workbench import drift, figures, standing
+from workbench import drift, figures, monitoring_page, standing
 from workbench.watching import Scene
 from workbench.widgets import shell
 from workbench.widgets.chart import Chart
@@ -23,7 +22,7 @@ class Drifting:
         self._scene: Scene | None = None
         columns = [Column("name", "feature"), Column("state", "now", _badge, is_sortable=False),
                    Column("told", "before → now", _told, is_sortable=False),
-                   Column("before", "windows", _marks, is_sortable=False)]
+                   Column("windows", "windows", _marks, is_sortable=False)]
         self.rows = Rows(columns, id_column="feature", label="what moved", n_a_page=len(drift.DEFAULT),
                          when_empty="Nothing to compare with.")
         self.chart, self.note = Chart(label="how the feature is distributed"), shell.html("")
@@ -35,7 +34,7 @@ class Drifting:
     def show(self, scene: Scene) -> None:
         """Show the scene."""
         self._scene = scene
-        self.rows.renew(table(scene))
+        self.rows.renew(monitoring_page.features(scene, N_WINDOWS))
         self._draw()
 
     def _draw(self) -> None:
@@ -45,28 +44,13 @@ class Drifting:
             self.chart.show(distribution(self._scene, feature))
 
 
-def table(scene: Scene) -> pd.DataFrame:
-    """List features with their states: feature, name, state, told, before (states of windows before, with their n)."""
-    report = scene.report
-    if report is None:
-        return pd.DataFrame(columns=["feature", "name", "state", "told", "before"])
-    numbers = [int(number) for number in report.windows["window"].tail(N_WINDOWS)]
-    sizes = dict(zip(report.windows["window"], report.windows["n_queries"], strict=True))
-    judged = {n: drift.states(report.results[n].table, int(sizes[n])).set_index("feature") for n in numbers}
-    now = judged[numbers[-1]].reset_index()
-    rows = [{"feature": row["feature"], "name": standing.drift_name(row["feature"]),
-             "state": (row["state"], int(sizes[numbers[-1]]), int(row["n_needed"])), "told": drift.before_and_now(row),
-             "before": [(n, str(table.at[row["feature"], "state"])) for n, table in judged.items()
-                        if row["feature"] in table.index]}
-            for row in now.to_dict("records")]
-    return pd.DataFrame(rows, columns=["feature", "name", "state", "told", "before"])
-
-
 def distribution(scene: Scene, feature: str) -> Any:
     """Draw a feature of the latest window beside what it is held against."""
     report, name = scene.report, standing.drift_name(feature)
     assert report is not None
     last = report.last
+    if feature not in set(report.results[int(last["window"])].table["feature"]):
+        return figures.nothing(f"{name}: too few users to compare")
     theirs = scene.rows[scene.rows["version"].eq(scene.version) & scene.rows["error"].eq("")]
     normal = sorted(n for n in report.calm if n < last["window"])
     before = scene.bases[scene.version].rows if last["reference"] == "dev" else theirs[theirs["window"].isin(normal)]
@@ -85,7 +69,7 @@ def _told(told: tuple[str, str]) -> str:
 def _badge(state: tuple[str, int, int]) -> str:
     word, n, needed = state
     outcome, said = BADGES[word]
-    more = f' <span class="wb-soft">n = {n:,}; {needed:,} would do</span>' if needed else ""
+    more = f'<br><span class="wb-soft">n = {n:,}; {needed:,} would do</span>' if needed else ""
     return f'<span class="wb-badge wb-{outcome}">{said}</span>{more}'
 
 

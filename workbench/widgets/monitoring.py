@@ -4,14 +4,11 @@ It reads the running log on by itself while somebody looks. Here parts are wired
 """
 
 import time
-from html import escape
 
 import ipywidgets as widgets
-import pandas as pd
 
-from workbench import cards, standing
+from workbench import cards, monitoring_page, standing
 from workbench.errors import WorkbenchError
-from workbench.registry import PROJECT
 from workbench.watching import Scene, Watcher
 from workbench.widgets import shell
 from workbench.widgets.alarms import Alarms
@@ -55,11 +52,11 @@ class Monitoring:
     def _draw(self) -> None:
         """Show the scene; what is as it was is not drawn again."""
         self.timer.age_s = time.time() - self.scene.reading.read_s
-        self.timer.about = _last(self.scene)
+        self.timer.about = monitoring_page.last_query(self.scene)
         before, self._seen = self._seen, _content(self.scene)
         if self._seen != before:
-            standing_now = standing.stand(self.scene)
-            self.head.value, self.sentence.value = _head(self.scene), _sentence(standing_now)
+            now = standing.stand(self.scene)
+            self.head.value, self.sentence.value = monitoring_page.head(self.scene), monitoring_page.sentence(now)
             for part in (self.drifting, self.names, self.alarms, self.shadows):
                 part.show(self.scene)
             self._draw_time()
@@ -72,26 +69,6 @@ class Monitoring:
 
 def _content(scene: Scene) -> str:
     return f"{scene.reading.last_row} {len(scene.marks)} {len(scene.labelled)} {dict(scene.lineup)} {dict(scene.clips)}"
-
-
-def _head(scene: Scene) -> str:
-    champion = scene.lineup["champion"]
-    since = scene.released[champion].tags.get("promoted_at", "") if champion in scene.released else ""
-    beside = scene.lineup["challenger"]
-    told = [f"champion {PROJECT} v{champion}" + (f", since {pd.Timestamp(since):%d %b %H:%M}" if since else ""),
-            f"{scene.lineup['challenger_mode']} v{beside}" if beside else "no challenger"]
-    return f'<div class="wb wb-head"><b>Monitoring</b> <span class="wb-soft">· {escape(" · ".join(told))}</span></div>'
-
-
-def _last(scene: Scene) -> str:
-    window = int(scene.rows["window"].max())
-    return f"last query {pd.Timestamp(scene.reading.last_s, unit='s'):%d %b %H:%M} · week {window}"
-
-
-def _sentence(now: standing.Standing) -> str:
-    return (f'<div class="wb wb-standing" data-state="{now.state}"><p class="wb-headline">'
-            f'<span class="wb-badge wb-{standing.OUTCOMES[now.state]}">{now.state}</span> {escape(now.sentence)}</p>'
-            f'<p class="wb-note wb-rule">{escape(now.rule)}</p></div>')
 
 
 def build() -> widgets.Widget:
