@@ -17,7 +17,8 @@ FILES = [path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"]
 FLOORS = (
     ("errors", "records", "settings"),
     ("text", "scoring", "slicing", "decisions", "drift", "terms", "expected_wer", "suspects", "audio", "degrade",
-     "rephrasing", "catalogue", "figures", "monitoring_figures", "cards"),
+     "catalogue", "figures", "monitoring_figures", "cards", "selections", "finding", "exploring", "mending",
+     "comparing", "explorer_figures", "rephrasing", "shadowing"),
     (
         "storage",
         "progress",
@@ -45,17 +46,17 @@ FLOORS = (
         "keys",
     ),
     ("gates", "data_requests", "corrections", "causes", "improvement", "rounds", "shipping", "monitoring",
-     "monitoring_reports", "bases", "live_log", "watching", "timelines", "standing", "shadowing", "monitoring_page", "labelling",
-     "retraining", "evaluation", "consent"),
-    ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "runs", "pipeline", "serving", "traffic",
-     "widgets", "dashboards", "service_cli", "cli"),
+     "monitoring_reports", "labelling", "retraining", "evaluation", "consent", "answers", "explorer", "bases",
+     "live_log", "watching", "timelines", "standing", "monitoring_page"),
+    ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "twins", "runs", "pipeline", "serving",
+     "traffic", "widgets", "dashboards", "service_cli", "cli"),
 )
 OWNERS = {
     "papermill": {"pipeline"},
     "jiwer": {"scoring"},
     "rapidfuzz": {"terms"},
     "sklearn": {"expected_wer"},
-    "plotly": {"figures", "monitoring_figures", "pages", "widgets"},
+    "plotly": {"figures", "monitoring_figures", "explorer_figures", "pages", "widgets"},
     "ipywidgets": {"widgets"},
     "anywidget": {"widgets"},
     "voila": {"widgets"},
@@ -71,7 +72,7 @@ OWNERS = {
     "prometheus_client": {"serving"},
     "pydantic_settings": {"settings"},
     "pandera": {"manifests"},
-    "torchaudio": {"augmentation"},
+    "torchaudio": {"augmentation", "recognizers"},
     "soundfile": {"audio", "manifests"},
     "av": {"audio"},
 }

@@ -5,6 +5,7 @@ follow the page: JupyterLab's theme where there is one, else what the reader's s
 """
 
 import base64
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from html import escape
@@ -192,14 +193,12 @@ def fields(record: Any) -> str:
 def difference(reference: str, hypothesis: str) -> str:
     """Write what was said with what was heard instead: lost words struck through, heard ones underlined."""
     words = []
-    for edit in scoring.align(reference, hypothesis):
-        if edit.kind == "equal":
-            words.append(escape(edit.reference_word))
-            continue
-        if edit.reference_word:
-            words.append(f"<del>{escape(edit.reference_word)}</del>")
-        if edit.hypothesis_word:
-            words.append(f"<ins>{escape(edit.hypothesis_word)}</ins>")
+    runs = itertools.groupby(scoring.align(reference, hypothesis), key=lambda edit: edit.kind == "equal")
+    for is_right, run in runs:
+        edits = list(run)
+        said, heard = (escape(" ".join(filter(None, side))) for side in zip(
+            *((edit.reference_word, edit.hypothesis_word) for edit in edits), strict=True))
+        words += [said] if is_right else [f"<del>{said}</del>"] * bool(said) + [f"<ins>{heard}</ins>"] * bool(heard)
     return " ".join(words) or '<span class="wb-soft">(nothing said)</span>'
 
 

@@ -93,8 +93,7 @@ def every_query() -> list[str]:
     known = {kind: (*group, *NEW_ENTITIES.get(kind, ())) for kind, group in ENTITIES.items()}
     fillings = ((form, filling) for group in TEMPLATES.values() for form in group
                 for filling in itertools.product(*(known[slot] for slot in SLOT.findall(form))))
-    return [SLOT.sub(lambda _, names=iter(filling): next(names), form)  # type: ignore[misc]
-            for form, filling in fillings if len(set(filling)) == len(filling)]
+    return [SLOT.sub("{}", form).format(*filling) for form, filling in fillings if len(set(filling)) == len(filling)]
 
 
 def vocabulary(entities: Mapping[str, Sequence[str]] = ENTITIES) -> list[str]:

@@ -45,7 +45,8 @@ def command(host: str, port: int, *, needs_token: bool, n_warm: int = N_WARM) ->
         "VoilaConfiguration.allow_template_override": "NO", "VoilaConfiguration.allow_theme_override": "NO",
         "VoilaConfiguration.show_tracebacks": False, "VoilaConfiguration.strip_sources": True,
         "VoilaConfiguration.file_allowlist": "^$", "VoilaConfiguration.preheat_kernel": n_warm > 0,
-        "VoilaConfiguration.default_pool_size": n_warm, "VoilaKernelManager.fill_delay": 0.5, "KernelManager.transport": "ipc",
+        "VoilaConfiguration.default_pool_size": n_warm, "VoilaKernelManager.fill_delay": 0.5,
+        "KernelManager.transport": "ipc",  # files of this user's, where sockets would be open to all on the machine
         "MappingKernelManager.cull_idle_timeout": idle_s, "MappingKernelManager.cull_interval": max(1, idle_s // 10),
     }
     allowed = [f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS]
@@ -78,5 +79,6 @@ def _check_port(host: str, port: int) -> None:
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
-        raise ServiceError(f"the dashboards cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}); end what does, or take "
-                           f"another: workbench dashboards --port {port + 1}") from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ServiceError(f"the dashboards cannot listen on {host}:{port} ({reason}); end what does, or take another "
+                           f"port: workbench dashboards --port {port + 1}") from error

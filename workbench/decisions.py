@@ -19,10 +19,8 @@ from workbench.records import Decision, Interval, Outcome
 
 Floats = NDArray[np.float64]
 
-LEVEL = 0.95
-POWER = 0.8
-ALPHA = 0.05
-"""One-sided risk of calling a change better that is not, and of passing one that is worse than the margin."""
+LEVEL, POWER, ALPHA = 0.95, 0.8, 0.05
+"""ALPHA: one-sided risk of calling a change better that is not, and of passing one that is worse than the margin."""
 
 SPEAKER_CORRELATION = 0.05
 """Intra-speaker correlation of errors, where the data cannot tell; 11 to 39 words a speaker: design effect 1.5-2.9."""
@@ -127,9 +125,12 @@ def _block_codes(blocks: Any, n: int) -> tuple[NDArray[np.int64], str]:
     """Number the blocks; an utterance whose speaker is unknown is a block of its own."""
     if blocks is None:
         return np.arange(n), "speakers unknown: interval too narrow"
-    is_numbered = isinstance(getattr(blocks, "dtype", None), pd.CategoricalDtype)  # ten times faster at 100,000
-    values = pd.Series(blocks if is_numbered else np.asarray(blocks, dtype=object))
-    codes, known = pd.factorize(values.where(values.ne(""), None))
+    if isinstance(getattr(blocks, "dtype", None), pd.CategoricalDtype):  # numbered already: ten times faster
+        numbered = pd.Categorical(blocks)
+        codes, known = np.array(numbered.codes, np.int64), numbered.categories
+    else:
+        values = pd.Series(np.asarray(blocks, dtype=object))
+        codes, known = pd.factorize(values.where(values.ne(""), None))
     unknown = codes < 0
     codes[unknown] = len(known) + np.arange(unknown.sum())
     note = f"{unknown.sum()} of {n} speakers unknown: interval too narrow" if unknown.any() else ""
@@ -278,8 +279,7 @@ def power_table(differences: Sequence[float], wers: Sequence[float], *, design_e
     return pd.DataFrame([
         {"wer": wer, "difference": difference,
          "n_utterances": utterances_needed(difference, wer, design_effect, words_per_query, power, alpha)}
-        for wer in wers for difference in differences
-    ])
+        for wer in wers for difference in differences])
 
 
 def poststratification_weights(values: pd.Series, shares: Mapping[str, float]) -> Floats:

@@ -1,160 +1,138 @@
-"""What models heard on open data, from what a run's stages left: ready for a page, without any model being loaded.
+"""What the error-analysis page opens with, and its static twin: the same findings on a page for mail and archive.
 
-Dev is open for browsing; gate and test are not, and are never read here.
+A twin holds no word of production: only ids, which the page behind its token resolves.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from html import escape
+from typing import Any
 
 import pandas as pd
 
-from workbench import audio, data_requests, exploring, gates, scoring, storage, suspects
-from workbench.data_requests import Request
-from workbench.errors import StageError
-from workbench.exploring import Explored
-from workbench.gates import Scope
+from workbench import answers, cards, explorer_figures, figures, mending, slicing
+from workbench.answers import Opened
+from workbench.cards import Tile
+from workbench.exploring import Explored, Mask
+from workbench.records import Interval
+from workbench.selections import Selection
 
-STAGES = ("train", "improve", "retrain")
-"""Who leaves a `listened`, in the order in which a run comes by them."""
-
-MIN_WORD_S = 0.06
-"""The narrowest that a lost word is drawn."""
+PRODUCTION = "production"
+N_WORST, N_WORDS, N_FIXES, N_SLICES = 20, 12, 6, 12
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One model's answers to dev: of a run's stage, and there of one arm ("" where there is one only)."""
+def twin(run: str) -> str:
+    """Write the body of the static twin: what the page shows of the model that the run accepted last.
 
-    run: str
-    stage: str
-    arm: str
-    is_accepted: bool
-    finished: str
-
-    @property
-    def title(self) -> str:
-        """Name it in a line."""
-        return f"{self.run} · {self.stage}" + (f", {self.arm}" if self.arm else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A source, opened: its answers, what was promised, and the references that are suspected."""
-
-    source: Source
-    data: Explored
-    scope: Scope
-    suspected: pd.DataFrame
-    dataset_version: str
-    is_cross_fitted: bool
-
-
-class Word(NamedTuple):
-    """A word on the time line of a clip: what to write, what it is (equal, sub, del, ins), and when."""
-
-    words: str
-    kind: str
-    start: float
-    end: float
-    title: str
-
-
-def sources(run: str = "") -> list[Source]:
-    """List all that can be opened, of one run or of all, in the order in which they were made."""
-    folders = sorted((storage.data_folder() / "runs").glob(f"{run or '*'}/"))
-    found = [source for folder in folders for stage in STAGES for source in _sources_of(folder.name, stage)]
-    return sorted(found, key=lambda source: source.finished)
-
-
-def _sources_of(run: str, stage: str) -> list[Source]:
-    record = storage.read_record(run, stage)
-    if record is None or "listened.parquet" not in record.content["outputs"]:
-        return []
-    finished = str(record.content["finished"])
-    if stage == "train":
-        return [Source(run, stage, "", True, finished)]
-    try:
-        arms = pd.read_parquet(record.path("listened.parquet"), columns=["arm", "is_accepted"]).drop_duplicates()
-    except (ValueError, KeyError):
-        return []  # a table without an answer has no arms
-    return [Source(run, stage, str(arm), bool(kept), finished) for arm, kept in arms.itertuples(index=False)]
-
-
-def latest(run: str = "") -> Source:
-    """Give the model that was accepted last, of a run or of the run that is newest.
-
-    Raises: StageError when there is no run whose model has listened to dev.
+    Raises: StageError when no model of the run has listened to dev.
     """
-    found = [source for source in sources(run) if source.is_accepted]
-    if not found:
-        named = f"run {run}" if run else "any run"
-        raise StageError(f"no model of {named} has listened to dev yet; do `workbench run --to analyze"
-                         f"{f' --run {run}' if run else ''}` first, then load this page again")
-    newest = found[-1].run
-    return max((s for s in found if s.run == newest), key=lambda s: STAGES.index(s.stage))
+    opened = answers.read(answers.latest(run))
+    data, everything = opened.data, opened.data.mask(Selection())
+    return "\n".join([
+        path_line(opened), cards.headline(opening(opened)), cards.tiles(tiles(opened)),
+        _section("Where it fails", "WER by slice, 95 % interval, dot as large as the slice's share of use"),
+        *(_plot(figure) for figure in _figures(opened)),
+        _section("What to do next", "gains overlap and do not add up"), cards.table(_fixes(data, everything)),
+        _section("Words heard wrong", ""), cards.table(_words(data, everything)),
+        _section("The worst", "production queries are named by their ids alone"), _worst_queries(data, everything),
+    ])
 
 
-def read(source: Source) -> Opened:
-    """Open a source. Raises: StageError when its run does not hold what belongs to it any more."""
-    record, promised = storage.read_record(source.run, source.stage), storage.read_record(source.run, "scope")
-    if record is None or promised is None:
-        raise StageError(f"run {source.run} has lost its {'scope' if record else source.stage}; "
-                         f"do `workbench run --to analyze --run {source.run}`")
-    listened = record.table("listened")
-    if source.arm:
-        listened = listened[listened["arm"] == source.arm].drop(columns=["arm", "is_accepted"])
-    listened, scope = listened.reset_index(drop=True), gates.read(promised.json("promises"))
-    analyzed = storage.read_record(source.run, "analyze")
-    data = exploring.explored(listened, weights=scope.weights(listened),
-                              expressions=_usable(analyzed.parameters.get("slices", {}) if analyzed else {}))
-    return Opened(source, data, scope, suspects.suspected_references(listened),
-                  str(record.content["versions"].get("dataset", "")), bool((listened["split"] == "train").all()))
+def path_line(opened: Opened) -> str:
+    """Say in small what it is about: run, model, split, how many, of whom, weighted how, and when."""
+    data, scope = opened.data, opened.scope
+    split = "answers of models that left the speaker out" if opened.is_cross_fitted else "dev, open for browsing"
+    is_weighted = data.weights.std() > 0
+    parts = [f"run {opened.source.run}", f"model of {opened.source.title.split(' · ')[1]}", split,
+             f"{len(data):,} queries", f"{len(data.speakers.categories):,} speakers" if data.has_speakers else "",
+             f"weighted to declared use by {scope.use_column}" if is_weighted else "all queries count alike",
+             f"made {opened.source.finished}"]
+    return ('<div class="wb wb-soft wb-path"><b>Error analysis</b> · '
+            + " · ".join(escape(part) for part in parts if part) + "</div>")
 
 
-def _usable(expressions: Mapping[str, str]) -> Mapping[str, str]:
-    return dict(expressions)
+def opening(opened: Opened) -> str:
+    """Give the sentence that the page opens with."""
+    everything = opened.data.mask(Selection())
+    return mending.sentence(opened.data.summary(everything), opened.data.slices(everything))
 
 
-def samples(row: Mapping[Any, Any]) -> audio.Samples:
-    """Read an utterance's clip, wherever the project lies now. Raises: AudioError when it is gone."""
-    path, sha = Path(str(row["audio_path"])), str(row.get("audio_sha", ""))
-    kept = storage.data_folder() / "datasets" / "audio" / sha[:2] / f"{sha}.wav"
-    return audio.read(kept if sha and kept.is_file() else path)
+def tiles(opened: Opened) -> list[Tile]:
+    """Give the five numbers: WER, word for word, names or results right, the worst slice, and the ceiling."""
+    data, everything = opened.data, opened.data.mask(Selection())
+    found = data.summary(everything)
+    shown = [cards.target_tile(name, found[name], opened.scope.target(name))
+             for name in ("wer", "query_accuracy", "entity_accuracy") if name in found]
+    if "entity_accuracy" not in found and "same_result" in found:
+        shown.append(cards.target_tile("same_result", found["same_result"]))
+    slices = mending.queries_to_win(data.slices(everything))
+    worst = slices[slices["is_actionable"]].head(1)
+    return [*shown, *_worst_tile(worst), *_ceiling(data, worst)]
 
 
-def timed_words(row: Mapping[Any, Any]) -> list[Word]:
-    """Lay the difference of reference and hypothesis along the clip; nothing where no times are known.
-
-    A lost word has no time of its own: it stands in the gap where it should have been.
-    """
-    known = str(row.get("word_times") or "")
-    times = [(float(start), float(end)) for _, start, end in json.loads(known)] if known else []
-    edits = scoring.align(str(row["reference"]), str(row["hypothesis"]))
-    if len(times) != sum(edit.kind != "del" for edit in edits):
+def _worst_tile(worst: pd.DataFrame) -> list[Tile]:
+    if worst.empty:
         return []
-    found, upcoming, now = [], iter([*times, None]), 0.0
-    following = next(upcoming)
-    for edit in edits:
-        if edit.kind == "del":
-            end = max(following[0] if following else now, now + MIN_WORD_S)
-            found.append(Word(f"({edit.reference_word})", "del", now, end, f"{edit.reference_word} was lost"))
-            continue
-        assert following is not None
-        start, now = following
-        words, title = {
-            "equal": (edit.hypothesis_word, edit.hypothesis_word),
-            "sub": (f"{edit.reference_word} → {edit.hypothesis_word}",
-                    f"{edit.reference_word} was heard as {edit.hypothesis_word}"),
-        }.get(edit.kind, (f"+ {edit.hypothesis_word}", f"{edit.hypothesis_word} was not said"))
-        found.append(Word(words, edit.kind, start, now, title))
-        following = next(upcoming)
-    return found
+    row = worst.iloc[0]
+    low, high = (f"{100 * (1 - row[name]):.1f}" for name in ("query_accuracy_high", "query_accuracy_low"))
+    name = mending.label(str(row["column"]), str(row["value"]))
+    return [Tile("Worst slice, queries wrong", f"{100 * (1 - row['query_accuracy']):.1f} %", f"{low} – {high}", "no",
+                 name)]
 
 
-def request_for(opened: Opened, where: Mapping[str, str], n: int, *, by: str, reason: str) -> Request:
-    """Ask people for recordings like those that were picked; the next run of improve reads it."""
-    return data_requests.ask_for(opened.source.run, where, n, by=by, reason=reason,
-                                 dataset_version=opened.dataset_version)
+def _ceiling(data: Explored, worst: pd.DataFrame) -> list[Tile]:
+    """What would be if all queries were like the best slice of the worst one's column."""
+    if worst.empty or " = " not in str(worst["best_name"].iloc[0]):
+        return []
+    column, _, value = str(worst["best_name"].iloc[0]).partition(" = ")
+    rate = data.rate(data.mask(Selection({column: (value,)})), data.errors, data.words)
+    return [Tile(f"If all were like {value}, WER", f"{100 * rate.value:.1f} %",
+                 f"{100 * rate.low:.1f} – {100 * rate.high:.1f}", "done", "what-if ceiling")]
+
+
+def _figures(opened: Opened) -> list[Any]:
+    data, everything = opened.data, opened.data.mask(Selection())
+    slices, target = data.slices(everything), opened.scope.target("wer")
+    ranked = slicing.opportunities(slices).sort_values("gain", ascending=False).head(N_SLICES)
+    names = [mending.label(*pair) for pair in ranked[["column", "value"]].itertuples(index=False, name=None)]
+    forest = figures.slice_forest(ranked.assign(name=names), target.value if target else None)
+    pair = [name for name in ("noise", "snr_band") if name in data.names] or list(data.names)[:2]
+    drawn = [figures.slice_heatmap(data.crossed(everything, *pair[:2]))] if len(pair) > 1 else []
+    return [explorer_figures.on_a_card(forest), *drawn]
+
+
+def _fixes(data: Explored, everything: Mask) -> pd.DataFrame:
+    found = slicing.opportunities(data.slices(everything))
+    top = found[found["is_actionable"].astype(bool)].head(N_FIXES)
+    gains = [Interval(*gain).points() for gain in top[["gain", "gain_low", "gain_high"]].itertuples(index=False)]
+    return pd.DataFrame({"fix": top["advice"].tolist(), "would win": gains, "n_clips": top["n_clips"].tolist()})
+
+
+def _words(data: Explored, everything: Mask) -> pd.DataFrame:
+    """Count mistakes outside production, whose words stay where they were said."""
+    is_open = data.scores["source"].ne(PRODUCTION).to_numpy() if "source" in data.scores else everything
+    return data.mistakes(everything & is_open, N_WORDS)[["said", "heard", "n"]]
+
+
+def _worst_queries(data: Explored, everything: Mask) -> str:
+    worst = data.scores[everything & (data.errors > 0)].sort_values(["wer", "utterance_id"], ascending=[False, True])
+    lines = []
+    for row in worst.head(N_WORST).to_dict("records"):
+        is_private = row.get("source") == PRODUCTION
+        words = '<span class="wb-soft">a query of production</span>' if is_private else cards.difference(
+            row["reference"], row["hypothesis"])
+        place = " · ".join(str(row[name]) for name in ("noise", "accent") if isinstance(row.get(name), str))
+        lines.append(f"<tr><td>{escape(str(row['utterance_id']))}</td><td>{words}</td><td>{escape(place)}</td>"
+                     f'<td class="wb-number">{100 * row["wer"]:.0f} %</td></tr>')
+    head = '<tr><th>id</th><th>what was said and heard</th><th>slice</th><th class="wb-number">WER</th></tr>'
+    table = f'<table class="wb-table"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>'
+    return f'<div class="wb"><div class="wb-scroll">{table}</div></div>'
+
+
+def _section(title: str, subtitle: str) -> str:
+    return f'<div class="wb"><h2>{escape(title)}</h2><p class="wb-soft">{escape(subtitle)}</p></div>'
+
+
+def _plot(figure: Any) -> str:
+    """Write a figure as stage pages do: `page.js` draws it."""
+    content = json.dumps(json.loads(figure.to_json())).replace("</", r"<\/")
+    return f'<figure class="plot"><script type="application/json">{content}</script></figure>'

@@ -69,17 +69,21 @@ def model_bubbles(cells: pd.DataFrame, name_before: str, name_now: str) -> go.Fi
     return figures.dress(figure, "", height=380, margin_t=8, showlegend=False)
 
 
-def causes_pareto(counts: "pd.Series[int]") -> go.Figure:
-    """Show what people found to be the causes of errors, the commonest first, with the running share of all."""
-    if counts.empty or not counts.sum():
+def causes_pareto(found: pd.DataFrame) -> go.Figure:
+    """Show what people found to be the causes of errors, with the running share of all.
+
+    Columns: cause, n, share, share_low, share_high, share_so_far (fractions), the commonest first.
+    """
+    if found.empty:
         return figures.nothing("Causes")
-    ordered = counts[counts > 0].sort_values(ascending=False, kind="stable")
-    running = (100 * ordered.cumsum() / ordered.sum()).tolist()
-    figure = go.Figure(go.Bar(x=ordered.index, y=ordered.tolist(), marker_color=BLUE, name="marks",
-                              text=[f"{n:,}" for n in ordered], textposition="outside", cliponaxis=False,
-                              hovertemplate="%{x}: %{y}<extra></extra>"))
-    figure.add_scatter(x=ordered.index, y=running, yaxis="y2", mode="lines+markers", name="share so far",
-                       line={"color": GREY, "dash": "dot"}, hovertemplate="%{y:.0f} % so far<extra></extra>")
+    figure = go.Figure(go.Bar(x=found["cause"], y=found["n"], marker_color=BLUE, name="marks", cliponaxis=False,
+                              text=[f"{n:,}" for n in found["n"]], textposition="outside",
+                              customdata=found[["share", "share_low", "share_high"]],
+                              hovertemplate="%{x}: %{customdata[0]:.0%} (%{customdata[1]:.0%} to "
+                                            "%{customdata[2]:.0%})<extra></extra>"))
+    figure.add_scatter(x=found["cause"], y=100 * found["share_so_far"], yaxis="y2", mode="lines+markers",
+                       name="share so far", line={"color": GREY, "dash": "dot"},
+                       hovertemplate="%{y:.0f} % so far<extra></extra>")
     figure.update_layout(yaxis2={"overlaying": "y", "side": "right", "range": [0, 108], "ticksuffix": " %",
                                  "showgrid": False})
     figure.update_yaxes(rangemode="tozero", title="queries marked", selector={"side": None})

@@ -49,6 +49,8 @@ class Explored:
         self.is_exact = self.scores["is_exact"].to_numpy(float) * self.is_speech
         self.has_speakers = "speaker" in self.scores
         self.speakers, self._speaker = self._blocks()
+        numbers = np.arange(len(self.speakers.categories))
+        self._numbered = pd.Categorical.from_codes(numbers, pd.RangeIndex(len(numbers)))
         self.groups = {c: _factorized(self.scores[c]) for c in (*columns, "entity") if c in self.scores}
         self.names = {c: [f"{c} = {v}" for v in self.groups[c][1]] for c in columns}
         for name, expression in (expressions or {}).items():
@@ -147,7 +149,7 @@ class Explored:
         used = (sums.totals > 0) | (sums.errors > 0)
         e, n, q = (s[used] for s in sums)
         weights = np.divide(q, n, out=np.ones_like(n), where=n > 0)
-        blocks = pd.Categorical.from_codes(np.arange(len(n)), range(len(n))) if self.has_speakers else None
+        blocks = self._numbered[: len(n)] if self.has_speakers else None
         return decisions.rate_interval(e / weights, n / weights, blocks, weights)
 
     def _sums(self, mask: Mask, codes: NDArray[np.int64], n_codes: int, errors: Floats, totals: Floats) -> Sums:
@@ -155,7 +157,7 @@ class Explored:
         n_speakers = len(self.speakers.categories)
         rows = np.flatnonzero(mask & (codes >= 0))
         key, w = codes[rows] * n_speakers + self._speaker[rows], self.weights[rows]
-        counted = (np.bincount(key, weights=v, minlength=n_codes * n_speakers).reshape(n_codes, n_speakers)
+        counted = (np.bincount(key, weights=v, minlength=n_codes * n_speakers).reshape(n_codes, -1).astype(float)
                    for v in (w * errors[rows], w * totals[rows], w * w * totals[rows]))
         return Sums(*counted)
 
@@ -252,22 +254,27 @@ class Explored:
         return self.rate(mask & (n > 0), n - wrong, n)
 
 
-def explored(listened: pd.DataFrame, *, weights: Floats, expressions: Mapping[str, str] | None = None,
-             normalizer: str = scoring.NORMALIZER_VERSION) -> Explored:
-    """Score and align what a model heard, and make it ready to explore."""
-    scores = slicing.bands(scoring.score(listened, listened["hypothesis"], normalizer=normalizer))
-    if "finds_same" not in scores:
-        scores = scores.assign(finds_same=finding.finds_same(scores))
+def scored(listened: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score and align what a model heard, the costly part. Returns: scores, with bands and finds_same; edits."""
+    scores = slicing.bands(scoring.score(listened, listened["hypothesis"]))
+    return scores.assign(finds_same=finding.finds_same(scores)), scoring.edits(scores)
+
+
+def explored(scores: pd.DataFrame, edits: pd.DataFrame, *, weights: Floats,
+             expressions: Mapping[str, str] | None = None) -> Explored:
+    """Make a scored set ready to explore, sliced by all columns that say something about its utterances."""
     columns = [column for column in slicing.slice_columns(scores) if column not in _NOT_SLICED]
-    return Explored(scores, scoring.edits(scores), weights=weights, columns=columns, expressions=expressions)
+    return Explored(scores, edits, weights=weights, columns=columns, expressions=expressions)
 
 
 def _factorized(values: pd.Series) -> tuple[NDArray[np.int64], list[str]]:
     """Number values; bands in their order, what is missing or empty is -1."""
-    found = values.astype(object).where(values.notna() & values.astype(str).ne(""), None)
-    order = [band for band in (*slicing.SNR_BANDS, *slicing.DURATION_BANDS) if band in set(found.dropna())]
-    names = order or sorted({str(value) for value in found.dropna().unique()})
-    return pd.Categorical(found.map(str, na_action="ignore"), categories=names).codes.astype(np.int64), names
+    codes, found = pd.factorize(values)
+    names = [str(value) for value in found]
+    order = [band for band in (*slicing.SNR_BANDS, *slicing.DURATION_BANDS) if band in names]
+    order = order or sorted(set(names) - {""})
+    positions = {name: i for i, name in enumerate(order)}
+    return np.array([*(positions.get(name, -1) for name in names), -1], dtype=np.int64)[codes], order
 
 
 def _accuracies(names: Sequence[str], n: NDArray[Any], n_wrong: NDArray[Any]) -> pd.DataFrame:

@@ -26,7 +26,7 @@ class Fix:
     mistake: Mistake | None = None
 
     def __str__(self) -> str:
-        return str(self.mistake) if self.mistake else f"{self.column} = {self.value}"
+        return str(self.mistake) if self.mistake else label(self.column, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,12 @@ def queries_to_win(slices: pd.DataFrame) -> pd.DataFrame:
     wrong = slices.assign(wer=1 - slices["query_accuracy"], wer_low=1 - slices["query_accuracy_high"],
                           wer_high=1 - slices["query_accuracy_low"])
     return slicing.opportunities(wrong)
+
+
+def label(column: str, value: str) -> str:
+    """Write a slice's name for a plot: `noise: car`; a recipe's own slice by its name."""
+    title = {"snr_band": "SNR", "duration_band": "duration"}.get(column, column.replace("_", " "))
+    return title if value == "yes" else f"not {title}" if value == "no" else f"{title}: {value}"
 
 
 def place(column: str, value: str) -> str:

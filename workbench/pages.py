@@ -8,6 +8,7 @@ import importlib.util
 import json
 import re
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from workbench.storage import StageRecord
 
 ASSETS = Path(__file__).parent / "assets"
 INDEX = "index.html"
+TWINS = (("error_analysis", "Error analysis", "where it fails, and why"),
+         ("monitoring", "Monitoring", "what moved, and how well it answers"))
+"""Stills of the dashboards: file and page, title, and what they tell."""
 PLOTLY = "plotly.min.js"
 PLOTLY_TYPE = "application/vnd.plotly.v1+json"
 MAX_TILES = 5
@@ -52,6 +56,17 @@ def write_failed_page(executed: Path, notebook: StageNotebook, run: str, message
                                        "took": ""})
 
 
+def write_twin(path: Path, *, title: str, run: str, body: str) -> Path:
+    """Make a still of a dashboard page, to be mailed and kept: it opens offline, and its figures can be looked at."""
+    has_plot = 'class="plot"' in body
+    if has_plot:
+        _provide_plotly(path.parent)
+    return storage.write_text(path, _render("twin.html.j2", {
+        "title": title, "run": run, "body": body, "plotly": PLOTLY if has_plot else "", "index": INDEX,
+        "made": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }))
+
+
 def write_index(folder: Path, run: str, notebooks: Sequence[StageNotebook]) -> Path:
     """Tell a run as a story: a card a stage, with its question, its answer, and its key numbers."""
     found = runs.states(run, notebooks)
@@ -62,6 +77,7 @@ def write_index(folder: Path, run: str, notebooks: Sequence[StageNotebook]) -> P
         "made": max((str(record.content["finished"]) for record in records), default=""),
         "took": duration(sum(float(record.content["wall_time_s"]) for record in records)),
         "n_finished": len(records),
+        "twins": [twin for twin in TWINS if (folder / f"{twin[0]}.html").is_file()],
     }))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from workbench import errors, fingerprints, locks, notebooks, pages, parameters, runs, settings, storage
+from workbench import errors, fingerprints, locks, notebooks, pages, parameters, runs, settings, storage, twins
 from workbench.errors import ParameterError, SettingsError, StageError, WorkbenchError
 from workbench.live import Display
 from workbench.notebooks import StageNotebook
@@ -97,6 +97,7 @@ class _Batch:
         self.reports = settings.root() / "reports" / order.run
         self.progress_file = storage.run_folder(order.run) / ".progress.json"
         self.display = Display(console, self.progress_file)
+        self.has_run = False
 
     def go(self, chosen: Sequence[StageNotebook]) -> int:
         with storage.explaining(self.reports / pages.INDEX):
@@ -107,6 +108,8 @@ class _Batch:
             record = storage.read_record(self.order.run, notebook.name)
             if code != DONE or (record is not None and record.decision.outcome == "waiting"):
                 break
+        if self.has_run:
+            twins.write(self.order.run, self.reports, self.display.line)
         self._write_index()
         self.display.line(f"report: {self.reports / pages.INDEX}")
         return code
@@ -119,6 +122,7 @@ class _Batch:
             self.display.unchanged(notebook.folder_name, record.decision)
             return DONE
         self._forget(notebook)
+        self.has_run = True
         started_s = time.monotonic()
         with self.display.stage(notebook.folder_name, notebook.n_code_cells):
             failure = self._execute(notebook, passed, fingerprint)

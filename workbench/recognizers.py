@@ -3,7 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -93,17 +93,16 @@ class WhisperRecognizer(ShortContextRecognizer):
         encoded = self.model.whisper.encoder(mel)
         results = whisper.decode(_Encoded(self.model), encoded, decoding_options(n_tokens, self.language))
         letters = None if self.model.head is None else self.model.letters(encoded).cpu()
-        return [
-            Hypothesis(
-                r.text,
-                float(r.avg_logprob),
-                float(r.no_speech_prob),
-                float(r.compression_ratio),
-                *heard(letters[i], r.text) if letters is not None else (),
-                word_times=json.dumps(word_times(letters[i], r.text)) if self.has_times and letters is not None else "",
-            )
-            for i, r in enumerate(results)
-        ]
+        return [self._hypothesis(r, None if letters is None else letters[i]) for i, r in enumerate(results)]
+
+    def _hypothesis(self, result: whisper.DecodingResult, letters: Tensor | None) -> Hypothesis:
+        answer = Hypothesis(result.text, float(result.avg_logprob), float(result.no_speech_prob),
+                            float(result.compression_ratio))
+        if letters is None:
+            return answer
+        spelled, gap = heard(letters, result.text)
+        times = json.dumps(word_times(letters, result.text)) if self.has_times else ""
+        return replace(answer, heard_letters=spelled, ctc_gap=gap, word_times=times)
 
 
 def decoding_options(n_tokens: int | None = None, language: str = "en") -> whisper.DecodingOptions:

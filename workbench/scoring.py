@@ -5,7 +5,7 @@ counts as insertions, as jiwer does. Rates come with intervals from `decisions`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import jiwer
@@ -48,12 +48,13 @@ def score(utterances: pd.DataFrame, hypotheses: Sequence[str] | pd.Series, *,
     if utterances.empty:
         raise ScoringError("there are no utterances to score; choose a split or a filter that holds some")
     table = utterances.copy()
-    table["hypothesis"] = [normalize(text, normalizer) for text in _matched(utterances, hypotheses)]
+    heard = _matched(utterances, hypotheses)
+    normalized = {text: normalize(text, normalizer) for text in set(heard)}
+    table["hypothesis"] = [normalized[text] for text in heard]
     if normalizer != NORMALIZER_VERSION:
         original = table["text"] if "text" in table else table["reference"]
         table["reference"] = [normalize(text, normalizer) for text in original.fillna("")]
-    references, heard = table["reference"].tolist(), table["hypothesis"].tolist()
-    counts = pd.DataFrame(_counts(references, heard), index=table.index)
+    counts = pd.DataFrame(_counts(table["reference"].tolist(), table["hypothesis"].tolist()), index=table.index)
     table[counts.columns] = counts
     table["is_exact"] = table["hypothesis"].eq(table["reference"])
     table["wer"] = table["n_errors"] / table["n_words"].where(table["n_words"] > 0)
@@ -95,7 +96,8 @@ def _counts(references: list[str], heard: list[str]) -> dict[str, list[int]]:
 
 
 def _entities_right(table: pd.DataFrame) -> pd.Series:
-    entities = table["entity"].fillna("").map(normalize)
+    written = table["entity"].fillna("")
+    entities = written.map({text: normalize(text) for text in set(written)})
     is_right = [f" {entity} " in f" {text} " for entity, text in zip(entities, table["hypothesis"], strict=True)]
     return pd.Series(is_right, index=table.index, dtype="boolean").mask(entities.eq(""))
 
@@ -127,7 +129,8 @@ def edits(scores: pd.DataFrame) -> pd.DataFrame:
     if scores.empty:
         return pd.DataFrame(columns=columns)
     aligned = list(_walk(jiwer.process_words(scores["reference"].tolist(), scores["hypothesis"].tolist())))
-    table = pd.DataFrame([asdict(edit) for found in aligned for edit in found], columns=columns[1:5])
+    steps = [(e.kind, e.reference_word, e.hypothesis_word, e.position) for found in aligned for e in found]
+    table = pd.DataFrame(steps, columns=columns[1:5])
     n_edits = [len(found) for found in aligned]
     table.insert(0, "utterance_id", np.repeat(scores["utterance_id"].to_numpy(), n_edits))
     n_words = np.repeat(scores["n_words"].to_numpy(), n_edits)

@@ -1,4 +1,4 @@
-"""What a reader of errors is looking at: values, ranges, words, one kind of mistake. Plain records; `exploring` counts."""
+"""What a reader of errors is looking at: values, ranges, words, one kind of mistake. Records; `exploring` counts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

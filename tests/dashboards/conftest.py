@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.conftest import Project
 
@@ -28,9 +28,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 WIDTHS_PX = (1280, 390)
 """A laptop and a phone."""
 PATIENCE_S = 60.0
-
-PageName = str
-Visit = Callable[..., Page]
+expect.set_options(timeout=1000 * PATIENCE_S)
 
 
 def workbench(project: Project, *words: str, timeout_s: float = 900, **environment: str,
@@ -40,6 +38,12 @@ def workbench(project: Project, *words: str, timeout_s: float = 900, **environme
                           capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
+def make_project(root: Path) -> Project:
+    """Give a folder the notebooks and recipes."""
+    shutil.copytree(REPOSITORY / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    return Project(root)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Give a project in which the run `default` has gone through all eight stages; its server is stopped at the end."""
@@ -47,8 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     made = os.environ.get("WORKBENCH_TEST_RUN", "")
     if made:
         shutil.copytree(made, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("notebooks", "service.json"))
-    shutil.copytree(REPOSITORY / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    project = Project(root)
+    project = make_project(root)
     try:
         done = workbench(project, *ORDER) if not made else None
         assert done is None or done.returncode == 0, done.stdout + done.stderr
@@ -71,7 +74,7 @@ class Door:
         """The address without a page."""
         return f"http://127.0.0.1:{self.port}"
 
-    def page(self, name: PageName, *, token: str | None = None, **query: str) -> str:
+    def page(self, name: str, *, token: str | None = None, **query: str) -> str:
         """Give a page's link: `error_analysis` or `monitoring`."""
         asked = {"token": self.token if token is None else token, **query}
         words = "&".join(f"{key}={value}" for key, value in asked.items() if value)

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
-from workbench import cards, explorer
+from workbench import answers, cards
 from workbench.errors import AudioError
 from workbench.marks import CAUSES
 from workbench.widgets import shell
@@ -58,15 +58,15 @@ class Clip:
         place = [_fact(name, row[name]) for name in _PLACE if _is_known(row.get(name))]
         self.heading.value = _heading(" · ".join([utterance_id, *place]), "")
         try:
-            self.player.load(explorer.samples(row), [] if is_blind else explorer.timed_words(row), label=utterance_id)
+            self.player.load(answers.samples(row), [] if is_blind else answers.timed_words(row), label=utterance_id)
         except AudioError as error:
             self.player.empty(f"This clip cannot be played: {error}")
         self._describe(row)
         self.transcribe(is_on=is_blind)
 
     def _describe(self, row: Mapping[str, Any]) -> None:
-        confidence = row.get("avg_logprob")
-        facts = [f"confidence {math.exp(float(confidence)):.2f}"] if _is_known(confidence) else []
+        is_sure = _is_known(row.get("avg_logprob"))
+        facts = [f"confidence {math.exp(float(row['avg_logprob'])):.2f}"] if is_sure else []
         facts += [_fact(name, row[name]) for name in _FACTS if _is_known(row.get(name))]
         self.said.value = _piece(f'<p class="wb-difference">{_difference(row)}</p>')
         self.facts.value = _piece(f'<p class="wb-soft wb-meta">{escape(" · ".join(facts))}</p>')
@@ -97,7 +97,8 @@ class Clip:
         self.open.layout.display, self.blind.box.layout.display = ("none", "") if is_on else ("", "none")
         if not self.utterance_id:
             return
-        self.player.words = [] if is_on else [w._asdict() for w in explorer.timed_words(self.state.row(self.utterance_id))]
+        words = [] if is_on else answers.timed_words(self.state.row(self.utterance_id))
+        self.player.words = [word._asdict() for word in words]
         if is_on:
             self.blind.clear()
 

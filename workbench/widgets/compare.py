@@ -5,8 +5,9 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from workbench import cards, comparing, explorer, explorer_figures
-from workbench.explorer import Source
+from workbench import answers, cards, comparing, explorer_figures, mending
+from workbench.answers import Source
+from workbench.exploring import Mask
 from workbench.widgets import shell
 from workbench.widgets.chart import Chart
 from workbench.widgets.rows import Column, Rows
@@ -22,6 +23,7 @@ class Compare:
         """Offer the other models. `box` is what to show."""
         self.state: State = state
         self.pair: comparing.Pair | None = None
+        self.labelled: dict[str, dict[str, str]] = {}
         self.others = {source.title: source for source in others}
         self.choice = widgets.Dropdown(options=["…", *self.others], description="before", value="…")
         self.told = shell.html(cards.note(NOTHING if others else "There is no other model to compare with yet."))
@@ -39,8 +41,8 @@ class Compare:
         self.queries.on_select(lambda picked: setattr(state, "current", picked))
         self.bubbles.on_click(self._clicked)
         self.slices.on_click(self._sliced)
-        parts = shell.row(self.slices, self.bubbles), shell.row(self.queries, self.words, shares="minmax(0,1.7fr) minmax(0,1fr)")
-        self.inside = widgets.VBox(list(parts), layout={"display": "none"})
+        tables = shell.row(self.queries, self.words, shares="minmax(0,1.7fr) minmax(0,1fr)")
+        self.inside = widgets.VBox([shell.row(self.slices, self.bubbles), tables], layout={"display": "none"})
         self.box = shell.card("Compare two models", "the same queries, paired by speaker; told from chance over all "
                               "slices at a false discovery rate of 5 %", self.choice, self.told, self.inside)
         self.choice.observe(shell.guarded(state.say)(lambda _: self.choose()), "value")
@@ -55,7 +57,7 @@ class Compare:
         """Read the chosen model, and compare."""
         self.inside.layout.display = "" if self.is_on else "none"
         if self.is_on:
-            before = explorer.read(self.others[str(self.choice.value)])
+            before = answers.read(self.others[str(self.choice.value)])
             self.pair = comparing.pair(self.state.data, before.data)
             self.show()
         else:
@@ -67,7 +69,10 @@ class Compare:
             return
         mask, names = self.state.mask, (str(self.choice.value), self.state.opened.source.title)
         self.told.value = cards.note(_told(self.pair, mask))
-        self.slices.show(explorer_figures.changes(comparing.by_slice(self.pair, mask)))
+        found = comparing.by_slice(self.pair, mask)
+        pairs = list(found[["column", "value"]].itertuples(index=False, name=None))
+        self.labelled = {mending.label(*pair): dict([pair]) for pair in pairs}
+        self.slices.show(explorer_figures.changes(found.assign(name=[mending.label(*pair) for pair in pairs])))
         self.bubbles.show(explorer_figures.model_bubbles(comparing.cells(self.pair, mask), *names))
         self.queries.show(comparing.by_query(self.pair, mask))
         self.words.show(comparing.by_word(self.pair, mask))
@@ -78,11 +83,10 @@ class Compare:
             self.state.only_these(comparing.in_cell(self.pair, a, b), f"{a} errors before, {b} now")
 
     def _sliced(self, point: Mapping[str, Any]) -> None:
-        column, _, value = str(point["y"]).partition(" = ")
-        self.state.pick(**{column: value or "yes"})
+        self.state.pick(**self.labelled[str(point["y"])])
 
 
-def _told(two: comparing.Pair, mask: comparing.Mask) -> str:
+def _told(two: comparing.Pair, mask: Mask) -> str:
     found, counts = comparing.difference(two, mask), comparing.won_and_lost(two, mask)
     if found is None:
         return "The two have no query of this selection in common."

@@ -6,7 +6,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
-from workbench import explorer_figures, figures, slicing
+from workbench import explorer_figures, figures, mending, slicing
 from workbench.widgets import shell
 from workbench.widgets.chart import Chart
 from workbench.widgets.rows import Column, Rows
@@ -31,7 +31,8 @@ class Failing:
         self.target = target.value if target else None
         self.view = widgets.ToggleButtons(options=[PLOT, TABLE], style={"button_width": "auto"})
         self.forest, self.map = Chart(label="WER by slice with intervals"), Chart(label="WER of two columns crossed")
-        self.table = Rows([Column("name", "slice"), Column("n_utterances", "queries", is_number=True, write="{:,}".format),
+        self.table = Rows([Column("name", "slice"),
+                           Column("n_utterances", "queries", is_number=True, write="{:,}".format),
                            Column("share", "of use", is_number=True, write="{:.0%}".format),
                            Column("wer", "WER", is_number=True, write=percent),
                            Column("between", "95 %", is_number=True, is_sortable=False),
@@ -42,8 +43,8 @@ class Failing:
         names = [name for name in state.data.names if name != "speaker"]
         self.down, self.across = (widgets.Dropdown(options=names, layout={"width": "auto"}) for _ in range(2))
         self.down.value, self.across.value = _first_two(names)
-        left = shell.card("Where it fails", "WER by slice, 95 % interval, dot as large as the slice's share of use; the "
-                          "most to win on top; click to filter", self.view, self.forest, self.table)
+        left = shell.card("Where it fails", "WER by slice, 95 % interval, dot as large as the slice's share of use; "
+                          "the most to win on top; click to filter", self.view, self.forest, self.table)
         right = shell.card("Two at once", f"WER; blank where fewer than {figures.SMALL_CELL} queries; click a cell to "
                            "filter everything below", widgets.HBox([self.down, self.across]), self.map)
         self.box = shell.row(left, right, shares="minmax(0,1.2fr) minmax(0,1fr)")
@@ -65,7 +66,9 @@ class Failing:
         """Measure the selection."""
         slices = self.state.data.slices(self.state.mask)
         self.opportunities = slicing.opportunities(slices) if len(slices) else slices.assign(gain=[], is_actionable=[])
-        known = self.opportunities.sort_values("gain", ascending=False, kind="stable")
+        labels = [mending.label(*pair) for pair in self.opportunities[["column", "value"]].itertuples(index=False)]
+        self.opportunities["label"] = labels
+        known = self.opportunities.sort_values("gain", ascending=False, kind="stable").assign(name=lambda t: t["label"])
         self.forest.show(explorer_figures.on_a_card(figures.slice_forest(known.head(N_PLOTTED), self.target)))
         spans = zip(known["wer_low"], known["wer_high"], strict=True)
         self.table.show(known.assign(between=[f"{100 * low:.1f}–{100 * high:.1f}" for low, high in spans]))
@@ -79,8 +82,8 @@ class Failing:
         self.map.show(explorer_figures.on_a_card(figures.slice_heatmap(cells)))
 
     def pick(self, name: str) -> None:
-        """Filter by a slice's name."""
-        row = self.opportunities[self.opportunities["name"].eq(name)]
+        """Filter by a slice's label."""
+        row = self.opportunities[self.opportunities["label"].eq(name)]
         if len(row):
             self.state.pick(**{str(row["column"].iloc[0]): str(row["value"].iloc[0])})
 

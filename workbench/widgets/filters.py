@@ -5,6 +5,7 @@ from typing import Any
 
 import anywidget
 import numpy as np
+import pandas as pd
 import traitlets
 
 from workbench.selections import Selection
@@ -14,6 +15,19 @@ from workbench.widgets.state import State
 SPANS = {"snr_db": ("SNR", "dB"), "duration_s": ("duration", "s")}
 MAX_SPEAKERS = 200
 """Values of a column that still make a list to choose from."""
+
+_SHOWN_WHEN_PICKED = ("snr_band", "duration_band", "speaker")
+"""What there is another way to narrow by; a click elsewhere on the page may pick it."""
+
+
+class Choices(anywidget.AnyWidget):
+    """Things to switch on and off: `options` are names and words, `picked` the names that are on."""
+
+    _esm = shell.asset("choices.js")
+    _css = shell.asset("filters.css")
+    title = traitlets.Unicode().tag(sync=True)
+    options: Any = traitlets.List().tag(sync=True)
+    picked: Any = traitlets.List().tag(sync=True)
 
 
 class Filters(anywidget.AnyWidget):
@@ -31,8 +45,8 @@ class Filters(anywidget.AnyWidget):
 
     def __init__(self, state: State) -> None:
         """Offer what the state's data can be filtered by."""
-        super().__init__(columns=_columns(state), spans=_spans(state))
-        self._state = state
+        super().__init__(spans=_spans(state))
+        self._state, self._known = state, _columns(state)
         self.observe(lambda _: self._write(), ["picked", "ranges", "search"])
         self.on_msg(lambda _, content, buffers: self._drop(str(content.get("drop", ""))))
         state.on_selection(self._show)
@@ -45,6 +59,7 @@ class Filters(anywidget.AnyWidget):
             self.picked = {column: list(values) for column, values in chosen.picked.items()}
             self.ranges = {column: list(span) for column, span in chosen.ranges.items()}
             self.search, self.extra = chosen.search, extra
+            self.columns = [c for c in self._known if c["name"] not in _SHOWN_WHEN_PICKED or self.picked.get(c["name"])]
             self.told = f"{n:,} of {len(self._state.data):,} queries"
 
     def _write(self) -> None:
@@ -77,7 +92,7 @@ def _columns(state: State) -> list[dict[str, Any]]:
 def _spans(state: State) -> list[dict[str, Any]]:
     found = []
     for column, (title, unit) in SPANS.items():
-        known = state.data.scores[column].dropna() if column in state.data.scores else []
+        known = state.data.scores.get(column, pd.Series(dtype=float)).dropna()
         if len(known):
             low, high = float(np.floor(known.min())), float(np.ceil(known.max()))
             found.append({"name": column, "title": title, "unit": unit, "min": low, "max": high})

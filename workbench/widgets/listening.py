@@ -5,8 +5,7 @@ from collections.abc import Callable
 import ipywidgets as widgets
 import numpy as np
 
-from workbench import explorer_figures, marks
-from workbench.marks import CAUSES
+from workbench import cards, causes, explorer_figures, marks
 from workbench.widgets import shell
 from workbench.widgets.chart import Chart
 from workbench.widgets.clip import HINT, KEYS, Clip
@@ -39,8 +38,9 @@ class Listening:
         queue = shell.card("Listening queue", "listen, name the cause, go on", self.mode, keys, self.progress,
                            self.clip.box, widgets.HBox([back, forth]))
         queue.add_class("wb-keys")
-        found = shell.card("Causes found", "what people marked, of this run's dev; the line is the share so far",
-                           self.chart)
+        self.found = shell.html("")
+        found = shell.card("Causes found", "what people marked, of these recordings; the line is the share so far",
+                           self.chart, self.found)
         self.box = shell.row(queue, found, shares="minmax(0,1.3fr) minmax(0,1fr)")
         self.mode.observe(lambda _: self.fill(), "value")
         state.observe(lambda _: self.count(), "n_marks")
@@ -94,7 +94,6 @@ class Listening:
 
     def count(self) -> None:
         """Count the causes that were marked on this page's queries."""
-        known = self.state.marks.latest("cause")
-        here = known[known["audio_sha"].isin(self.state.data.scores["audio_sha"])]
-        counts = here["value"].value_counts().reindex(CAUSES, fill_value=0)
-        self.chart.show(explorer_figures.causes_pareto(counts))
+        found = causes.pareto(self.state.marks.latest("cause"), self.state.data.scores)
+        self.chart.show(explorer_figures.causes_pareto(found))
+        self.found.value = cards.note(causes.sentence(found))

@@ -7,7 +7,7 @@ import anywidget
 import traitlets
 
 from workbench import audio
-from workbench.explorer import Word
+from workbench.answers import Word
 from workbench.widgets import shell
 
 

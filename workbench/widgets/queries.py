@@ -1,6 +1,7 @@
 """The table of queries: sort, page, hear; the clip beside it, the keys for both, and the selection as a file."""
 
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,20 +26,20 @@ class Queries:
         self.state, scores = state, state.data.scores
         self.table = pd.DataFrame({
             "utterance_id": scores["utterance_id"], "row": np.arange(len(scores)), "n_errors": state.data.errors,
-            "wer": scores["wer"], "place": scores["noise"] if "noise" in scores else "",
+            "wer": scores["wer"], "place": scores.get("noise", ""),
             "confidence": np.exp(scores["avg_logprob"].astype(float)) if "avg_logprob" in scores else np.nan})
-        self.rows = Rows([Column("utterance_id", "id", write=lambda i: f"▶&nbsp;{escape(str(i))}"),
+        self.rows = Rows([Column("utterance_id", "id", write=_name),
                           Column("said", "what was said and heard", write=str, is_sortable=False),
-                          Column("place", "slice"), Column("n_errors", "errors", write="{:.0f}".format, is_number=True),
+                          Column("place", "slice"),
                           Column("wer", "WER", write=percent, is_number=True),
                           Column("confidence", "conf.", write="{:.2f}".format, is_number=True)],
-                         id_column="utterance_id", label="queries", n_a_page=N_A_PAGE, sorted_by="n_errors",
+                         id_column="utterance_id", label="queries", n_a_page=N_A_PAGE, sorted_by="wer",
                          when_empty="No query is like that; take a filter off.", prepare=self._written)
         self.clip = Clip(state)
         save = Download("download CSV", self.file_name, self.file)
         keys = Keys(HINT, KEYS, self.pressed)
-        card = shell.card("Queries", "click one to hear it and see why it went wrong", shell.row(save, keys, shares="auto 1fr"),
-                          self.rows)
+        card = shell.card("Queries", "click one to hear it and see why it went wrong",
+                          shell.row(save, keys, shares="auto 1fr"), self.rows)
         self.box = shell.row(card, self.clip.box, shares="minmax(0,1.1fr) minmax(0,1fr)")
         self.box.add_class("wb-keys")
         self.rows.on_select(lambda picked: setattr(state, "current", picked))
@@ -47,12 +48,13 @@ class Queries:
 
     def _written(self, part: pd.DataFrame) -> pd.DataFrame:
         rows = self.state.data.scores.iloc[part["row"].to_numpy()]
-        said = [cards.difference(a, b) for a, b in zip(rows["reference"], rows["hypothesis"], strict=True)]
+        pairs = zip(rows["reference"], rows["hypothesis"], strict=True)
+        said = [f'<div class="wb-wide">{cards.difference(*pair)}</div>' for pair in pairs]
         if "snr_db" not in rows:
             return part.assign(said=said)
-        places = [f"{place} · {snr:.0f} dB" if pd.notna(snr) and place != "quiet" else place
+        places = [f"{place} · {round(snr)} dB" if pd.notna(snr) and place != "quiet" else place
                   for place, snr in zip(part["place"], rows["snr_db"], strict=True)]
-        return part.assign(said=said, place=places)
+        return part.assign(said=said, place=[place.replace(" ", "\u00a0") for place in places])
 
     def _turn_to(self, utterance_id: str) -> None:
         self.clip.show(utterance_id)
@@ -65,8 +67,8 @@ class Queries:
             self.clip.pressed(key)
             return
         ids = self.rows.ordered["utterance_id"].tolist()
-        following = ids[(ids.index(self.state.current) + 1) % len(ids)] if self.state.current in ids else (ids or [""])[0]
-        self.state.current = str(following)
+        now = ids.index(self.state.current) if self.state.current in ids else -1
+        self.state.current = str(ids[(now + 1) % len(ids)]) if ids else ""
 
     def file_name(self) -> str:
         """Name the file of the selection."""
@@ -76,3 +78,7 @@ class Queries:
         """Write the selection as CSV, all columns."""
         chosen = self.state.data.scores.iloc[self.rows.ordered["row"].to_numpy()]
         return chosen.drop(columns=[c for c in _NOT_IN_FILES if c in chosen]).to_csv(index=False).encode()
+
+
+def _name(utterance_id: Any) -> str:
+    return f'<span class="wb-id">▶ {escape(str(utterance_id))}</span>'

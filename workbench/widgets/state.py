@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import traitlets
 
+from workbench.answers import Opened
 from workbench.exploring import Mask
-from workbench.explorer import Opened
 from workbench.marks import Marks
 from workbench.selections import Mistake, Selection
 from workbench.widgets.visitor import Visitor

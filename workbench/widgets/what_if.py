@@ -9,7 +9,11 @@ from workbench.mending import Fix, Left
 from workbench.selections import Mistake
 from workbench.widgets import shell
 from workbench.widgets.chart import Chart
+from workbench.widgets.filters import Choices
 from workbench.widgets.state import State
+
+N_SLICES = 18
+"""Slices offered, those worth most."""
 
 N_WORDS = 30
 """Words offered, those most often missed; others can be filtered by and searched for."""
@@ -21,8 +25,7 @@ class WhatIf:
     def __init__(self, state: State) -> None:
         """Begin with the slice that is worth most. `box` is what to show."""
         self.state = state
-        self.slices = widgets.SelectMultiple(description="slices", rows=7)
-        self.words = widgets.SelectMultiple(description="words", rows=7)
+        self.slices, self.words = Choices(title="slices"), Choices(title="words")
         self.chart, self.told = Chart(label="WER that would be left"), shell.html("")
         everything = state.data.mask(type(state.selection)())
         table = mending.queries_to_win(state.data.slices(everything))
@@ -31,20 +34,21 @@ class WhatIf:
         missed = state.data.word_accuracy(everything).query("n_wrong > 0").head(N_WORDS)
         self.fixes = {str(fix): fix for fix in fixes}
         self.mistakes = {word: Fix(mistake=Mistake("word", word)) for word in missed["said"]}
-        self.slices.options, self.words.options = list(self.fixes), list(self.mistakes)
-        self.slices.value = tuple(list(self.fixes)[:1])
-        lists = widgets.VBox([self.slices, self.words, shell.html(cards.note("Hold Ctrl or Shift to choose several."))])
+        self.slices.options = [[str(fix), mending.label(fix.column, fix.value)] for fix in fixes[:N_SLICES]]
+        self.words.options = [[word, word] for word in self.mistakes]
+        self.slices.picked = list(self.fixes)[:1]
+        lists = widgets.VBox([self.slices, self.words])
         self.box = shell.card("What if these were mended?",
-                              "errors taken out whole: the most that mending could bring, on the queries selected above",
+                              "errors taken out whole: the most that mending could bring, on the selection above",
                               shell.row(lists, widgets.VBox([self.told, self.chart]),
-                                        shares="minmax(0,1fr) minmax(0,2.2fr)"))
+                                        shares="minmax(0,1fr) minmax(0,1.3fr)"))
         for part in (self.slices, self.words):
-            part.observe(lambda _: self.show(), "value")
+            part.observe(lambda _: self.show(), "picked")
         state.on_selection(self.show)
 
     def chosen(self) -> list[Fix]:
         """Give what was chosen to take out."""
-        return [*(self.fixes[name] for name in self.slices.value), *(self.mistakes[w] for w in self.words.value)]
+        return [*(self.fixes[name] for name in self.slices.picked), *(self.mistakes[w] for w in self.words.picked)]
 
     def show(self) -> None:
         """Take it out, and show what is left."""

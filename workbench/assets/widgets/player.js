@@ -22,7 +22,9 @@ function render({ model, el }) {
   let samples = new Float32Array(), address = "", until = Infinity, frame = 0;
   const length = () => model.get("duration_s") || 1;
   const written = (s) => `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")}`;
-  const colour = (name) => getComputedStyle(el).getPropertyValue(name).trim();
+  const probe = document.createElement("i"); // a canvas does not understand light-dark(), a style does
+  probe.hidden = true; el.append(probe);
+  const colour = (name) => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
 
   const place = () => {
     const at = Math.min(sound.currentTime, length());
