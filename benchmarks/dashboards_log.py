@@ -28,7 +28,6 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests import watched
-
 from workbench import model_registry, settings, storage
 from workbench.query_log import COLUMNS, QueryLog
 
@@ -131,8 +130,8 @@ def written(found: dict[int, dict[str, float]]) -> str:
     lines = ["| what, s | " + " | ".join(f"{n:,} rows" for n in found) + " |", "|---" * (len(found) + 1) + "|"]
     for name in names:
         form = "{:,.0f}" if "MB" in name or "rows" in name else "{:.2f}"
-        lines.append(f"| {name} | " + " | ".join(form.format(row[name]) if name in row else "–" for row in found.values())
-                     + " |")
+        cells = [form.format(row[name]) if name in row else "–" for row in found.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What a model is watched against: measured once, kept whole, read without a model, and no single user's words in it."""
+"""What a model is watched against: measured once, kept whole, read without a model, no single user's words in it."""
 
 import subprocess
 import sys
@@ -63,7 +63,8 @@ def test_measuring_writes_what_the_engine_heard_beside_what_the_sound_is(tmp_pat
 
 
 def test_watching_loads_no_model() -> None:
-    code = "import sys, workbench.watching, workbench.standing; print([n for n in ('torch', 'whisper') if n in sys.modules])"
+    code = ("import sys, workbench.watching, workbench.monitoring_page; "
+            "print([name for name in ('torch', 'whisper') if name in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -1,4 +1,4 @@
-"""The running log read on, on SQLite and PostgreSQL: counts are whole, rows are some users', and nothing is read twice."""
+"""The running log read on, on SQLite and PostgreSQL: counts are whole, rows are some users', nothing is read twice."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,7 +94,8 @@ def test_only_the_latest_windows_keep_rows_and_all_are_counted(url: str) -> None
     live.close()
 
 
-def test_counts_are_kept_and_read_on_from_there(url: str, written: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_are_kept_and_read_on_from_there(url: str, written: pd.DataFrame,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workbench.live_log.KEEP_EVERY", 100)
     first = LiveLog(url)
     first.refresh()
@@ -136,12 +137,13 @@ def test_consent_and_labels_and_pairs_are_told(url: str) -> None:
     watched.fill(pd.concat([rows, shadow]), log)
     log.add_labels(rows.head(5)[["request_id", "reference"]].assign(labeller="ada", kind="audit"))
     reader = LogReader(url)
-    found = reader.consented(0.0)
-    assert found == {"n_clips": 1, "n_users": rows.head(30)["user_hash"].nunique(), "n_all": rows["user_hash"].nunique()}
+    n_given, n_all = rows.head(30)["user_hash"].nunique(), rows["user_hash"].nunique()
+    assert reader.consented(0.0) == {"n_clips": 1, "n_users": n_given, "n_all": n_all}
     labelled = reader.labelled()
     assert set(labelled["request_id"]) == set(rows.head(5)["request_id"]) and labelled["kind"].eq("audit").all()
     pairs = reader.pairs(10)
-    assert len(pairs) == 10 and pairs["shadow_hypothesis"].eq("play blur").all() and pairs["model_version"].eq("1").all()
+    assert len(pairs) == 10 and pairs["model_version"].eq("1").all()
+    assert pairs["shadow_hypothesis"].eq("play blur").all()
     assert reader.n_labels() == 5 and reader.n_forgotten() == 0
     reader.close()
     log.close()

@@ -52,7 +52,7 @@ def release(root: Path, weights: str, *, has_basis: bool = True) -> ModelVersion
 
 
 def world(root: Path, n: int = N_WEEK) -> None:
-    """Make a project in which week 3 goes on: it has shifted, half of the users consent, and a challenger listens along.
+    """Make a project in which week 3 goes on: it has shifted, half of the users consent, and a challenger listens too.
 
     The clips of those who consent lie there, of the new names and of what the two models answer differently.
     """

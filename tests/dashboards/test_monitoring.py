@@ -81,20 +81,32 @@ def test_week_three_is_shown_as_a_person_would_hope_while_it_goes_on(watching: D
     assert {"SNR", "Bandwidth"} <= {row.split("\t")[0] for row in moved}
 
 
-def test_another_time_changes_tiles_and_time_lines_and_a_zoom_is_followed_by_all(watching: Door, visit: Visitors) -> None:
+def test_another_time_changes_tiles_and_lines_and_a_zoom_is_followed_by_all(watching: Door, visit: Visitors) -> None:
     page = visit(watching.page("monitoring"))
     drawn(page)
     whole, before = page.inner_text(QUERIES), ranges(page)
     page.get_by_role("button", name="last 24 h").click()
     expect(page.locator(QUERIES)).not_to_have_text(whole)
-    page.wait_for_function("() => document.querySelector('.wb-lines .js-plotly-plot').data[0].x.length <= 26")
-    assert len({tuple(found) for found in ranges(page)}) == 1 and ranges(page) != before
+    wait_for_range(page, before[0])
+    day = ranges(page)[0]
+    assert pd.Timestamp(day[1]) - pd.Timestamp(day[0]) == pd.Timedelta(hours=24)
     page.get_by_role("button", name="21 days").click()
-    page.wait_for_function("() => document.querySelector('.wb-lines .js-plotly-plot').data[0].x.length <= 21")
+    wait_for_range(page, day)
+    assert page.inner_text(QUERIES) == whole and ranges(page) == before
     zoom(page)
-    page.wait_for_function("""() => new Set([...document.querySelectorAll('.wb-lines .js-plotly-plot')].map(
-        plot => String(plot._fullLayout.xaxis.range))).size === 1""")
-    assert ranges(page)[5] != before[5]
+    wait_for_range(page, before[0])
+    zoomed = ranges(page)[0]
+    assert pd.Timestamp(before[0][0]) < pd.Timestamp(zoomed[0]) < pd.Timestamp(zoomed[1]) < pd.Timestamp(before[0][1])
+    page.evaluate("() => document.querySelectorAll('.wb-lines .nsewdrag')[4].scrollIntoView()")
+    page.locator(".wb-lines .nsewdrag").nth(4).dblclick()
+    wait_for_range(page, zoomed)
+
+
+def wait_for_range(page: Page, before: list[str]) -> None:
+    """Wait until all time lines show the same, and something else than before."""
+    page.wait_for_function("""before => { const shown = new Set([...document.querySelectorAll('.wb-lines .js-plotly-plot')]
+        .map(plot => String(plot._fullLayout.xaxis.range))); return shown.size === 1 && !shown.has(before); }""",
+        arg=",".join(before))
 
 
 def zoom(page: Page) -> None:
@@ -166,18 +178,20 @@ def test_champion_and_challenger_are_compared_and_heard(watching: Door, visit: V
     assert f"champion: {champion} · challenger: {challenger}" in card.locator(".wb-utterance").inner_text()
 
 
-def test_new_queries_come_by_themselves_and_a_page_that_is_not_seen_does_not_ask(watching: Door, visit: Visitors) -> None:
+def test_queries_come_by_themselves_and_a_page_that_is_not_seen_does_not_ask(watching: Door, visit: Visitors) -> None:
     page = visit(watching.page("monitoring"))
     page.get_by_role("button", name="all").click()
     before = int(page.inner_text(QUERIES).replace(",", ""))
     more = watched.week(3, 2_000, seed=9, **watched.SHIFTED).tail(40)
     watched.fill(more)
     expect(page.locator(QUERIES)).to_have_text(f"{before + 40:,}", timeout=60_000)
-    page.evaluate("""() => { Object.defineProperty(document, 'visibilityState', { value: 'hidden', configurable: true });
+    page.evaluate("""() => {
+        Object.defineProperty(document, 'visibilityState', { value: 'hidden', configurable: true });
         document.dispatchEvent(new Event('visibilitychange')); }""")
     page.wait_for_function("() => Number(document.querySelector('.wb-live').dataset.age) >= 12")
     assert "stale" in page.inner_text(".wb-live") or int(str(page.get_attribute(".wb-live", "data-age"))) >= 12
-    page.evaluate("""() => { delete document.visibilityState; document.dispatchEvent(new Event('visibilitychange')); }""")
+    page.evaluate("""() => { delete document.visibilityState;
+        document.dispatchEvent(new Event('visibilitychange')); }""")
     page.wait_for_function("() => Number(document.querySelector('.wb-live').dataset.age) <= 4")
 
 
@@ -186,8 +200,8 @@ def test_while_phones_ask_the_live_server_the_page_goes_along(finished: Project,
     page.get_by_role("button", name="all").click()
     drawn(page)
     seen = [page.inner_text(QUERIES)]
-    sending = subprocess.Popen(finished.command("simulate", "--week", "5", "--n", "200", "--rate", "5", "--name", "more"),
-                               env=finished.environment(**QUIET), cwd=finished.root, stdout=subprocess.DEVNULL)
+    order = finished.command("simulate", "--week", "5", "--n", "200", "--rate", "5", "--name", "more")
+    sending = subprocess.Popen(order, env=finished.environment(**QUIET), cwd=finished.root, stdout=subprocess.DEVNULL)
     for _ in range(2):
         expect(page.locator(QUERIES)).not_to_have_text(seen[-1], timeout=120_000)
         seen.append(page.inner_text(QUERIES))
