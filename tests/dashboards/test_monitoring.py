@@ -104,9 +104,10 @@ def test_another_time_changes_tiles_and_lines_and_a_zoom_is_followed_by_all(watc
 
 def wait_for_range(page: Page, before: list[str]) -> None:
     """Wait until all time lines show the same, and something else than before."""
-    page.wait_for_function("""before => { const shown = new Set([...document.querySelectorAll('.wb-lines .js-plotly-plot')]
-        .map(plot => String(plot._fullLayout.xaxis.range))); return shown.size === 1 && !shown.has(before); }""",
-        arg=",".join(before))
+    page.wait_for_function("""before => {
+        const plots = [...document.querySelectorAll('.wb-lines .js-plotly-plot')];
+        const shown = new Set(plots.map(plot => String(plot._fullLayout.xaxis.range)));
+        return shown.size === 1 && !shown.has(before); }""", arg=",".join(before))
 
 
 def zoom(page: Page) -> None:
