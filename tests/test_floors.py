@@ -30,6 +30,7 @@ FLOORS = (
         "corpora",
         "demo_world",
         "synthesis",
+        "read_aloud",
         "whisper_model",
         "recognizers",
         "training",
