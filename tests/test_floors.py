@@ -31,6 +31,7 @@ FLOORS = (
         "corpora",
         "demo_world",
         "synthesis",
+        "read_aloud",
         "whisper_model",
         "recognizers",
         "training",
