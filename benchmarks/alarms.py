@@ -23,6 +23,7 @@ import pandas as pd
 
 from workbench import (
     audio,
+    bases,
     catalogue,
     datasets,
     demo_world,
@@ -85,7 +86,7 @@ def basis_of(model: Path, run: str) -> monitoring.Basis:
     heard = recognizers.transcribe(model, open_data)
     scored = scoring.score(open_data.assign(avg_logprob=heard["avg_logprob"]), heard["hypothesis"].tolist())
     is_dev = open_data["split"].eq("dev")
-    return monitoring.Basis(monitoring.as_log(open_data[is_dev], heard[is_dev]), terms.phrases(speech.train["text"]),
+    return monitoring.Basis(bases.as_log(open_data[is_dev], heard[is_dev]), terms.phrases(speech.train["text"]),
                             expected_wer.calibrate(scored))
 
 

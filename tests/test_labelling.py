@@ -1,5 +1,6 @@
 """What people are asked to write down, and that their words find the way back; the audit is drawn by chance alone."""
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from workbench import cli, labelling, storage
 from workbench.errors import ManifestError
 from workbench.log_database import LoggedQuery
+from workbench.marks import Marks
 from workbench.query_log import QueryLog
 
 
@@ -170,3 +172,20 @@ def test_the_summary_counts_and_holds_no_words(log: QueryLog) -> None:
     labels = pd.DataFrame({"request_id": ["a"]})
     told = labelling.summary(ASKED, labels, log.read())
     assert told.iloc[0].to_dict() == {"reason": "audit", "n_asked": 3, "n_labelled": 1, "n_users": 1}
+
+
+def test_what_people_marked_on_the_page_is_asked_first(root: Path) -> None:
+    log = pd.DataFrame({
+        "request_id": [f"q{i}" for i in range(40)], "user_hash": [f"u{i}" for i in range(40)], "consent": "audio",
+        "audio_sha": [f"s{i}" for i in range(40)], "error": "", "role": "champion", "hypothesis": "play adele",
+        "ctc_gap": np.linspace(0, 1, 40), "avg_logprob": np.linspace(-1, 0, 40)})
+    with closing(Marks()) as marks:
+        for name in ("q7", "q21", "elsewhere"):
+            marks.add("label", "lizzo", utterance_id=name, by="ada")
+    asked = labelling.choose(log, n_audit=0, n_chosen=6, seed=0, asked_for=labelling.asked_for())
+    assert asked["request_id"].tolist()[:2] == ["q7", "q21"] and asked["reason"].tolist()[:2] == ["asked for"] * 2
+    assert len(asked) == 6 == asked["request_id"].nunique()
+    assert labelling.summary(asked, log.head(0).assign(reference=""), log).query("n_asked > 0")["reason"].tolist() == [
+        "asked for", "disagreement", "low confidence"]
+    few = labelling.choose(log, n_audit=0, n_chosen=1, seed=0, asked_for={"q7", "q21"})
+    assert few["reason"].tolist() == ["asked for"]

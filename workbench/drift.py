@@ -240,12 +240,38 @@ def _result(table: pd.DataFrame, n_needed: int, n: int) -> DriftResult:
     return DriftResult("quiet", table, "Quiet: nothing moved by as much as would matter.", 0)
 
 
+def states(table: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Say of each feature of a window of `n` queries whether it moved, is quiet, or cannot be told.
+
+    `table` is that of `DriftResult`. Returns: it with state ("moved", "quiet", "cannot tell") and n_needed: how many
+    queries a window would show the change planned for, 0 where it can be told.
+    """
+    planned = table["feature"].map({feature.name: feature.planned for feature in DEFAULT})
+    is_blind = table["detectable"].gt(planned) & ~table["is_alarm"]
+    state = np.where(table["is_alarm"], "moved", np.where(is_blind, "cannot tell", "quiet"))
+    needed = np.ceil(n * (table["detectable"] / planned) ** 2)  # what can be shown shrinks with the root of n
+    return table.assign(state=state, n_needed=needed.where(is_blind, 0).astype(int))
+
+
 WORDS = {"snr_db": ("SNR", "dB"), "bandwidth_hz": ("bandwidth", "Hz"), "level_dbfs": ("level", "dBFS"),
          "duration_s": ("duration", "s"), "avg_logprob": ("confidence", "nats a token"),
          "ctc_gap": ("gap between letters and answer", "nats a letter"),
          "no_speech_prob": ("no-speech probability", ""),
          "is_empty": ("empty answers", "%"), "has_unseen": ("queries with words never seen", "%")}
 """How people call a feature, and its unit."""
+
+
+def before_and_now(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Say how a feature's middle moved, and where its distribution moved most: `17.1 → 11.0 dB`, `up to 10: 22 → 41 %`.
+
+    The second is "" for a share.
+    """
+    unit = WORDS.get(row["feature"], ("", ""))[1]
+    if row["kind"] == "share":
+        return f"{100 * row['reference']:.1f} → {100 * row['window']:.1f} {unit}", ""
+    before, now, at = (_short(row[side]) for side in ("reference", "window", "at"))
+    return (f"{before} → {now} {unit}".rstrip(),
+            f"up to {at}: {100 * row['below_reference']:.0f} → {100 * row['below_window']:.0f} %")
 
 
 def describe(row: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".mp3", ".m4a", ".webm", ".
 MANIFEST_SUFFIXES = frozenset((".csv", ".jsonl", ".json", ".parquet"))
 AUDIO_COLUMNS = ("audio_path", "audio_filepath")
 LABELLING = "labelling.py"
-MARKS_READ = {"workbench.corrections": "reference", "workbench.causes": "cause"}
+MARKS_READ = {"workbench.corrections": "reference", "workbench.causes": "cause", "workbench.labelling": "label"}
 """Modules that a notebook imports itself, and the marks of people that it then depends on."""
 # Hashing 64 MB takes a tenth of a second; a larger file (a checkpoint) is known by its size and time of change.
 MAX_HASHED_BYTES = 64 * 2**20

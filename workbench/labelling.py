@@ -5,6 +5,7 @@ measures nothing. Words go to the query log, where forgetting finds them, and no
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import pandas as pd
 
 from workbench import consented_audio, storage, text
 from workbench.errors import ManifestError
+from workbench.marks import Marks
 from workbench.query_log import CONSENTED, QueryLog
 from workbench.records import Decision
 
 AUDIT, CHOSEN = "audit", "chosen"
+ASKED_FOR = "asked for"
 REASONS = ("new term", "disagreement", "low confidence")
-"""Why a query is chosen, in the order in which they take turns."""
+"""Why a query is chosen, in the order in which they take turns, once those are in that people asked for."""
 MAX_A_USER = 5
 """Queries chosen of one user: the sixth says less about others than the first of somebody else."""
 ENOUGH = .5
@@ -37,21 +40,33 @@ def askable(log: pd.DataFrame) -> pd.DataFrame:
     return log[is_askable].drop_duplicates("audio_sha").reset_index(drop=True)
 
 
+def asked_for() -> set[str]:
+    """Name the queries that people marked for labelling on the monitoring page."""
+    with closing(Marks()) as marks:
+        return {str(row["utterance_id"]) for row in marks.rows("label")}
+
+
 def choose(log: pd.DataFrame, *, n_audit: int, n_chosen: int, seed: int, new_terms: Collection[str] = (),
-           audit_from: Collection[str] | None = None, chosen_from: Collection[str] | None = None) -> pd.DataFrame:
+           asked_for: Collection[str] = (), audit_from: Collection[str] | None = None,
+           chosen_from: Collection[str] | None = None) -> pd.DataFrame:
     """Pick queries for people to write down, among those with consent.
 
-    Reasons take turns: ids in `new_terms` (those heard with a name never seen), disagreement (a shadow model answered
-    otherwise, or the letters heard fit much better than the answer), low confidence; at most five of a user. The two
+    Ids in `asked_for` come first: people marked them. Then reasons take turns: ids in `new_terms` (those heard with a
+    name never seen), disagreement (a shadow model answered otherwise, or the letters heard fit much
+    better than the answer), low confidence; at most five of a user. The two
     pools, by request_id, keep the audit apart from what is learned from; without them all can be either.
-    Returns: request_id, kind ("audit" or "chosen"), reason ("audit" or one of REASONS); fewer where pools are small.
+    Returns: request_id, kind ("audit" or "chosen"), reason ("audit", "asked for", or one of REASONS); fewer where pools
+        are small.
     """
     rows = askable(log)
     first, second = (_pool(rows, ids) for ids in (audit_from, chosen_from))
     drawn = np.random.default_rng(seed).permutation(len(first))[:n_audit]
     audit = first["request_id"].iloc[np.sort(drawn)]
     left = second[~second["request_id"].isin(set(audit))]
-    chosen = _by_value(left, _orders(left, log, new_terms), n_chosen)
+    wanted = left.loc[left["request_id"].isin(set(asked_for)), "request_id"].tolist()[:n_chosen]
+    rest = left[~left["request_id"].isin(set(wanted))]
+    by_value = _by_value(rest, _orders(rest, log, new_terms), n_chosen - len(wanted))
+    chosen = dict.fromkeys(wanted, ASKED_FOR) | by_value
     asked = [(name, AUDIT, AUDIT) for name in audit] + [(name, CHOSEN, why) for name, why in chosen.items()]
     return pd.DataFrame(asked, columns=["request_id", "kind", "reason"])
 
@@ -186,7 +201,7 @@ def summary(asked: pd.DataFrame, labels: pd.DataFrame, log: pd.DataFrame) -> pd.
     """Count what was asked and answered, by reason. Returns: reason, n_asked, n_labelled, n_users; no words."""
     users = dict(zip(log["request_id"], log["user_hash"], strict=True))
     rows: list[dict[str, Any]] = []
-    for reason in (AUDIT, *REASONS):
+    for reason in (AUDIT, ASKED_FOR, *REASONS):
         of = asked[asked["reason"] == reason]
         rows.append({"reason": reason, "n_asked": len(of),
                      "n_labelled": int(of["request_id"].isin(set(labels["request_id"])).sum()),

@@ -23,14 +23,14 @@ from workbench.records import Interval
 Mode = Literal["shadow", "canary"]
 
 ALIASES = ("champion", "challenger", "previous")
-FACTS = "facts.json"
+FACTS, BASIS = "facts.json", "basis"
 LINEUP = "challenger"
 """The registered model's tag that says how the challenger answers: version, mode and share, changed in one write."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A released model: its folder holds model.pt, facts.json, and engine/ and card.md where they were given."""
+    """A released model: its folder holds model.pt, facts.json; engine/, basis/ and card.md where they were given."""
 
     version: str
     folder: Path
@@ -57,6 +57,7 @@ def register(
     metrics: Mapping[str, Interval | float],
     tags: Mapping[str, str],
     card: Path | None = None,
+    basis: Path | None = None,
 ) -> ModelVersion:
     """Release a checkpoint; the same files of the same stage are the same version, however often they are registered.
 
@@ -65,7 +66,8 @@ def register(
     if not checkpoint.is_file():
         raise CheckpointError(f"no checkpoint at {checkpoint}; train one first")
     files = {"model.pt": checkpoint, **({"card.md": card} if card else {})}
-    files |= {f"engine/{path.name}": path for path in sorted(engine_folder.iterdir())} if engine_folder else {}
+    for name, given in {"engine": engine_folder, BASIS: basis}.items():
+        files |= {f"{name}/{path.name}": path for path in sorted(given.iterdir())} if given else {}
     shas = {name: storage.hash_file(path) for name, path in files.items()}
     named = f"{run}-{stage}-{storage.hash_value([run, stage, shas])[:12]}"
     plain = {name: m.as_dict() if isinstance(m, Interval) else m for name, m in metrics.items()}

@@ -5,18 +5,19 @@ leave for a page, but for terms that several users said. No torch, so that the d
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from workbench import audio, decisions, drift, expected_wer, terms
+from workbench import decisions, drift, expected_wer, terms
 from workbench.datasets import Dataset
 from workbench.drift import DriftResult
 from workbench.errors import ServiceError
 from workbench.expected_wer import Calibration
 from workbench.gates import Target
+from workbench.log_reading import LOAD_TEST as LOAD_TEST  # what deploy's own queries carry
 from workbench.records import Decision, Interval
 
 DAY_S, WEEK_S = 86_400.0, 7 * 86_400.0
@@ -34,9 +35,6 @@ REOPENS: Mapping[str, str] = {
     "is_empty": "analyze", "failed": "deploy", "latency": "deploy", "audited_wer": "retrain",
 }
 """What moved, and the stage that can do something about it."""
-
-LOAD_TEST = "load-test"
-"""The app_version that deploy's own queries carry."""
 
 ALARM_COLUMNS = ["window", "time_s", "rule", "evidence", "reopen"]
 
@@ -71,6 +69,16 @@ class Rules:
     min_users: int = 3
     n_accepted: int = 0
     seed: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the fields for a JSON record."""
+        return asdict(self)
+
+
+def read_rules(fields: Mapping[str, Any]) -> Rules:
+    """Read rules out of a record."""
+    target = fields.get("target")
+    return Rules(**{**fields, "target": Target(**target) if target else None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,27 +124,6 @@ def what_lacks(speech: Dataset, rows: pd.DataFrame) -> Decision | None:
     return None
 
 
-def open_data(speech: Dataset) -> pd.DataFrame:
-    """Give what may be looked at and was not learned from: dev and valid."""
-    return pd.concat([speech.dev, speech.valid], ignore_index=True)
-
-
-def as_log(utterances: pd.DataFrame, heard: pd.DataFrame) -> pd.DataFrame:
-    """Write utterances of a dataset as the log would have them, so that dev can stand for production at first.
-
-    `heard` holds the fields of `Hypothesis` in the order of `utterances`; sound is measured as the service does.
-    """
-    clips = [audio.read(path) for path in utterances["audio_path"]]
-    return pd.DataFrame({
-        "request_id": utterances["utterance_id"].to_numpy(), "user_hash": utterances["speaker"].to_numpy(),
-        "time_s": np.nan, "role": "champion", "error": "", "duration_s": [audio.duration_s(clip) for clip in clips],
-        "level_dbfs": [audio.level_dbfs(clip) for clip in clips],
-        "snr_db": [audio.estimate_snr_db(clip) for clip in clips],
-        "bandwidth_hz": [audio.estimate_bandwidth_hz(clip) for clip in clips],
-        **{name: heard[name].to_numpy() for name in ("hypothesis", "heard_letters", "ctc_gap", "avg_logprob",
-                                                     "no_speech_prob", "compression_ratio")}})
-
-
 def is_of_people(rows: pd.DataFrame) -> pd.Series:
     """Tell people's queries from what nobody saw (a shadow's answers) and nobody asked (load tests)."""
     return rows["role"].ne("shadow") & rows["app_version"].ne(LOAD_TEST)
@@ -153,16 +140,17 @@ def of_people(rows: pd.DataFrame) -> pd.DataFrame:
 def with_features(rows: pd.DataFrame, known: Collection[str], gap_limit: float) -> pd.DataFrame:
     """Add what drift watches: block, is_empty and has_unseen; unknown (nan) where the query or its words are gone.
 
+    `piece` is what of the letters heard is like nothing known ("" for nothing).
     An empty answer has a compression ratio of 0, also when words were dropped since; a query without a user is a
     block of its own.
     """
     is_answered = rows["error"].eq("")
     is_empty = rows["compression_ratio"].eq(0)
     has_words = is_answered & (rows["hypothesis"].ne("") | is_empty)
-    unseen = terms.pieces(rows, known, gap_limit).ne("")
+    piece = terms.pieces(rows, known, gap_limit)
     return rows.assign(block=rows["user_hash"].where(rows["user_hash"].ne(""), rows["request_id"]),
                        is_empty=is_empty.astype(float).where(is_answered),
-                       has_unseen=unseen.astype(float).where(has_words))
+                       piece=piece, has_unseen=piece.ne("").astype(float).where(has_words))
 
 
 def in_windows(rows: pd.DataFrame, width_s: float, start_s: float | None = None) -> pd.DataFrame:
@@ -202,26 +190,49 @@ def watch(rows: pd.DataFrame, basis: Basis, *, labels: pd.DataFrame, rules: Rule
     rules = rules or Rules()
     seen = in_windows(of_people(rows), rules.width_s, start_s)
     seen = with_features(seen, basis.known, basis.gap_limit)
-    dev = with_features(basis.rows, basis.known, basis.gap_limit)
-    normal, looks = list[pd.DataFrame](), list[_Look]()
-    for _, window in seen.groupby("window"):
+    days = [{"day": day, "window": part["window"].iloc[0], **summarize(part, basis.calibration)}
+            for day, part in seen.groupby("day")]
+    return report_of(look_through(seen, basis, labels=labels, rules=rules), pd.DataFrame(days), rules)
+
+
+def look_through(seen: pd.DataFrame, basis: Basis, *, labels: pd.DataFrame, rules: Rules,
+                 memory: "dict[tuple[int, ...], Look] | None" = None, slack: float = 0.0) -> "list[Look]":
+    """Look at each window in turn; `seen` has window and the features. What `memory` holds is not looked at again.
+
+    A window is known by its number, its rows, those it is held against, and the labels; one that has grown by less
+    than `slack` (a fraction) counts as known.
+    """
+    dev = with_features(basis.rows, basis.known, basis.gap_limit) if "piece" not in basis.rows else basis.rows
+    normal, looks, memory = list[pd.DataFrame](), list["Look"](), {} if memory is None else memory
+    for number, window in seen.groupby("window"):
         is_known = len(normal) * rules.width_s >= NORMAL_S
-        look = _look(window, pd.concat(normal) if is_known else dev, basis, labels, rules)
+        reference = pd.concat(normal) if is_known else dev
+        key = (int(number), len(reference), len(labels), len(window))
+        look = _known(memory, key, slack) or _look(window, reference, basis, labels, rules)
         look.row["reference"] = f"{len(normal)} normal window{'s' * (len(normal) > 1)}" if is_known else "dev"
         is_normal = look.result.outcome == "quiet" or look.row["window"] <= rules.n_accepted
         normal += [window[window["error"].eq("")]] if is_normal else []
         looks.append(look)
-    days = [{"day": day, "window": part["window"].iloc[0], **summarize(part, basis.calibration)}
-            for day, part in seen.groupby("day")]
+        memory.setdefault(key, look)
+    return looks
+
+
+def _known(memory: "Mapping[tuple[int, ...], Look]", key: tuple[int, ...], slack: float) -> "Look | None":
+    return next((look for known, look in memory.items() if known[:3] == key[:3]
+                 and known[3] <= key[3] <= known[3] * (1 + slack)), None)
+
+
+def report_of(looks: "Sequence[Look]", days: pd.DataFrame, rules: Rules) -> Report:
+    """Put what was seen in windows together, with the alarms of each."""
     alarms = [alarm for look in looks for alarm in _alarms(look, rules)]
-    return Report(pd.DataFrame([look.row for look in looks]), pd.DataFrame(days),
+    return Report(pd.DataFrame([look.row for look in looks]), days,
                   pd.concat([look.result.table.assign(window=look.row["window"]) for look in looks]),
                   pd.concat([look.rising.assign(window=look.row["window"]) for look in looks], ignore_index=True),
                   pd.DataFrame(alarms, columns=ALARM_COLUMNS), {look.row["window"]: look.result for look in looks})
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class Look:
     """One window as it was seen: its measures, what moved, which terms rise, and its failures with their interval."""
 
     row: dict[str, Any]
@@ -230,7 +241,7 @@ class _Look:
     failed: Interval
 
 
-def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: pd.DataFrame, rules: Rules) -> _Look:
+def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: pd.DataFrame, rules: Rules) -> Look:
     answered = window[window["error"].eq("")]
     result = drift.compare(reference, answered, user="block", level=rules.level, seed=rules.seed)
     rising = terms.new_terms(answered, reference=reference, known_words=basis.known, min_gap=basis.gap_limit,
@@ -240,10 +251,10 @@ def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: p
            "n_terms": len(rising), "audited_wer": audit.value, "audited_wer_low": audit.low,
            "audited_wer_high": audit.high}
     failed = decisions.rate_interval(window["error"].isin(OUR_FAULTS), np.ones(len(window)), window["block"])
-    return _Look(row, result, rising, failed)
+    return Look(row, result, rising, failed)
 
 
-def _alarms(look: _Look, rules: Rules) -> list[dict[str, Any]]:
+def _alarms(look: Look, rules: Rules) -> list[dict[str, Any]]:
     """Write an alarm for each rule that a window breaks."""
     row, table = look.row, look.result.table
     told = [("drift: " + drift.WORDS[moved["feature"]][0], drift.describe(moved) + _names(moved, look.rising),

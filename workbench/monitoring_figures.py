@@ -1,6 +1,8 @@
 """Production over time: small multiples with the band of normal days in grey, and events as thin lines; what moved."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,10 +11,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench import drift
-from workbench.figures import AMBER, BLUE, FRAME_PX, GREY, GRID, RED, ROW_PX, TEAL, dress, nothing
+from workbench.figures import AMBER, BLUE, FRAME_PX, GREY, GRID, RED, ROW_PX, TEAL, TEMPLATE, dress, nothing
 
 NORMAL = "rgba(118,128,145,0.16)"
-PANEL_PX, N_ACROSS = 190, 3
+PANEL_PX, N_ACROSS, DAY_S = 190, 3, 86_400.0
 
 
 class Panel(NamedTuple):
@@ -76,6 +78,122 @@ def _add_labelled(figure: go.Figure, rows: pd.DataFrame, place: Mapping[str, int
                        hovertemplate="labelled: %{y:.1%}<extra></extra>", **place)
 
 
+class TimeLine(NamedTuple):
+    """One measure on the page: its title, its columns (the first in blue), and how values are written."""
+
+    title: str
+    columns: tuple[str, ...]
+    form: str = ",.3~g"
+    suffix: str = ""
+
+
+TIME_LINES = (
+    TimeLine("Queries", ("n_queries",), ",.0f"),
+    TimeLine("Latency p50, p95, p99", ("latency_p95_ms", "latency_p50_ms", "latency_p99_ms"), ",.0f", " ms"),
+    TimeLine("Failed and refused requests", ("failed_share", "refused_share"), ".1%"),
+    TimeLine("Expected WER, and labelled (dots)", ("expected_wer",), ".0%"),
+    TimeLine("Confidence, median", ("confidence",), ".2f"),
+    TimeLine("Empty answers", ("empty_share",), ".1%"),
+    TimeLine("SNR, median", ("snr_db",), ".3~g", " dB"),
+    TimeLine("Bandwidth, median", ("bandwidth_hz",), ",.0f", " Hz"),
+    TimeLine("Narrow sound, under 4 kHz", ("narrow_share",), ".1%"),
+    TimeLine("Words never seen in training", ("unseen_share",), ".1%"),
+    TimeLine("Gap between letters and answer", ("ctc_gap",), ".2f"),
+    TimeLine("Level, median", ("level_dbfs",), ".3~g", " dB"),
+    TimeLine("Duration, median", ("duration_s",), ".2f", " s"),
+    TimeLine("No speech, median probability", ("no_speech_prob",), ".2~g"),
+    TimeLine("Asked again within 30 s", ("again_share",), ".1%"),
+)
+"""What is drawn over time: traffic and service, what the model makes of it, and each feature that drift watches."""
+
+_LINES = ((BLUE, "solid"), (GREY, "dot"), (GREY, "dash"))
+
+
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """What all time lines are drawn from: a row a step, bands by column, events, and labelled windows.
+
+    `table` has begins_s and measures; `events` begins_s and kind (alarm or model); `audits` begins_s, audited_wer and
+    its ends.
+    """
+
+    table: pd.DataFrame
+    bands: Mapping[str, tuple[float, float]]
+    events: pd.DataFrame
+    audits: pd.DataFrame
+
+
+def time_line(over: OverTime, line: TimeLine, *, span_s: tuple[float, float]) -> dict[str, Any]:
+    """Show one measure over time, the band of calm steps behind it, and events as thin lines.
+
+    Returns: a figure in plotly's JSON; a page draws fifteen at once, and go.Figure would take half a second for them.
+    """
+    times = _times(over.table)
+    traces = [_trace(over.table, times, line, number) for number in range(len(line.columns))]
+    if "expected_wer" in line.columns and len(over.audits):
+        traces.append(_dots(over.audits))
+    axis = {"nticks": 5, "showgrid": False, "range": _stamps(span_s),
+            "tickformat": "%d %b\n%H:%M" if span_s[1] - span_s[0] < 4 * DAY_S else "%d %b", "type": "date"}
+    upright = {"tickformat": line.form, "ticksuffix": line.suffix, "nticks": 4, "fixedrange": True,
+               "range": _of_zeros(over.table[list(line.columns)])}
+    return {"data": traces, "layout": {
+        "template": _template(), "height": 210, "showlegend": False, "margin": {"l": 8, "r": 10, "t": 44, "b": 36},
+        "title": {"text": line.title, "font": {"size": 14}}, "xaxis": axis, "yaxis": upright,
+        "shapes": [*_band(over.bands.get(line.columns[0])), *_events(over.events)]}}
+
+
+@cache
+def _template() -> dict[str, Any]:
+    return dict(TEMPLATE.to_plotly_json())
+
+
+def _trace(table: pd.DataFrame, times: Sequence[str], line: TimeLine, number: int) -> dict[str, Any]:
+    column, (colour, dash) = line.columns[number], _LINES[number]
+    name = column.removeprefix("latency_").removesuffix("_ms").replace("_", " ") if len(line.columns) > 1 else ""
+    return {"type": "scatter", "x": times, "y": _plain(table[column]), "name": name,
+            "mode": "lines" if len(times) > 2 else "lines+markers",
+            "line": {"color": colour, "width": 1.8 if dash == "solid" else 1.3, "dash": dash},
+            "hovertemplate": f"%{{x|%d %b %H:%M}}: %{{y:{line.form}}}{line.suffix}<extra>{name}</extra>"}
+
+
+def _plain(values: "pd.Series[float]") -> list[float | None]:
+    """Give numbers that JSON can write: nothing where there is none."""
+    return [None if np.isnan(value) else float(value) for value in values.to_numpy(float)]
+
+
+def _stamps(seconds: Any) -> list[str]:
+    return [str(stamp) for stamp in np.datetime_as_string((np.asarray(seconds, float) * 1e3).astype("datetime64[ms]"))]
+
+
+def _of_zeros(values: pd.DataFrame) -> list[float] | None:
+    """Let a line that is zero all along lie on the ground."""
+    return None if values.fillna(0).any(axis=None) else [0.0, 0.01]
+
+
+def _times(table: pd.DataFrame) -> list[str]:
+    return _stamps(table["begins_s"])
+
+
+def _band(band: tuple[float, float] | None) -> list[dict[str, Any]]:
+    return [] if band is None else [{"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": band[0], "y1": band[1],
+                                     "fillcolor": NORMAL, "line": {"width": 0}, "layer": "below"}]
+
+
+def _events(events: pd.DataFrame) -> list[dict[str, Any]]:
+    looks = {"alarm": {"color": RED, "dash": "dash"}, "model": {"color": TEAL, "dash": "solid"}}
+    return [{"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at,
+             "line": {**looks[kind], "width": 1.3}} for at, kind in zip(_times(events), events["kind"], strict=True)]
+
+
+def _dots(audits: pd.DataFrame) -> dict[str, Any]:
+    bars = {"type": "data", "symmetric": False, "width": 0, "thickness": 1.6,
+            "array": _plain(audits["audited_wer_high"] - audits["audited_wer"]),
+            "arrayminus": _plain(audits["audited_wer"] - audits["audited_wer_low"])}
+    return {"type": "scatter", "x": _times(audits), "y": _plain(audits["audited_wer"]), "mode": "markers",
+            "marker": {"color": AMBER, "size": 8}, "error_y": bars, "name": "labelled",
+            "hovertemplate": "labelled: %{y:.1%}<extra></extra>"}
+
+
 _SIGNS = {"moved": (RED, "square"), "cannot tell": (AMBER, "diamond"), "quiet": (TEAL, "circle")}
 """Symbols beside colours: who cannot see the one sees the other."""
 
@@ -89,10 +207,9 @@ def what_moved(table: pd.DataFrame) -> go.Figure:
         return nothing("What moved")
     features = {feature.name: feature for feature in drift.DEFAULT}
     least = np.array([features[name].least for name in table["feature"]])
-    planned = np.array([features[name].planned for name in table["feature"]])
-    words = np.where(table["is_alarm"], "moved", np.where(table["detectable"] > planned, "cannot tell", "quiet"))
     ends = {"size": table["effect"] / least, "low": table["effect_low"] / least, "high": table["effect_high"] / least}
-    rows = table.assign(**ends, word=words, name=[drift.WORDS.get(name, (name, ""))[0] for name in table["feature"]],
+    names = [drift.WORDS.get(name, (name, ""))[0] for name in table["feature"]]
+    rows = table.assign(**ends, word=drift.states(table, 0)["state"], name=names,
                         told=[drift.describe(row) for row in table.to_dict("records")])
     figure = go.Figure()
     for word, (colour, symbol) in _SIGNS.items():

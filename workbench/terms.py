@@ -34,6 +34,8 @@ were chosen on eight seeds of demo traffic of their own: 51 % of new names liste
 RISE = 2.0
 """A term that the reference knows too counts when it is so many times as frequent now."""
 
+_CHUNK = 256  # terms held against all known ones at once: some megabytes
+
 _SOUNDS = ((r"[^a-z]", ""), (r"ph", "f"), (r"[ck]h?|q", "k"), (r"sh|z", "s"), (r"gh|h", ""), (r"w", "v"), (r"j", "g"),
            (r"[aeiouy]+", "a"), (r"(.)\1+", r"\1"))
 """Rewritten in this order: letters of one sound become one, vowels become one vowel, doubles single. A plain form of
@@ -119,28 +121,31 @@ def pieces(queries: pd.DataFrame, known: Collection[str], min_gap: float) -> pd.
     found = pd.Series("", index=queries.index, dtype=object)
     is_far = queries["ctc_gap"].gt(min_gap) & queries["heard_letters"].ne("") & queries["hypothesis"].ne("")
     found[is_far] = [unexplained(*pair) for pair in queries.loc[is_far, ["heard_letters", "hypothesis"]].to_numpy()]
-    candidates = sorted(set(found) - {""})
-    if candidates:
-        trimmed = {piece: _trim(piece, known) for piece in candidates}
-        found = found.map(lambda piece: trimmed.get(piece, ""))
-    return found
+    trimmed = _trimmed(sorted(set(found) - {""}), sorted(known))
+    return found.map(lambda piece: trimmed.get(piece, ""))
 
 
-def _trim(piece: str, known: Collection[str]) -> str:
-    """Take known words off both ends of a piece, and give "" when what is left is a known phrase, or too short."""
-    words, table = piece.split(), sorted(known)
-    if not table:
-        return piece
-    while words and _is_known(words[0], table, SURELY_FROM):
-        words = words[1:]
-    while words and _is_known(words[-1], table, SURELY_FROM):
-        words = words[:-1]
-    rest = " ".join(words)
-    return "" if len(rest.replace(" ", "")) < MIN_LETTERS or _is_known(rest, table, KNOWN_FROM) else rest
+def _trimmed(candidates: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """Take known words off both ends of pieces, and give "" where what is left is a known phrase, or too short."""
+    if not candidates or not known:
+        return {piece: piece for piece in candidates}
+    words = sorted({word for piece in candidates for word in piece.split()})
+    surely = {word for word, near in zip(words, _nearest(words, known), strict=True) if near >= SURELY_FROM}
+    rest = {piece: _without_ends(piece.split(), surely) for piece in candidates}
+    left = sorted({words for words in rest.values() if len(words.replace(" ", "")) >= MIN_LETTERS})
+    new = {words for words, near in zip(left, _nearest(left, known), strict=True) if near < KNOWN_FROM}
+    return {piece: words if words in new else "" for piece, words in rest.items()}
 
 
-def _is_known(term: str, known: Sequence[str], limit: float) -> bool:
-    return float(likeness([term], known).max()) >= limit
+def _without_ends(words: Sequence[str], surely: Collection[str]) -> str:
+    inner = [i for i, word in enumerate(words) if word not in surely]
+    return " ".join(words[inner[0] : inner[-1] + 1]) if inner else ""
+
+
+def _nearest(some: Sequence[str], known: Sequence[str]) -> list[float]:
+    """Give each term's likeness to what it is most like."""
+    chunks = [some[start : start + _CHUNK] for start in range(0, len(some), _CHUNK)]
+    return [float(near) for chunk in chunks for near in likeness(chunk, known).max(1)]
 
 
 def gap_limit(reference: pd.DataFrame) -> float:
@@ -155,14 +160,15 @@ def new_terms(window: pd.DataFrame, *, reference: pd.DataFrame, known_words: Col
 
     Both tables hold request_id, user_hash, hypothesis, heard_letters, ctc_gap; `known_words` are words and phrases
     (`phrases`), `catalogue` names that may be meant; `min_gap` is the reference's own `gap_limit` unless given.
+    A column `piece` is taken as what `pieces` has found.
     Returns: request_id and term (the query whose piece is most like the others, and that piece), n_queries, n_users,
         n_reference, nearest (of the catalogue, "" when none is near), example_ids (request ids of all its queries);
         most queries first.
     """
     limit = gap_limit(reference) if min_gap is None else min_gap
-    now = window.assign(piece=pieces(window, known_words, limit)).query("piece != ''")
-    before = pieces(reference, known_words, limit)
-    before = before[before != ""]
+    now, before = (rows if "piece" in rows else rows.assign(piece=pieces(rows, known_words, limit))
+                   for rows in (window, reference))
+    now, before = now[now["piece"] != ""], before.loc[before["piece"] != "", "piece"]
     columns = ["request_id", "term", "n_queries", "n_users", "n_reference", "nearest", "example_ids"]
     rows = [_term(group, before.tolist(), catalogue) for group in _clusters(now)]
     share = len(window) / max(len(reference), 1)

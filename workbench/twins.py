@@ -18,7 +18,13 @@ def _error_analysis(run: str) -> str:
     return explorer.twin(run)
 
 
-BODIES: Mapping[str, Body] = {"error_analysis": _error_analysis}
+def _monitoring(run: str) -> str:
+    from workbench import monitoring_page
+
+    return monitoring_page.twin(run)
+
+
+BODIES: Mapping[str, Body] = {"error_analysis": _error_analysis, "monitoring": _monitoring}
 """What writes each page's body for a run."""
 
 

@@ -1,6 +1,7 @@
 """What clients see: OpenAI's own client, the log that holds every answer, keys, metrics, forgetting."""
 
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.serving import clips
 from tests.serving.conftest import GOOD, Server, command
 from workbench import keys
+from workbench.serving.server import Running, memory_mb
 
 
 @pytest.fixture
@@ -93,6 +95,9 @@ def test_metrics_tell_of_parts_batches_and_errors(server: Server) -> None:
     version = server.readiness()["model_version"]
     assert server.metric(f'workbench_model{{role="champion",version="{version}"}}') == 1
     assert server.metric("workbench_ready") == 1 and server.metric("workbench_queue_depth") == 0
+    held_mb = memory_mb(Running(server.url, server.process.pid))
+    told = server.metric("process_resident_memory_bytes") / 1e6
+    assert held_mb > 20 and math.isclose(held_mb, told, rel_tol=0.5)
 
 
 def test_a_clips_answer_does_not_depend_on_its_neighbours(server: Server) -> None:

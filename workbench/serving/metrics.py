@@ -1,6 +1,6 @@
 """What Prometheus sees of the service."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 PARTS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES = (1, 2, 4, 8, 12, 16, 24, 32)
@@ -11,6 +11,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # memory and processor time, where the system tells (Linux)
         self.requests = Counter("workbench_requests", "Answers by route and status", ["route", "status"],
                                 registry=self.registry)
         self.errors = Counter("workbench_errors", "Answers other than 200 by kind", ["kind"], registry=self.registry)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -24,6 +25,9 @@ DRAIN_S = 30
 
 OWN_KEY = "server-"
 """The key of the server itself is called that and its process."""
+
+MEMORY = "process_resident_memory_bytes "
+"""The line of /metrics that tells of it. Source: prometheus_client.ProcessCollector."""
 
 KEEP_ALIVE_S = 30
 """How long an idle connection stays open: a phone's next query comes within it."""
@@ -185,6 +189,12 @@ def readiness(running: Running) -> dict[str, Any]:
     except (httpx.HTTPError, ValueError) as error:
         raise ServiceError(f"{running.url} does not answer ({type(error).__name__}); see {log_file()}, or start it "
                            "with `workbench serve`") from error
+
+
+def memory_mb(running: Running) -> float:
+    """Ask a server how much memory it holds. Returns: MB (10^6 bytes) resident, nan where the system does not tell."""
+    lines = httpx.get(f"{running.url}/metrics", timeout=10).text.splitlines()
+    return next((float(line.split()[1]) / 1e6 for line in lines if line.startswith(MEMORY)), math.nan)
 
 
 def wait_ready(running: Running, *, version: str = "", within_s: float = 120.0) -> str:

@@ -32,23 +32,27 @@ def _script() -> str:
 
 
 class Chart(anywidget.AnyWidget):
-    """One figure. `clicked` is the point that was clicked last ({} before); `zoomed` the range of x, [] for all."""
+    """One figure. `clicked` is the point that was clicked last ({} before); `zoomed` the range of x, [] for all.
+
+    Charts of one `group` zoom together.
+    """
 
     _esm = shell.asset("chart.js")
     figure = traitlets.Unicode("{}").tag(sync=True)
     label = traitlets.Unicode().tag(sync=True)
+    group = traitlets.Unicode().tag(sync=True)
     clicked = traitlets.Dict().tag(sync=True)
     zoomed: Any = traitlets.List().tag(sync=True)
 
-    def __init__(self, figure: go.Figure | None = None, *, label: str = "") -> None:
+    def __init__(self, figure: go.Figure | None = None, *, label: str = "", group: str = "") -> None:
         """Show a figure; `label` is what a screen reader says of it."""
-        super().__init__(label=label)
+        super().__init__(label=label, group=group)
         if figure is not None:
             self.show(figure)
 
-    def show(self, figure: go.Figure) -> None:
-        """Put another figure in its place."""
-        self.figure = str(figure.to_json())
+    def show(self, figure: go.Figure | Mapping[str, Any]) -> None:
+        """Put another figure in its place, given as plotly's own or in its JSON."""
+        self.figure = json.dumps(figure) if isinstance(figure, Mapping) else str(figure.to_json())
 
     def on_click(self, callback: Callable[[Mapping[str, Any]], None]) -> None:
         """Call back with each clicked point: trace, x, y, customdata, and `is_again`, a number that changes."""

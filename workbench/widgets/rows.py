@@ -60,6 +60,12 @@ class Rows(anywidget.AnyWidget):
         self._table = table
         self._sort()
 
+    def renew(self, table: pd.DataFrame) -> None:
+        """Put the same table with newer contents in its place; the page that is shown stays."""
+        page = self.page
+        self.show(table)
+        self.page = min(page, self.n_pages - 1)
+
     @property
     def ordered(self) -> pd.DataFrame:
         """The whole table in the order in which it is shown."""

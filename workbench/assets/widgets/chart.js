@@ -14,12 +14,13 @@ async function render({ model, el }) {
   place.setAttribute("aria-label", model.get("label"));
   el.append(place);
   const Plotly = await plotly();
-  let count = 0, isWired = false;
+  let count = 0, isWired = false, isFollowing = false;
 
   const draw = async () => {
     const figure = JSON.parse(model.get("figure"));
     if (!figure.data) return;
     const layout = { ...figure.layout, autosize: true, width: undefined };
+    if (matchMedia("(pointer: coarse)").matches) layout.dragmode = false; // a finger scrolls the page
     place.style.minHeight = `${layout.height || 330}px`;
     await Plotly.react(place, figure.data, layout, CONFIG);
     place.dataset.drawn = String(Number(place.dataset.drawn || 0) + 1);
@@ -32,6 +33,7 @@ async function render({ model, el }) {
       model.save_changes();
     });
     place.on("plotly_relayout", (event) => {
+      if (isFollowing) return;
       const ranges = Object.keys(event).filter((key) => /^xaxis\d*\.range\[0\]$/.test(key));
       if (ranges.length) {
         const axis = ranges[0].split(".")[0];
@@ -39,12 +41,19 @@ async function render({ model, el }) {
       } else if (Object.keys(event).some((key) => /^xaxis\d*\.autorange$/.test(key))) model.set("zoomed", []);
       else return;
       model.save_changes();
+      if (model.get("group")) window.dispatchEvent(new CustomEvent("wb-zoom", { detail: { from: place, group: model.get("group"), range: model.get("zoomed") } }));
     });
   };
+  const follow = ({ detail }) => {
+    if (!isWired || detail.group !== model.get("group") || detail.from === place) return;
+    isFollowing = true;
+    Plotly.relayout(place, detail.range.length ? { "xaxis.range": detail.range } : { "xaxis.autorange": true }).then(() => { isFollowing = false; });
+  };
+  window.addEventListener("wb-zoom", follow);
   model.on("change:figure", draw);
   await draw();
   const watcher = new ResizeObserver(() => { if (isWired && place.offsetWidth) Plotly.Plots.resize(place); });
   watcher.observe(el);
-  return () => { watcher.disconnect(); Plotly.purge(place); };
+  return () => { window.removeEventListener("wb-zoom", follow); watcher.disconnect(); Plotly.purge(place); };
 }
 export default { render };
