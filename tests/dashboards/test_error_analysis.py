@@ -136,6 +136,7 @@ def test_slices_are_a_table_too_sorted_by_what_could_be_won_and_other_columns_ca
     assert won == sorted(won, reverse=True) and len(won) > 3
     found.first.click()
     expect(told(page)).not_to_have_text(count(truth, Selection()))
+    page.get_by_role("button", name="show all").click()
     heat = page.locator('[aria-label="WER of two columns crossed"]')
     card(page, "Two at once").locator("select").first.select_option("gender")
     expect(heat.locator(".ytick text", has_text="female")).to_have_count(1)
