@@ -196,3 +196,12 @@ def test_a_rate_that_no_converter_has_is_a_damaged_header(tmp_path: Path) -> Non
     soundfile.write(tmp_path / "clip.wav", tone(), 2_000_000_000)
     with pytest.raises(AudioError, match="2000000000 samples a second.*export it again"):
         audio.read(tmp_path / "clip.wav")
+
+
+def test_a_tone_is_a_line_in_the_spectrogram_low_sounds_at_the_bottom() -> None:
+    seconds = np.arange(16_000) / 16_000
+    low, high = (audio.spectrogram(np.sin(2 * np.pi * hz * seconds).astype(np.float32)) for hz in (500, 6000))
+    assert low.shape == (96, 360) and low.dtype == np.uint8
+    rows = [int(picture.sum(axis=1, dtype=int).argmax()) for picture in (low, high)]
+    assert abs(rows[0] - (95 - 500 / 8000 * 96)) <= 1 and abs(rows[1] - (95 - 6000 / 8000 * 96)) <= 1
+    assert audio.spectrogram(np.zeros(10, np.float32)).shape == (96, 360)

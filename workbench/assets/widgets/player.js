@@ -38,13 +38,15 @@ function render({ model, el }) {
     place();
     if (!sound.paused) frame = requestAnimationFrame(follow);
   };
+  const count = () => { el.dataset.played = String(Number(el.dataset.played || 0) + 1); };
   const start = (from, to = Infinity) => {
     if (from !== undefined) sound.currentTime = from;
     until = to;
+    if (!sound.paused) count();
     sound.play().catch((error) => { el.dataset.refused = error.name; });
   };
   const toggle = () => { if (sound.paused) start(sound.ended || sound.currentTime >= length() - 0.05 ? 0 : undefined); else sound.pause(); };
-  sound.onplay = () => { play.textContent = "❚❚"; play.setAttribute("aria-label", "pause"); head.hidden = false; el.dataset.played = String(Number(el.dataset.played || 0) + 1); follow(); };
+  sound.onplay = () => { play.textContent = "❚❚"; play.setAttribute("aria-label", "pause"); head.hidden = false; count(); follow(); };
   sound.onpause = () => { play.textContent = "▶"; play.setAttribute("aria-label", "play"); cancelAnimationFrame(frame); place(); };
   play.onclick = toggle;
   el.addEventListener("wb-play", toggle);
