@@ -142,6 +142,16 @@ def test_a_user_who_is_forgotten_leaves_the_page_with_the_next_look(watcher: Wat
     assert scene.rows.loc[scene.rows["user_hash"].eq(""), "hypothesis"].eq("").all()
 
 
+def test_an_accepted_name_is_one_that_may_be_meant(watcher: Watcher) -> None:
+    scene = shifted(watcher)
+    assert scene.report is not None
+    term = scene.report.terms.query("window == 3")["term"].iloc[0]
+    watcher.marks.add("name", term, by="Ada")
+    after = watcher.refresh().report
+    assert after is not None
+    assert after.terms.query("window == 3").set_index("term").at[term, "nearest"] == term
+
+
 def audited(watcher: Watcher, n: int, target: str) -> tuple[Scene, standing.Tile]:
     rows = watched.week(1).assign(consent="audio")
     log = QueryLog()
