@@ -1,5 +1,6 @@
 """The monitoring page in a real browser: on a week that shifts while it goes on, and beside a live server."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,6 @@ from tests import watched
 from tests.conftest import Project
 from tests.dashboards.conftest import QUIET, REPOSITORY, Door, Visitors, opened, photograph, workbench
 from workbench.marks import Marks
-from workbench.storage import shutil
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
