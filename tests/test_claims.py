@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,11 @@ import pytest
 
 from tests.conftest import Project
 from tests.test_cycle import REPOSITORY, make_project
+from workbench import catalogue, monitoring, standing
+from workbench.log_database import LoggedQuery
+from workbench.monitoring import DAY_S, WEEK_S
+from workbench.query_log import QueryLog
+from workbench.watching import Scene, Watcher
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
@@ -88,3 +94,31 @@ def test_real_digits_go_through_the_same_stages(tmp_path: Path) -> None:
     assert train["metrics"]["wer"]["value"] < 0.50
     assert improve["decision"]["outcome"] in ("waiting", "done")
     assert (project.root / "data" / "runs" / "digits" / "model.pt").is_file()
+
+
+def test_the_page_calls_for_action_in_the_middle_of_week_three(default_run: Project, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_ROOT", str(default_run.root))
+    told = [page_at(share_of_week_three, tmp_path) for share_of_week_three in (0.0, 0.5)]
+    (before, quiet), (scene, now) = told
+    assert quiet.state == "quiet" and before.report is not None and scene.report is not None
+    assert now.state == "act" and "collect" in now.sentence and "retrain" in now.sentence
+    assert {"snr_db", "bandwidth_hz", "has_unseen"} <= set(scene.report.results[3].moved)
+    heard = scene.report.terms.query("window == 3")["nearest"]
+    new = {name for group in catalogue.NEW_ENTITIES.values() for name in group}
+    assert heard.isin(new).sum() >= 2
+
+
+def page_at(share_of_week_three: float, folder: Path) -> tuple[Scene, standing.Standing]:
+    """Look at the log as it was when so much of week 3 had been asked, its champion of then answering."""
+    log, half = QueryLog(), QueryLog(f"sqlite:///{folder / f'{share_of_week_three}.db'}")
+    rows = monitoring.of_people(log.read())
+    weeks = rows["time_s"].sub(rows["time_s"].min() // DAY_S * DAY_S) / WEEK_S
+    seen = rows[weeks.lt(2 + share_of_week_three)].drop(columns="row_id")
+    half.append(LoggedQuery(**{str(name): value for name, value in row.items()}) for row in seen.to_dict("records"))
+    watcher = Watcher(f"sqlite:///{folder / f'{share_of_week_three}.db'}")
+    scene = watcher.refresh()
+    for opened in (log, half, watcher):
+        opened.close()
+    scene = replace(scene, lineup={**scene.lineup, "champion": scene.version})
+    return scene, standing.stand(scene)

@@ -9,10 +9,11 @@ import pytest
 
 from tests import watched
 from tests.postgresql import Server, running
-from workbench import storage
+from workbench import model_registry, storage
 from workbench.live_log import LiveLog
 from workbench.log_reading import ALL, LOAD_TEST, LogReader
 from workbench.query_log import QueryLog
+from workbench.watching import Watcher
 
 WEEK_S = 604_800.0
 
@@ -120,6 +121,19 @@ def test_what_is_kept_holds_neither_words_nor_users(url: str, written: pd.DataFr
     kept = next(storage.cache_folder("monitoring").glob("*.parquet"))
     assert set(pd.read_parquet(kept)) == {"hour", "model_version", "error", "is_empty", "latency_ms", "n", "up_to_row"}
     live.close()
+
+
+def test_the_scene_is_the_same_on_either_database(url: str, root: Path) -> None:
+    watched.release(root, "first")
+    model_registry.promote("1", by="ada")
+    watched.fill(watched.week(1, 400), QueryLog(url))
+    watcher = Watcher(url)
+    scene = watcher.refresh()
+    watcher.marks.add("name", "lizzo", by="Ada")
+    assert scene.reading.counts["n"].sum() == len(scene.rows) == 400 and scene.version == "1"
+    assert scene.report is not None and scene.report.last["outcome"] == "quiet"
+    assert watcher.refresh().marks["by"].tolist() == ["Ada"]
+    watcher.close()
 
 
 def test_an_empty_log_and_one_that_is_not_there_are_no_trouble(root: Path) -> None:

@@ -3,26 +3,29 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests import watched
-from workbench import gates, model_registry, standing, timelines, watching
+from workbench import catalogue, gates, model_registry, monitoring, standing, timelines, watching
+from workbench.cards import Tile
 from workbench.errors import ServiceError
-from workbench.monitoring import DAY_S
+from workbench.expected_wer import Calibration
+from workbench.monitoring import DAY_S, Rules
 from workbench.query_log import QueryLog
 from workbench.records import Interval
 from workbench.watching import Scene, Watcher
 
-NAMES = {name for group in watched.catalogue.NEW_ENTITIES.values() for name in group}
+NAMES = {name for group in catalogue.NEW_ENTITIES.values() for name in group}
 
 
 @pytest.fixture
 def watcher(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watcher]:
     """Give a watcher of a project with a champion, whose log is still empty."""
-    monkeypatch.setattr(watching, "promised", lambda run: (watching.Rules(), sorted(NAMES)))
+    monkeypatch.setattr(watching, "promised", lambda run: (Rules(), sorted(NAMES)))
     watched.release(root, "first")
     model_registry.promote("1", by="ada")
     made = Watcher()
@@ -117,10 +120,13 @@ def test_a_model_without_a_basis_is_not_judged_and_says_why(root: Path) -> None:
 
 def test_what_was_looked_at_is_not_looked_at_again(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
     first = shifted(watcher)
-    looked = list[int]()
-    real = watching.monitoring.summarize
-    monkeypatch.setattr(watching.monitoring, "summarize",
-                        lambda rows, calibration: looked.append(int(rows["window"].iloc[0])) or real(rows, calibration))
+    looked, real = list[int](), monitoring.summarize
+
+    def noted(rows: pd.DataFrame, calibration: Calibration) -> dict[str, Any]:
+        looked.append(int(rows["window"].iloc[0]))
+        return real(rows, calibration)
+
+    monkeypatch.setattr(monitoring, "summarize", noted)
     again = watcher.refresh()
     assert looked == []
     watched.fill(watched.week(4, 50))
@@ -142,7 +148,17 @@ def test_a_user_who_is_forgotten_leaves_the_page_with_the_next_look(watcher: Wat
     assert scene.rows.loc[scene.rows["user_hash"].eq(""), "hypothesis"].eq("").all()
 
 
-def audited(watcher: Watcher, n: int, target: str) -> tuple[Scene, standing.Tile]:
+def test_an_accepted_name_is_one_that_may_be_meant(watcher: Watcher) -> None:
+    scene = shifted(watcher)
+    assert scene.report is not None
+    term = scene.report.terms.query("window == 3")["term"].iloc[0]
+    watcher.marks.add("name", term, by="Ada")
+    after = watcher.refresh().report
+    assert after is not None
+    assert after.terms.query("window == 3").set_index("term").at[term, "nearest"] == term
+
+
+def audited(watcher: Watcher, n: int, target: str) -> tuple[Scene, Tile]:
     rows = watched.week(1).assign(consent="audio")
     log = QueryLog()
     watched.fill(rows, log)

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from workbench.query_log import QueryLog
 from workbench.records import Decision
 
 N_DEV, N_WEEK = 1_200, 1_200
-SHIFTED = {"car": 0.5, "narrow": 0.4, "new_share": 0.12}
+SHIFTED: dict[str, Any] = {"car": 0.5, "narrow": 0.4, "new_share": 0.12}
 
 
 @functools.cache

@@ -5,7 +5,7 @@ torch. What the scene means in words is `standing`'s.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,7 +70,7 @@ class Watcher:
         self._memory = dict[str, dict[tuple[int, ...], Look]]()
         self._bases = dict[str, Basis | None]()
         self._slow_s, self._clips, self._n_forgotten = 0.0, dict[str, int](), 0
-        self._width_s = 0.0
+        self._width_s, self._catalogue = 0.0, tuple[str, ...]()
         self._lineup, self._released = dict[str, Any](), dict[str, ModelVersion]()
 
     def close(self) -> None:
@@ -94,14 +94,15 @@ class Watcher:
         if reading.rows.empty:
             raise ServiceError("Nobody has asked anything yet: the query log holds no query of people. Start the "
                                "server with `workbench serve`, or send some with `workbench simulate --week 1`.")
-        rows = self._with_versions(reading.rows)
+        rows, said = self._with_versions(reading.rows), self.marks.table()
+        self._know([*self._names, *said.loc[said["kind"].eq("name"), "value"]])
         self._bases |= {v: self._basis(v) for v in rows["version"].unique() if v not in self._bases}
         rows, labelled = self._with_features(rows), self._labelled(reading)
         found = {version: part for version, part in rows.groupby("version", sort=False)}
         known = {version: basis for version, basis in self._bases.items() if basis is not None}
         reports = {v: self._report(v, part, known[v], labelled) for v, part in found.items() if v in known}
         version = lineup["champion"] if lineup["champion"] in found else str(rows["version"].iloc[-1])
-        return Scene(reading, rows, lineup, released, reports, known, self._rules, labelled, self.marks.table(),
+        return Scene(reading, rows, lineup, released, reports, known, self._rules, labelled, said,
                      self._slowly(reading), self._log.reader.pairs(N_PAIRS), version)
 
     def _follow(self, champion: ModelVersion | None) -> None:
@@ -114,9 +115,15 @@ class Watcher:
             self._log.forget()
             self._features, self._memory, self._n_forgotten = self._features.head(0), {}, n
 
+    def _know(self, names: Sequence[str]) -> None:
+        """Let terms be held against the names that people may ask for, and those that somebody accepted."""
+        if tuple(names) != self._catalogue:
+            self._catalogue, self._memory = tuple(names), {}
+            self._bases = {version: basis and replace(basis, catalogue=names) for version, basis in self._bases.items()}
+
     def _basis(self, version: str) -> Basis | None:
         try:
-            basis = bases.load(version, self._names)
+            basis = bases.load(version, self._catalogue)
         except RegistryError:
             return None
         return replace(basis, rows=monitoring.with_features(basis.rows, basis.known, basis.gap_limit))

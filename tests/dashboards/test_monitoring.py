@@ -1,5 +1,6 @@
 """The monitoring page in a real browser: on a week that shifts while it goes on, and beside a live server."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -10,9 +11,8 @@ from playwright.sync_api import Page, expect
 
 from tests import watched
 from tests.conftest import Project
-from tests.dashboards.conftest import QUIET, REPOSITORY, Door, Visitors, opened, photograph
+from tests.dashboards.conftest import QUIET, REPOSITORY, Door, Visitors, opened, photograph, workbench
 from workbench.marks import Marks
-from workbench.storage import shutil
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -197,6 +197,8 @@ def test_queries_come_by_themselves_and_a_page_that_is_not_seen_does_not_ask(wat
 
 
 def test_while_phones_ask_the_live_server_the_page_goes_along(finished: Project, door: Door, visit: Visitors) -> None:
+    started = workbench(finished, "serve", "--detach", "--simulated-clock", "--port", "0")  # it may run already
+    assert started.returncode == 0, started.stderr
     page = visit(door.page("monitoring"))
     page.get_by_role("button", name="all").click()
     drawn(page)

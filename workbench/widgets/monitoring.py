@@ -33,7 +33,8 @@ class Monitoring:
         self.timer, visitor = Timer(self.look), Visitor()
         self.lines = TimeLines(self._draw_time)
         self.drifting, self.shadows = Drifting(), Shadows()
-        self.names, self.alarms = (part(watcher.marks, visitor, self.look) for part in (Names, Alarms))
+        self.names = Names(watcher.marks, visitor, self.look)
+        self.alarms = Alarms(watcher.marks, visitor, self.look)
         self._draw()
         top = widgets.Box([self.head, self.timer, self.lines.choice]).add_class("wb-top")
         self.view = widgets.VBox([

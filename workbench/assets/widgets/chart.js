@@ -34,14 +34,13 @@ async function render({ model, el }) {
     });
     place.on("plotly_relayout", (event) => {
       if (isFollowing) return;
-      const ranges = Object.keys(event).filter((key) => /^xaxis\d*\.range\[0\]$/.test(key));
-      if (ranges.length) {
-        const axis = ranges[0].split(".")[0];
-        model.set("zoomed", [event[`${axis}.range[0]`], event[`${axis}.range[1]`]]);
-      } else if (Object.keys(event).some((key) => /^xaxis\d*\.autorange$/.test(key))) model.set("zoomed", []);
-      else return;
+      const named = (ending) => Object.keys(event).find((key) => new RegExp(`^xaxis\\d*\\.${ending}$`).test(key));
+      const dragged = named("range\\[0\\]"), reset = named("range"), all = named("autorange");
+      if (!dragged && !reset && !all) return;
+      const range = dragged ? [event[dragged], event[dragged.replace("[0]", "[1]")]] : reset ? event[reset] : [];
+      model.set("zoomed", dragged ? range : []); // a double click takes it back
       model.save_changes();
-      if (model.get("group")) window.dispatchEvent(new CustomEvent("wb-zoom", { detail: { from: place, group: model.get("group"), range: model.get("zoomed") } }));
+      if (model.get("group")) window.dispatchEvent(new CustomEvent("wb-zoom", { detail: { from: place, group: model.get("group"), range } }));
     });
   };
   const follow = ({ detail }) => {
