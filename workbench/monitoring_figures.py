@@ -130,12 +130,12 @@ def time_line(over: OverTime, line: TimeLine, *, span_s: tuple[float, float]) ->
     """
     times = _times(over.table)
     traces = [_trace(over.table, times, line, number) for number in range(len(line.columns))]
-    if "expected_wer" in line.columns and len(over.audits):
-        traces.append(_dots(over.audits))
+    has_dots = "expected_wer" in line.columns and len(over.audits) > 0
+    traces += [_dots(over.audits)] if has_dots else []
     axis = {"nticks": 5, "showgrid": False, "range": _stamps(span_s),
             "tickformat": "%d %b\n%H:%M" if span_s[1] - span_s[0] < 4 * DAY_S else "%d %b", "type": "date"}
     upright = {"tickformat": line.form, "ticksuffix": line.suffix, "nticks": 4, "fixedrange": True,
-               "range": _of_zeros(over.table[list(line.columns)])}
+               "range": None if has_dots else _of_zeros(over.table[list(line.columns)])}
     return {"data": traces, "layout": {
         "template": _template(), "height": 210, "showlegend": False, "margin": {"l": 8, "r": 10, "t": 44, "b": 36},
         "title": {"text": line.title, "font": {"size": 14}}, "xaxis": axis, "yaxis": upright,

@@ -200,7 +200,9 @@ def test_while_phones_ask_the_live_server_the_page_goes_along(finished: Project,
     started = workbench(finished, "serve", "--detach", "--simulated-clock", "--port", "0")  # it may run already
     assert started.returncode == 0, started.stderr
     page = visit(door.page("monitoring"))
+    latest = page.inner_text(QUERIES)
     page.get_by_role("button", name="all").click()
+    expect(page.locator(QUERIES)).not_to_have_text(latest)  # four weeks are more than 21 days
     drawn(page)
     seen = [page.inner_text(QUERIES)]
     order = finished.command("simulate", "--week", "5", "--n", "200", "--rate", "5", "--name", "more")

@@ -39,7 +39,8 @@ class Monitoring:
         top = widgets.Box([self.head, self.timer, self.lines.choice]).add_class("wb-top")
         self.view = widgets.VBox([
             shell.html(STYLE), Plotly(), visitor, top, self.sentence, self.trouble, self.tiles, self.lines.view,
-            shell.row(self.drifting.view, self.names.view), self.alarms.view, self.shadows.view])
+            shell.row(self.drifting.view, self.names.view, shares="minmax(0,1fr) minmax(0,1.1fr)"),
+            self.alarms.view, self.shadows.view])
 
     def look(self) -> None:
         """Read on, and show what is new; say so when that does not work."""

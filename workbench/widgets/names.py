@@ -121,7 +121,7 @@ def _number(value: float) -> str:
 
 
 def _ratio(value: float) -> str:
-    return "never before" if pd.isna(value) else f"× {value:.1f}"
+    return "new" if pd.isna(value) else f"× {value:.1f}"
 
 
 def _state(state: tuple[str, bool]) -> str:
