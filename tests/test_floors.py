@@ -31,7 +31,6 @@ FLOORS = (
         "corpora",
         "demo_world",
         "synthesis",
-        "read_aloud",
         "whisper_model",
         "recognizers",
         "training",

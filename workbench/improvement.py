@@ -11,7 +11,6 @@ from workbench import (
     cross_fitting,
     data_requests,
     decisions,
-    read_aloud,
     recognizers,
     scoring,
     settings,
@@ -116,7 +115,6 @@ def _fold_arms(best: Path, speech: Dataset, grown: Dataset, plan: Plan) -> Arms:
     def model() -> whisper_model.SpeechModel:
         return whisper_model.build(plan.recipe.base, plan.size, seed=plan.seed)
 
-    aloud = read_aloud.voices(speech.table, plan.recipe.read_aloud_per_clip, seed=plan.seed)
     extra = grown.table[~grown.table["utterance_id"].isin(set(speech.table["utterance_id"]))]
     arms = {
         arm: in_order(
@@ -125,15 +123,15 @@ def _fold_arms(best: Path, speech: Dataset, grown: Dataset, plan: Plan) -> Arms:
                 model, speech.table, recipe=plan.recipe, n_steps=plan.n_steps, seed=plan.seed, extra=added
             ),
         )
-        for arm, added in (("control", aloud), ("treated", pd.concat([aloud, extra])))
+        for arm, added in (("control", None), ("treated", extra))
     }
     final = training.fit(
         model(),
-        pd.concat([grown.table, aloud], ignore_index=True),
+        grown.table,
         valid=None,
         recipe=plan.recipe,
         seed=plan.seed,
-        n_steps=settings.amounts(plan.size).n_few_steps,
+        n_steps=settings.amounts(plan.size).n_steps,
     )
     scores = {arm: scoring.score(heard, heard["hypothesis"]) for arm, heard in arms.items()}
     return Arms({"before": best, "control": best, "treated": final.checkpoint}, {"before": scores["control"], **scores})

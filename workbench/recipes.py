@@ -40,9 +40,8 @@ class Recipe:
     """What to start from, how to disturb the clips, how to fit, and which slices to watch.
 
     `base` is "" (from nothing), a checkpoint's path, a run's name or a published name. `slices` are named expressions
-    over a table's columns: `{"long_car": 'noise == "car" and duration_s > 4'}`. `few_speakers` takes this recipe's
-    place when a dataset has fewer than ten speakers to learn voices from. `read_aloud_per_clip` synthesized clips, in
-    which other voices read the training texts, join each training clip (`read_aloud`).
+    over a table's columns: `{"long_car": 'noise == "car" and duration_s > 4'}`. `few_speakers` replaces
+    `augmentations` and `spec_augment` when a dataset has fewer than ten speakers to learn voices from.
     """
 
     base: str = ""
@@ -50,7 +49,6 @@ class Recipe:
     augmentations: tuple[Augmentation, ...] = ()
     spec_augment: SpecAugment | None = field(default_factory=SpecAugment)
     few_speakers: "Recipe | None" = None
-    read_aloud_per_clip: float = 0.0
     fit: Fit = field(default_factory=Fit)
     slices: Mapping[str, str] = field(default_factory=dict)
     name: str = "unnamed"
@@ -80,7 +78,6 @@ class Recipe:
             "context": self.context,
             "augmentations": [_title(a) for a in self.augmentations],
             "spec_augment": repr(self.spec_augment),
-            "read_aloud_per_clip": self.read_aloud_per_clip,
             "fit": asdict(self.fit),
             "slices": dict(self.slices),
         }

@@ -29,7 +29,6 @@ from workbench.errors import SynthesisError
 __all__ = ["SPLITS", "TRAIN_MIX", "USE_SHARES", "World", "clip", "collect", "collect_more", "collect_week",
            "plan", "render", "speak", "world"]
 
-Make = Callable[[Mapping[str, Any]], Samples]
 Store = Callable[[Samples], Mapping[str, Any]]
 Advance = Callable[[int], object]
 
@@ -133,12 +132,10 @@ N_PROCESSES = 2
 """As many as the smallest machine that this is made for has cores."""
 
 
-def render(plan: pd.DataFrame, *, make: Make = clip, store: Store = datasets.store_clip,
-           progress: Advance | None = None) -> pd.DataFrame:
+def render(plan: pd.DataFrame, *, store: Store = datasets.store_clip, progress: Advance | None = None) -> pd.DataFrame:
     """Speak every row of a plan in two processes of their own, and keep each clip where it was made.
 
-    `make` makes a row's clip, `store` keeps it and returns its columns; both must be importable. Rows of one `noise_id`
-    are made one after the other. `progress` is told how many more are done.
+    `store` keeps a clip and returns its columns; it must be importable. `progress` is told how many more are done.
     Returns: the plan with audio_path, audio_sha, duration_s and level_dbfs.
     Raises: SynthesisError when espeak-ng is not installed or its process was killed.
     """
@@ -149,7 +146,7 @@ def render(plan: pd.DataFrame, *, make: Make = clip, store: Store = datasets.sto
     context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(N_PROCESSES, context, _end_with_parent) as pool:
-            for clips in pool.map(partial(_render_place, make=make, store=store), places):
+            for clips in pool.map(partial(_render_place, store=store), places):
                 made += clips
                 if progress:
                     progress(len(clips))
@@ -159,9 +156,9 @@ def render(plan: pd.DataFrame, *, make: Make = clip, store: Store = datasets.sto
     return plan.merge(pd.DataFrame(made), on="utterance_id", validate="one_to_one") if made else plan
 
 
-def _render_place(rows: list[dict[str, Any]], make: Make, store: Store) -> list[dict[str, Any]]:
+def _render_place(rows: list[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
     """Make the clips of one noise recording, so that it is made once."""
-    return [{"utterance_id": row["utterance_id"], **store(make(row))} for row in rows]
+    return [{"utterance_id": row["utterance_id"], **store(clip(row))} for row in rows]
 
 
 def _end_with_parent() -> None:
