@@ -35,6 +35,7 @@ FLOORS = (
         "recognizers",
         "training",
         "cross_fitting",
+        "starting",
         "registry",
         "model_registry",
         "engines",

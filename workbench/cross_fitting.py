@@ -17,6 +17,7 @@ def fit_folds(
     n_steps: int,
     seed: int = 0,
     extra: pd.DataFrame | None = None,
+    is_finetuning: bool = False,
 ) -> pd.DataFrame:
     """Hear every speaker with a model that never heard them: one fit a speaker left out.
 
@@ -28,7 +29,8 @@ def fit_folds(
         others = table[table["speaker"] != speaker]
         train = others if extra is None else pd.concat([others, extra[extra["speaker"] != speaker]], ignore_index=True)
         fold = training.fit(
-            make_model(), train, valid=None, recipe=recipe, n_steps=n_steps, seed=seed, title=f"without {speaker}"
+            make_model(), train, valid=None, recipe=recipe, n_steps=n_steps, seed=seed, is_finetuning=is_finetuning,
+            title=f"without {speaker}"
         )
         heard.append(recognizers.transcribe(fold.checkpoint, table[table["speaker"] == speaker]))
     return pd.concat(heard, ignore_index=True)

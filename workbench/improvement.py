@@ -15,6 +15,7 @@ from workbench import (
     scoring,
     settings,
     slicing,
+    starting,
     training,
     whisper_model,
 )
@@ -113,14 +114,15 @@ def _fold_arms(best: Path, speech: Dataset, grown: Dataset, plan: Plan) -> Arms:
     """
 
     def model() -> whisper_model.SpeechModel:
-        return whisper_model.build(plan.recipe.base, plan.size, seed=plan.seed)
+        return starting.build(plan.recipe.base, plan.size, recipe=plan.recipe, seed=plan.seed)
 
     extra = grown.table[~grown.table["utterance_id"].isin(set(speech.table["utterance_id"]))]
     arms = {
         arm: in_order(
             speech.table,
             cross_fitting.fit_folds(
-                model, speech.table, recipe=plan.recipe, n_steps=plan.n_steps, seed=plan.seed, extra=added
+                model, speech.table, recipe=plan.recipe, n_steps=plan.n_steps, seed=plan.seed, extra=added,
+                is_finetuning=bool(plan.recipe.base)
             ),
         )
         for arm, added in (("control", None), ("treated", extra))
@@ -131,7 +133,8 @@ def _fold_arms(best: Path, speech: Dataset, grown: Dataset, plan: Plan) -> Arms:
         valid=None,
         recipe=plan.recipe,
         seed=plan.seed,
-        n_steps=settings.amounts(plan.size).n_steps,
+        n_steps=settings.amounts(plan.size).n_few_steps,
+        is_finetuning=bool(plan.recipe.base),
     )
     scores = {arm: scoring.score(heard, heard["hypothesis"]) for arm, heard in arms.items()}
     return Arms({"before": best, "control": best, "treated": final.checkpoint}, {"before": scores["control"], **scores})

@@ -39,7 +39,8 @@ class Fit:
 class Recipe:
     """What to start from, how to disturb the clips, how to fit, and which slices to watch.
 
-    `base` is "" (from nothing), a checkpoint's path, a run's name or a published name. `slices` are named expressions
+    `base` is "" (from nothing), a checkpoint's path, a run's name, a published name, or `demo` (many synthesized voices
+    first, `starting`). `slices` are named expressions
     over a table's columns: `{"long_car": 'noise == "car" and duration_s > 4'}`. `few_speakers` replaces
     `augmentations` and `spec_augment` when a dataset has fewer than ten speakers to learn voices from.
     """

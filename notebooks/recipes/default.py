@@ -10,8 +10,9 @@ recipe = Recipe(
     spec_augment=SpecAugment(n_frequency_masks=1, max_bins=8, n_time_masks=1, max_frames=10),
     fit=Fit(batch_size=8, learning_rate=2e-3, n_warmup_steps=150, ctc_weight=0.6),
     slices={"long_query": "duration_s > 3"},
-    # Fewer than ten voices to learn from: make more of them.
+    # Fewer than ten voices to learn from: make more of them, and start where the demo world's many have taught.
     few_speakers=Recipe(
+        base="demo",
         augmentations=(
             Speed(0.75, 1.3, probability=0.9),
             ColouredNoise(5, 40, probability=0.5),
