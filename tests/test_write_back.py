@@ -11,7 +11,7 @@ from tests.test_cycle import ORDER, make_project, workbench
 from workbench import data_requests, marks, storage
 from workbench.marks import Marks
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
