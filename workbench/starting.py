@@ -3,6 +3,8 @@
 A few people teach a model their own voices alone; the demo world's hundreds teach it first that voices differ.
 """
 
+from functools import lru_cache
+
 from workbench import corpora, recipes, settings, training, whisper_model
 from workbench.recipes import Recipe
 from workbench.whisper_model import SpeechModel
@@ -15,13 +17,14 @@ def build(base: str, size: str, *, recipe: Recipe, seed: int) -> SpeechModel:
 
     Raises: CheckpointError when `base` cannot be had; SynthesisError for `demo` without espeak-ng.
     """
-    found = _taught_by_demo(size, recipe, seed) if base == DEMO else base
+    found = _taught_by_demo(size, recipe.name, seed) if base == DEMO else base
     return whisper_model.build(found, size, seed=seed, context=recipe.context)
 
 
-def _taught_by_demo(size: str, recipe: Recipe, seed: int) -> str:
-    """Fit the recipe for many speakers on the demo world, once: a run on the demo world finds the same fit."""
-    many, speech = recipes.load(recipe.name), corpora.collect([corpora.DEMO], size=size, seed=seed).dataset
+@lru_cache(maxsize=1)  # every speaker who is left out starts from it, and the demo world need not speak again
+def _taught_by_demo(size: str, recipe: str, seed: int) -> str:
+    """Fit the recipe for many speakers on the demo world; a run on the demo world finds the same fit."""
+    many, speech = recipes.load(recipe), corpora.collect([corpora.DEMO], size=size, seed=seed).dataset
     start = whisper_model.build("", size, seed=seed, context=many.context)
     fit = training.fit(start, speech.train, valid=speech.valid, recipe=many, n_steps=settings.amounts(size).n_steps,
                        seed=seed, title="many voices first")
