@@ -139,7 +139,8 @@ def test_slices_are_a_table_too_sorted_by_what_could_be_won_and_other_columns_ca
     page.get_by_role("button", name="show all").click()
     heat = page.locator('[aria-label="WER of two columns crossed"]')
     card(page, "Two at once").locator("select").first.select_option("gender")
-    expect(heat.locator(".ytick text", has_text="female")).to_have_count(1)
+    # the few women of a toy run may fill no cell of ten queries, the men do
+    expect(heat.locator(".ytick text", has_text=re.compile("^male$"))).to_have_count(1)
 
 
 # --- words and queries -----------------------------------------------------------------------------------------------
