@@ -1,6 +1,6 @@
 """Does monitoring stay quiet in weeks 1 and 2 and speak in week 3? Twenty seeds of the demo world's traffic, one model.
 
-    python benchmarks/alarms.py --model default --seeds 20
+    python benchmarks/alarms.py --run default --seeds 20
 
 The weeks are spoken and decoded here and go to no server; what the log would hold of them is cached under
 `data/cache/alarms`, so that a second run takes a minute. Wanted: at most two false alarms in forty quiet weeks, at most
@@ -122,12 +122,12 @@ def true_wer(rows: pd.DataFrame) -> dict[int, float]:
 def main() -> None:
     """Run the benchmark and print what the claim asks for."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--model", default="default", help="a checkpoint or a run's name")
+    parser.add_argument("--model", default="", help="a checkpoint, a version or a run; what improve left if none is named")
     parser.add_argument("--run", default="default", help="the run whose dataset the model was trained on")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--queries", type=int, default=settings.amounts("small").n_week, help="a week")
     options = parser.parse_args()
-    model = whisper_model.find(options.model)
+    model = whisper_model.find(options.model or str(storage.run_folder(options.run) / "05_improve" / "model.pt"))
     engine = engines.export(model, storage.cache_folder("alarms") / storage.hash_file(model)[:12])
     basis = basis_of(model, options.run)
     orders = [(seed, week, engine, options.queries) for seed in range(1, options.seeds + 1) for week in WEEKS]
