@@ -122,7 +122,7 @@ def true_wer(rows: pd.DataFrame) -> dict[int, float]:
 def main() -> None:
     """Run the benchmark and print what the claim asks for."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--model", default="", help="a checkpoint, a version or a run; what improve left if none is named")
+    parser.add_argument("--model", default="", help="a checkpoint, a version or a run; else what improve left")
     parser.add_argument("--run", default="default", help="the run whose dataset the model was trained on")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--queries", type=int, default=settings.amounts("small").n_week, help="a week")
