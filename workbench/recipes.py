@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from workbench import settings, storage
 from workbench.augmentation import Augmentation, SpecAugment
@@ -46,7 +46,7 @@ class Recipe:
     """
 
     base: str = ""
-    context: str = "fitted"
+    context: Literal["fitted", "padded"] = "fitted"
     augmentations: tuple[Augmentation, ...] = ()
     spec_augment: SpecAugment | None = field(default_factory=SpecAugment)
     few_speakers: "Recipe | None" = None
