@@ -37,7 +37,7 @@ def test_a_mark_a_correction_and_a_request_made_in_the_browser_are_read_by_the_n
     queue = page.locator(".wb-keys").last
     listening(page, "the worst")
     queue.get_by_role("button", name="1 noise").click()
-    give_name(page, "Ada")
+    give_name(page, "Wilma")
     expect(page.locator(".wb-toast")).to_contain_text("marked: noise")
     listening(page, "transcribe blind")
     queue.get_by_placeholder("what is said").fill(HEARD)
@@ -47,10 +47,10 @@ def test_a_mark_a_correction_and_a_request_made_in_the_browser_are_read_by_the_n
     expect(page.locator(".wb-toast")).to_contain_text("Asked for")
 
     with contextlib.closing(Marks()) as kept:
-        said = kept.table().query("by == 'Ada'").set_index("kind")  # other visitors may have been here before
+        said = kept.table().query("by == 'Wilma'").set_index("kind")  # other visitors may have been here before
     assert sorted(said.index) == ["cause", "reference"]
     assert said.loc["reference", "drawn"] in ("suspect", "random")
-    asked, = [request for request in data_requests.of_people("default") if request.by == "Ada"]
+    asked, = [request for request in data_requests.of_people("default") if request.by == "Wilma"]
     assert asked.dataset_version == before
 
     done = workbench(finished, *ORDER)
