@@ -64,9 +64,8 @@ def test_a_mark_a_correction_and_a_request_made_in_the_browser_are_read_by_the_n
     assert record is not None
     assert record.table("listened").set_index("utterance_id").loc[name, "reference"] == HEARD
     assert data_requests.state(asked) == f"{asked.n_utterances} are in the data"
-    analysis = storage.read_record("default", "analyze")
-    assert analysis is not None and "noise" in set(analysis.table("causes")["cause"])
-    assert "commonest cause is" in finished.report("04_analyze.html").read_text()
+    analyzed = finished.report("04_analyze.html").read_text()
+    assert "commonest cause is" in analyzed and "<td>noise</td>" in analyzed
     assert workbench(finished, *ORDER).stdout.count("unchanged") == 8
 
     again = visit(door.page("error_analysis"))
