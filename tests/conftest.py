@@ -7,11 +7,19 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.postgresql import Server, running
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserType
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+"""How a system's Chromium is started without a screen; it then asks nobody but our own servers."""
 
 FIRST = (
     "# First\n\n> How many are there?",
@@ -114,3 +122,12 @@ def url(request: pytest.FixtureRequest, root: Path) -> str:
         return f"sqlite:///{root}/data/queries.db"
     server: Server = request.getfixturevalue("postgres")
     return server.new_log()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> "Iterator[BrowserType]":
+    """Give what starts browsers: one for all tests, as playwright runs once in a process."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium

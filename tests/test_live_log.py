@@ -1,6 +1,5 @@
 """The running log read on, on SQLite and PostgreSQL: counts are whole, rows are some users', nothing is read twice."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ import pandas as pd
 import pytest
 
 from tests import watched
-from tests.postgresql import Server, running
 from workbench import model_registry, storage
 from workbench.live_log import LiveLog
 from workbench.log_reading import ALL, LOAD_TEST, LogReader
@@ -16,20 +14,6 @@ from workbench.query_log import QueryLog
 from workbench.watching import Watcher
 
 WEEK_S = 604_800.0
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, root: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{root / 'data' / 'log.db'}"
-    server: Server = request.getfixturevalue("postgres")
-    return server.new_log()
 
 
 @pytest.fixture

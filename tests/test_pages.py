@@ -3,14 +3,17 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import Project
+from tests.conftest import CHROMIUM, FLAGS, Project
 from workbench import notebooks, pages, storage
 from workbench.records import Decision, Interval
 from workbench.storage import StageRecord
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserType
 
 FIGURE = {"data": [{"type": "bar", "x": [1, 2], "y": ["</script>", "b"]}], "layout": {"title": {"text": "t"}}}
 
@@ -100,24 +103,18 @@ def test_the_index_tells_each_stage_with_its_question_answer_and_state(project: 
 
 
 @pytest.mark.slow
-def test_a_browser_without_a_network_draws_the_plots_in_light_and_dark(project: Project) -> None:
-    chromium = Path("/usr/bin/chromium")
-    if not chromium.is_file():
-        pytest.skip("no system Chromium")
-    from playwright.sync_api import sync_playwright
-
+def test_a_browser_without_a_network_draws_the_plots_in_light_and_dark(
+    project: Project, chromium: "BrowserType"
+) -> None:
     page_of(project, [displayed(pages.PLOTLY_TYPE, FIGURE)])
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]
     complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(chromium), args=flags)
-        for scheme in ("light", "dark"):
-            context = browser.new_context(color_scheme=scheme, offline=True, viewport={"width": 390, "height": 800})
-            page = context.new_page()
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.goto(project.report("01_first.html").as_uri())
-            page.wait_for_selector("figure.plot .main-svg")
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        browser.close()
+    browser = chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    for scheme in ("light", "dark"):
+        context = browser.new_context(color_scheme=scheme, offline=True, viewport={"width": 390, "height": 800})
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(project.report("01_first.html").as_uri())
+        page.wait_for_selector("figure.plot .main-svg")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    browser.close()
     assert not complaints

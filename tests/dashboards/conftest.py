@@ -14,17 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserType, Page, expect
 
-from tests.conftest import Project
+from tests.conftest import CHROMIUM, FLAGS, Project
 
 REPOSITORY = Path(__file__).parents[2]
 PICTURES = REPOSITORY / "reports" / "dashboards"
 ORDER = ("run", "--size", "toy", "-p", "train.n_steps=16", "-p", "improve.n_steps=8", "-p", "monitor.n_queries=150")
 """All eight stages of the run `default`, as small as they can be; the same command again finds nothing to do."""
 QUIET = {"OMP_NUM_THREADS": "1"}
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
 WIDTHS_PX = (1280, 390)
 """A laptop and a phone."""
 PATIENCE_S = 60.0
@@ -122,12 +120,11 @@ def door(finished: Project) -> Iterator[Door]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser(chromium: BrowserType) -> Iterator[Browser]:
     """Give Chromium."""
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        yield started
-        started.close()
+    started = chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield started
+    started.close()
 
 
 @dataclass

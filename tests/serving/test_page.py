@@ -4,29 +4,27 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import BrowserType, Page, expect
 
+from tests.conftest import CHROMIUM, FLAGS
 from tests.serving.conftest import Server
 
 pytestmark = pytest.mark.slow
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--use-fake-ui-for-media-stream",
-         "--use-fake-device-for-media-stream"]
+MICROPHONE = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 
 
 @pytest.fixture
-def page(server: Server) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        opened = browser.new_page(viewport={"width": 420, "height": 780})
-        troubles: list[str] = []
-        opened.on("pageerror", lambda error: troubles.append(str(error)))
-        opened.on("console", lambda said: troubles.append(said.text) if said.type == "error" and "429" not in said.text
-                  else None)
-        opened.goto(server.url)
-        yield opened
-        assert not troubles
-        browser.close()
+def page(server: Server, chromium: BrowserType) -> Iterator[Page]:
+    browser = chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *MICROPHONE])
+    opened = browser.new_page(viewport={"width": 420, "height": 780})
+    troubles: list[str] = []
+    opened.on("pageerror", lambda error: troubles.append(str(error)))
+    opened.on("console", lambda said: troubles.append(said.text) if said.type == "error" and "429" not in said.text
+              else None)
+    opened.goto(server.url)
+    yield opened
+    assert not troubles
+    browser.close()
 
 
 def speak(page: Page) -> None:
