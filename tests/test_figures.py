@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 
-from workbench import cards, decisions, figures
+from workbench import cards, figures, planning
 from workbench.gates import Target
 from workbench.records import Interval
 
@@ -125,7 +125,7 @@ def test_opportunities_are_points_with_cost_and_those_not_sure_are_hatched() -> 
 
 
 def test_power_curves_name_each_line_by_its_wer() -> None:
-    power = decisions.power_table([0.01, 0.05], [0.05, 0.2], design_effect=2, words_per_query=4)
+    power = planning.power_table([0.01, 0.05], [0.05, 0.2], design_effect=2, words_per_query=4)
     figure = figures.power_curves(power)
     assert [t.name for t in figure.data] == ["at 5 % WER", "at 20 % WER"]
     assert list(figure.data[0].y) == power.loc[power["wer"] == 0.05, "n_utterances"].tolist()

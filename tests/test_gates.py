@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from workbench import gates
-from workbench.errors import ParameterError
+from workbench.errors import ParameterError, ScoringError
 from workbench.records import Interval
 
 TARGETS = ["wer at most 0.10", "query_accuracy at least 0.8"]
@@ -50,3 +50,30 @@ def test_scope_finds_its_targets() -> None:
     target = scope.target("wer")
     assert target is not None and target.value == 0.10
     assert scope.target("cer") is None
+
+
+def test_poststratification_gives_every_value_its_share_of_use() -> None:
+    values = pd.Series(["quiet"] * 8 + ["car"] * 2, name="noise")
+    weights = gates.poststratification_weights(values, {"quiet": 0.5, "car": 0.3, "tram": 0.2})
+    assert weights.mean() == pytest.approx(1)
+    assert weights[8:].sum() / weights.sum() == pytest.approx(0.3 / 0.8)
+
+
+def test_values_without_a_share_are_named() -> None:
+    values = pd.Series(["quiet", "tram", None], name="noise")
+    with pytest.raises(ScoringError, match="no share of use for noise = tram, \\(missing\\); declared are quiet, car"):
+        gates.poststratification_weights(values, {"quiet": 0.5, "car": 0.5})
+    with pytest.raises(ScoringError, match="declare one above 0"):
+        gates.poststratification_weights(pd.Series(["quiet"]), {"quiet": 0.0})
+
+
+def test_gates_are_held_to_what_scope_planned() -> None:
+    scope = gates.read(gates.save_fields(TARGETS, "noise", [], [], 0.005, 0.03, 700))
+    stakes = scope.stakes()
+    assert (stakes.planned, stakes.margin, stakes.most_labels) == (0.03, 0.005, 700)
+    assert scope.stakes(planned=0.1, margin=0.01).planned == 0.1
+
+
+def test_promises_of_an_older_run_have_the_usual_plan() -> None:
+    older = {k: v for k, v in FIELDS.items() if k not in ("planned_difference", "most_labels")}
+    assert gates.read(older).planned_difference == gates.PLANNED_DIFFERENCE

@@ -52,7 +52,7 @@ def test_no_gain_is_not_kept() -> None:
 
 def test_a_gain_that_harms_a_protected_slice_is_not_kept() -> None:
     last = a_round(arms((0.05, 0.40), (0.05, 0.40), (0.15, 0.10)))
-    assert last.decision.outcome == "no" and "noise quiet got worse" in last.decision.sentence
+    assert last.decision.outcome == "no" and "with noise quiet it got worse" in last.decision.sentence
     assert last.best == Path("before.pt")
 
 

@@ -7,7 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import audio, consented_audio, datasets, gates, model_registry, query_log, recognizers, retraining
+from workbench import (
+    audio,
+    consented_audio,
+    datasets,
+    gates,
+    model_registry,
+    query_log,
+    recognizers,
+    retraining,
+)
 from workbench.errors import ManifestError
 from workbench.improvement import Arms
 from workbench.model_registry import ModelVersion
@@ -173,20 +182,21 @@ def test_better_on_production_and_nothing_forgotten_may_answer() -> None:
 
 def test_a_challenger_that_forgets_too_much_may_not_answer() -> None:
     decision = retraining.decide(trial((.30, .15), (.10, .20)))
-    assert decision.outcome == "no" and "base gate: at most 1 points worse: no" in decision.sentence
+    assert decision.outcome == "no" and "on the base gate it got worse by +9" in decision.sentence
 
 
 def test_too_few_judges_cannot_tell_and_it_says_how_many_labels_more() -> None:
     few = Arms({}, {arm: scores(.3, seed, n_speakers=6) for seed, arm in enumerate(("before", "treated"))})
     decision = retraining.decide(Trial(arms(.10, .10), few, SCOPE, .01))
     assert decision.outcome == "cannot_tell"
-    assert re.search(r"label \d+ more utterances to see a gain of \d+\.\d points", decision.sentence)
+    assert re.search(r"label \d+ more utterances \(.+\) of production from \d+ new speakers to tell \d+\.\d points",
+                     decision.sentence)
 
 
 def test_a_gain_of_a_third_that_is_ruled_out_is_a_no() -> None:
     many = Arms({}, {arm: scores(.3, seed, n_speakers=400) for seed, arm in enumerate(("before", "treated"))})
     decision = retraining.decide(Trial(arms(.10, .10), many, SCOPE, .01))
-    assert decision.outcome == "no" and "Not better by the" in decision.sentence
+    assert decision.outcome == "no" and "the gain is below the 10.0 points planned for" in decision.sentence
 
 
 def test_a_challenger_that_is_worse_on_production_may_not_answer() -> None:
@@ -195,8 +205,8 @@ def test_a_challenger_that_is_worse_on_production_may_not_answer() -> None:
 
 def test_the_table_of_gates_says_who_was_asked_and_how_it_ended() -> None:
     table = retraining.gates(trial((.30, .15), (.10, .10)))
-    assert table["gate"].tolist() == ["production: other users, later days", "base gate: at most 1 points worse",
-                                      "protected: noise quiet"]
+    assert table["gate"].tolist() == ["on production: better", "on the base gate: at most 1 points worse",
+                                      "with noise quiet: not shown to be 1 points worse"]
     assert table["verdict"].tolist() == ["yes", "yes", "yes"] and table["n_speakers"].tolist() == [60, 60, 60]
     assert table["champion"][0] == pytest.approx(.30, abs=.03) and table["challenger"][0] == pytest.approx(.15, abs=.03)
 
@@ -206,7 +216,7 @@ def test_a_false_gain_is_let_through_no_more_often_than_stated() -> None:
     n_better = 0
     for seed in range(200):
         pair = Arms({}, {"before": scores(.2, 2 * seed), "treated": scores(.2, 2 * seed + 1)})
-        n_better += retraining.gates(Trial(arms(.1, .1), pair, SCOPE, .01))["verdict"][0] == "yes"
+        n_better += retraining.questions(Trial(arms(.1, .1), pair, SCOPE, .01))[0].verdict.outcome == "yes"
     assert n_better <= 20
 
 
@@ -223,13 +233,14 @@ def test_the_record_and_the_card_hold_numbers_and_no_words() -> None:
     assert found["production_relative_change"].high < 0 < found["production_wer_challenger"].value
     assert found["base_gate_change"].value == 0 and found["production_change"].value == pytest.approx(-.15, abs=.03)
     card = retraining.model_card("r", retraining.decide(held), retraining.gates(held))
-    assert "production: other users, later days: yes" in card and "secret" not in card
+    assert "on production: better: yes" in card and "secret" not in card
 
 
 def test_phones_lie_side_by_side() -> None:
     table = retraining.by_device(arms(.30, .15), SCOPE)
     assert table["name"].tolist() == ["device = budget", "device = narrow", "device = wideband"]
-    assert list(table) == ["name", "n_utterances", "before", "treated", "change", "change_low", "change_high"]
+    assert list(table) == ["name", "n_utterances", "before", "treated", "change", "change_low", "change_high",
+                           "q", "verdict"]
 
 
 def test_what_is_kept_of_the_judges_holds_no_words() -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +19,28 @@ def test_only_a_better_model_takes_a_champions_place() -> None:
     champion = scores(0.05, 0.40, 1)
     assert shipping.gate(scores(0.05, 0.15, 2), champion, SCOPE).outcome == "yes"
     assert shipping.gate(scores(0.05, 0.80, 2), champion, SCOPE).outcome == "no"
-    undecided = shipping.gate(champion, champion, SCOPE)
-    assert undecided.outcome == "cannot_tell" and undecided.sentence.startswith("Does not ship yet")
+    undecided = shipping.gate(scores(0.05, 0.37, 5), champion, SCOPE)
+    assert undecided.outcome == "cannot_tell" and undecided.sentence.startswith("Does not ship yet: over all use")
+    assert "label 268 more utterances" in undecided.sentence and "from 27 new speakers" in undecided.sentence
+    assert shipping.gate(champion, champion, SCOPE).outcome == "no"  # two points of gain are ruled out
 
 
 def test_a_better_model_that_harms_a_protected_slice_does_not_ship() -> None:
     found = shipping.gate(scores(0.15, 0.05, 2), scores(0.05, 0.80, 1), SCOPE)
-    assert found.outcome == "no" and "noise quiet got worse" in found.sentence
+    assert found.outcome == "no" and "with noise quiet it got worse" in found.sentence
 
 
 def test_promises_have_a_verdict_each() -> None:
     kept = shipping.promises(scores(0.02, 0.02, 1), SCOPE)
     assert kept["target"].tolist() == ["wer ≤ 10 %"] and kept["verdict"].tolist() == ["met"]
-    assert kept["low"][0] < kept["value"][0] < kept["high"][0]
+    assert kept["low"][0] < kept["value"][0] < kept["high"][0] and kept["to_tell"].tolist() == [""]
+
+
+def test_a_promise_that_cannot_be_told_says_what_would_tell_it() -> None:
+    near = shipping.promises(scores(0.08, 0.12, 1).head(120), SCOPE)
+    assert near["verdict"].tolist() == ["cannot tell"]
+    assert re.fullmatch(r"label \d+ more utterances in the mix of use from \d+ new speakers to tell 2.0 points",
+                        near["to_tell"][0])
 
 
 def test_the_ledger_counts_models_not_repetitions(root: Path) -> None:

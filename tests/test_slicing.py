@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import decisions, scoring, slicing
+from workbench import gates, intervals, scoring, slicing
 from workbench.errors import RecipeError
 
 WORDS = 4
@@ -73,14 +73,14 @@ def test_a_slice_is_measured_as_the_same_utterances_scored_alone() -> None:
     assert (car["column"], car["name"]) == ("noise", "noise = car")
     assert (car["n_utterances"], car["n_speakers"], car["n_words"]) == (3, 2, 4)
     assert [car["share"], car["wer"], car["cer"], car["query_accuracy"]] == pytest.approx([0.6, 2 / 4, 7 / 21, 0.5])
-    alone = decisions.rate_interval([1, 0, 1], [3, 1, 0], ["s1", "s1", "s2"])
+    alone = intervals.rate_interval([1, 0, 1], [3, 1, 0], ["s1", "s1", "s2"])
     assert [car["wer_low"], car["wer_high"], car["note"]] == [alone.low, alone.high, alone.note]
     assert table["quiet"]["query_accuracy"] == 1.0
 
 
 def test_weights_set_the_share_of_use_but_not_the_wer_within_a_uniform_slice() -> None:
     scores = drawn({"quiet": 0.05, "car": 0.3}, 100)
-    weights = decisions.poststratification_weights(scores["noise"], {"quiet": 0.8, "car": 0.2})
+    weights = gates.poststratification_weights(scores["noise"], {"quiet": 0.8, "car": 0.2})
     plain, weighted = (by("value", slicing.slice_table(scores, ["noise"], weights=w)) for w in (None, weights))
     assert weighted["car"]["share"] == pytest.approx(0.2)
     for name in ("wer", "wer_low", "wer_high"):

@@ -71,6 +71,6 @@ def test_an_unknown_normalizer_is_refused_with_those_that_exist() -> None:
 
 
 def test_normalizing_queries_loads_neither_torch_nor_whisper() -> None:
-    code = ("import sys; from workbench import text, scoring, decisions, slicing; text.normalize('hi 5'); "
+    code = ("import sys; from workbench import text, scoring, intervals, slicing; text.normalize('hi 5'); "
             "assert not {'torch', 'whisper'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True)

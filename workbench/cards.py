@@ -34,7 +34,7 @@ sans-serif;font-variant-numeric:tabular-nums;overflow-wrap:break-word}
 .wb-badge{display:inline-block;border-radius:1em;padding:.05em .6em;font-size:.82em;font-weight:700}
 .wb-yes{color:var(--teal);background:var(--teal-bg)}.wb-no{color:var(--red);background:var(--red-bg)}
 .wb-done{color:var(--blue);background:var(--blue-bg)}
-.wb-cannot_tell,.wb-waiting{color:var(--amber);background:var(--amber-bg)}
+.wb-cannot_tell,.wb-tie,.wb-waiting{color:var(--amber);background:var(--amber-bg)}
 .wb-scroll{overflow-x:auto;margin:.5em 0}
 .wb table.wb-table{border-collapse:collapse;table-layout:auto;margin:0;font-size:.95em;color:var(--ink)}
 .wb table.wb-table tr,.wb table.wb-table thead,.wb table.wb-table tbody tr:nth-child(n){background:none;border:0}

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from workbench import decisions
+from workbench import intervals
 from workbench.records import Interval
 
 
@@ -15,7 +15,7 @@ def pareto(said: pd.DataFrame, listened: pd.DataFrame) -> pd.DataFrame:
     marked = listened.merge(said[["audio_sha", "value"]], on="audio_sha", validate="many_to_one")
     rows = []
     for cause, n in marked["value"].value_counts().items():
-        rate = decisions.rate_interval(marked["value"].eq(cause), [1.0] * len(marked), marked["speaker"])
+        rate = intervals.rate_interval(marked["value"].eq(cause), [1.0] * len(marked), marked["speaker"])
         rows.append({"cause": cause, "n": int(n), "share": rate.value, "share_low": rate.low, "share_high": rate.high})
     table = pd.DataFrame(rows, columns=["cause", "n", "share", "share_low", "share_high"])
     return table.assign(share_so_far=table["share"].cumsum())

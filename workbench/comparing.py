@@ -5,14 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from workbench import decisions
-from workbench.decisions import PairedResult
+from workbench import differences
+from workbench.differences import PairedResult
 from workbench.exploring import Explored, Floats, Mask
-
-FALSE_DISCOVERIES = 0.05
-"""Of the slices that are called changed, the expected share that is not (Benjamini & Hochberg 1995)."""
 
 N_FLIPS = 4000
 """Sign flips a slice: p-values down to 1 in 4,000, as fifty slices at a rate of 5 % need."""
@@ -60,7 +56,7 @@ def difference(two: Pair, mask: Mask, *, n_flips: int = N_FLIPS) -> PairedResult
     if not two.now.words[rows].sum():
         return None
     speakers = two.now.speakers[rows] if two.now.has_speakers else None
-    return decisions.paired_difference(two.of_before(two.before.errors)[rows], two.now.errors[rows],
+    return differences.paired_difference(two.of_before(two.before.errors)[rows], two.now.errors[rows],
                                        two.now.words[rows], speakers, two.now.weights[rows], n_resamples=n_flips)
 
 
@@ -68,23 +64,24 @@ def by_slice(two: Pair, mask: Mask, columns: Sequence[str] = ()) -> pd.DataFrame
     """Compare slice by slice, told apart from chance at a false discovery rate of 5 % over all of them.
 
     Returns: column, value, name, n_utterances, before, now (WER), change, change_low, change_high, p (two-sided, sign
-        flips by speaker), q (Benjamini-Hochberg), verdict (better, worse, cannot tell).
+        flips by speaker), q (false discovery rate), verdict (better, worse, cannot tell).
     """
-    rows = []
+    rows: list[dict[str, object]] = []
+    held: list[PairedResult] = []
     for column in columns or [name for name in two.now.names if name != "speaker"]:
         codes, values = two.now.groups[column]
         for code, value in enumerate(values):
             found = difference(two, mask & (codes == code))
             if found is not None:
+                held.append(found)
                 rows.append({
                     "column": column, "value": value, "name": two.now.names[column][code],
                     "n_utterances": found.n_utterances, "before": found.rate_a, "now": found.rate_b,
                     "change": found.difference.value, "change_low": found.difference.low,
-                    "change_high": found.difference.high, "p": min(1.0, 2 * min(found.p_better, found.p_worse))})
+                    "change_high": found.difference.high, "p": found.p})
     table = pd.DataFrame(rows, columns=["column", "value", "name", "n_utterances", "before", "now", "change",
                                         "change_low", "change_high", "p"])
-    q = stats.false_discovery_control(table["p"]) if len(table) else np.zeros(0)
-    words = np.where(q > FALSE_DISCOVERIES, "cannot tell", np.where(table["change"] < 0, "better", "worse"))
+    q, words = differences.changed(held)
     return table.assign(q=q, verdict=words)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from workbench import datasets, decisions, marks, text
+from workbench import datasets, intervals, marks, text
 from workbench.datasets import Dataset
 
 HEARD = ["utterance_id", "split", "speaker", "before", "after", "is_wrong", "by", "drawn"]
@@ -65,7 +65,7 @@ def rates(heard: pd.DataFrame) -> pd.DataFrame:
     for drawn, words in ((marks.RANDOM, "random"), (marks.SUSPECT, "suspect"), ("", "picked by hand")):
         of = heard[heard["drawn"].eq(drawn)]
         if len(of):
-            rate = decisions.rate_interval(of["is_wrong"], [1.0] * len(of), of["speaker"])
+            rate = intervals.rate_interval(of["is_wrong"], [1.0] * len(of), of["speaker"])
             rows.append({"drawn": words, "n_heard": len(of), "n_wrong": int(of["is_wrong"].sum()), "share": rate.value,
                          "share_low": rate.low, "share_high": rate.high})
     return pd.DataFrame(rows)

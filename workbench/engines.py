@@ -26,7 +26,7 @@ from whisper.model import ModelDimensions
 from whisper.tokenizer import get_tokenizer
 from whisper.utils import compression_ratio
 
-from workbench import decisions, recognizers, scoring, storage, whisper_model
+from workbench import differences, intervals, recognizers, scoring, storage, whisper_model
 from workbench.errors import CheckpointError
 from workbench.records import Hypothesis, Interval
 from workbench.whisper_model import SpeechModel
@@ -242,7 +242,7 @@ def parity(utterances: pd.DataFrame, reference: pd.DataFrame, heard: pd.DataFram
     texts = [t.set_index("utterance_id")["hypothesis"].loc[utterances["utterance_id"]] for t in (reference, heard)]
     changed = (texts[0].to_numpy() != texts[1].to_numpy()).astype(float)
     speakers = utterances["speaker"]
-    difference = decisions.paired_difference(before["n_errors"], after["n_errors"], before["n_words"], speakers)
+    difference = differences.paired_difference(before["n_errors"], after["n_errors"], before["n_words"], speakers)
     return Parity(
-        len(utterances), decisions.rate_interval(changed, np.ones(len(changed)), speakers), difference.difference
+        len(utterances), intervals.rate_interval(changed, np.ones(len(changed)), speakers), difference.difference
     )

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from workbench import decisions, scoring
+from workbench import intervals, scoring
 from workbench.records import Interval
 
 Floats = NDArray[np.float64]
@@ -98,7 +98,7 @@ def audited_wer(scores: pd.DataFrame) -> Interval:
     """Give the WER of audited queries, with users as blocks; nan below the least that says anything."""
     if len(scores) < MIN_AUDIT:
         return Interval(math.nan, math.nan, math.nan, f"{len(scores)} audited queries; {MIN_AUDIT} are the least")
-    return decisions.rate_interval(scores["n_errors"], scores["n_words"], scores["block"])
+    return intervals.rate_interval(scores["n_errors"], scores["n_words"], scores["block"])
 
 
 def combine(rows: pd.DataFrame, scores: pd.DataFrame, calibration: Calibration) -> Interval:

@@ -1,6 +1,6 @@
 """A scored set as arrays: any selection of it is counted in milliseconds, by slice, by pair of slices and by word.
 
-Sums by speaker come first, intervals (of `decisions`) from those: the same as `slicing` gives, at 100,000 utterances
+Sums by speaker come first, intervals (of `intervals`) from those: the same as `slicing` gives, at 100,000 utterances
 within a third of a second. Nothing here draws or reads files.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from workbench import decisions, finding, scoring, slicing
+from workbench import finding, intervals, scoring, slicing
 from workbench.records import Interval
 from workbench.selections import Mistake, Selection
 
@@ -150,7 +150,7 @@ class Explored:
         e, n, q = (s[used] for s in sums)
         weights = np.divide(q, n, out=np.ones_like(n), where=n > 0)
         blocks = self._numbered[: len(n)] if self.has_speakers else None
-        return decisions.rate_interval(e / weights, n / weights, blocks, weights)
+        return intervals.rate_interval(e / weights, n / weights, blocks, weights)
 
     def _sums(self, mask: Mask, codes: NDArray[np.int64], n_codes: int, errors: Floats, totals: Floats) -> Sums:
         """Sum by group and speaker. Shape: [groups, speakers] each."""

@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench import decisions
+from workbench import verdicts
 from workbench.records import Interval
 
 BLUE, TEAL, AMBER, RED, GREY = "#1f74d8", "#12988a", "#c27a10", "#d4493f", "#768091"
@@ -105,7 +105,7 @@ def slice_forest(slices: pd.DataFrame, target: float | None = None) -> go.Figure
     rows = slices.dropna(subset=["wer"]).sort_values("gain" if "gain" in slices else "wer", kind="stable")
     if rows.empty:
         return nothing("Where it fails")
-    outcomes = ["" if target is None else decisions.target_verdict(Interval(*rates), target, "<=")
+    outcomes = ["" if target is None else verdicts.target_verdict(Interval(*rates), target, "<=")
                 for rates in zip(rows["wer"], rows["wer_low"], rows["wer_high"], strict=True)]
     figure, end = go.Figure(), min(rows["wer_high"].fillna(0).max(), X_HEADROOM * rows["wer"].max())
     for outcome, (word, colour, symbol) in ({"": ("", BLUE, "circle")} if target is None else _VERDICTS).items():

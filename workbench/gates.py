@@ -7,11 +7,16 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from workbench import decisions
-from workbench.errors import ParameterError
+from workbench import verdicts
+from workbench.differences import ALPHA
+from workbench.errors import ParameterError, ScoringError
 from workbench.records import Interval, Outcome
+from workbench.verdicts import Stakes
 
-METRICS = ("wer", "cer", "query_accuracy", "entity_accuracy")
+METRICS = ("wer", "cer", "query_accuracy", "entity_accuracy", "same_result")
+PLANNED_DIFFERENCE = 0.02
+"""Of the WER, where scope named none: two points are a fifth of the errors at a WER of 10 %."""
+
 SENSES: Mapping[str, Literal["<=", ">="]] = {"at most": "<=", "at least": ">="}
 
 
@@ -25,7 +30,7 @@ class Target:
 
     def verdict(self, interval: Interval) -> Outcome:
         """Say yes only when the whole interval keeps the promise, no when none of it does."""
-        return decisions.target_verdict(interval, self.value, self.sense)
+        return verdicts.target_verdict(interval, self.value, self.sense)
 
     def __str__(self) -> str:
         return f"{self.metric} {'≤' if self.sense == '<=' else '≥'} {100 * self.value:g} %"
@@ -40,6 +45,12 @@ class Scope:
     use_shares: Mapping[str, float]
     protected: tuple[str, ...]
     margin: float
+    planned_difference: float = PLANNED_DIFFERENCE
+    most_labels: int = verdicts.MOST_LABELS
+
+    def stakes(self, planned: float = 0.0, margin: float = 0.0, alpha: float = ALPHA) -> Stakes:
+        """Say what a gate is held to, as scope planned it unless another difference or margin is named."""
+        return Stakes(planned or self.planned_difference, margin or self.margin, self.most_labels, alpha)
 
     def target(self, metric: str) -> Target | None:
         """Find the promise on a metric."""
@@ -53,7 +64,7 @@ class Scope:
         known = self.use_column in table and set(self.use_shares) >= set(table[self.use_column].dropna())
         if not known or table[self.use_column].isna().any():
             return np.ones(len(table))
-        return decisions.poststratification_weights(table[self.use_column], self.use_shares)
+        return poststratification_weights(table[self.use_column], self.use_shares)
 
 
 def parse_target(line: str) -> Target:
@@ -83,7 +94,8 @@ def parse_shares(lines: Sequence[str]) -> dict[str, float]:
 
 
 def save_fields(
-    targets: Sequence[str], use_column: str, use_shares: Sequence[str], protected: Sequence[str], margin: float
+    targets: Sequence[str], use_column: str, use_shares: Sequence[str], protected: Sequence[str], margin: float,
+    planned_difference: float = PLANNED_DIFFERENCE, most_labels: int = verdicts.MOST_LABELS,
 ) -> dict[str, Any]:
     """Give scope's promises in the form that `read` takes back."""
     return {
@@ -92,6 +104,8 @@ def save_fields(
         "use_shares": parse_shares(use_shares),
         "protected": list(protected),
         "margin": margin,
+        "planned_difference": planned_difference,
+        "most_labels": most_labels,
     }
 
 
@@ -103,4 +117,24 @@ def read(fields: Mapping[str, Any]) -> Scope:
         fields["use_shares"],
         tuple(fields["protected"]),
         fields["margin"],
+        fields.get("planned_difference", PLANNED_DIFFERENCE),
+        fields.get("most_labels", verdicts.MOST_LABELS),
     )
+
+
+def poststratification_weights(values: pd.Series, shares: Mapping[str, float]) -> np.ndarray:
+    """Weigh utterances so that each value counts as in use: its share of use / its share of the set; the mean is 1.
+
+    Declared values that the set lacks cannot be weighted up; the others keep their proportions.
+    Raises: ScoringError when the set holds values without a share.
+    """
+    found = values.value_counts(dropna=False)
+    strange = ["(missing)" if pd.isna(value) else str(value) for value in found.index if value not in shares]
+    if strange:
+        raise ScoringError(f"no share of use for {values.name} = {', '.join(strange)}; declared are "
+                           f"{', '.join(shares)}: add them to the use shares, or leave those utterances out")
+    present = {value: shares[value] for value in found.index}
+    if sum(present.values()) <= 0:
+        raise ScoringError(f"all use shares of {', '.join(map(str, present))} are 0; declare one above 0")
+    weights = {value: share / sum(present.values()) * len(values) / found[value] for value, share in present.items()}
+    return values.map(weights).to_numpy(float)

@@ -10,21 +10,24 @@ import pandas as pd
 from workbench import (
     cross_fitting,
     data_requests,
-    decisions,
+    differences,
     recognizers,
     scoring,
     settings,
     slicing,
     starting,
     training,
+    verdicts,
     whisper_model,
 )
+from workbench.blocks import LEVEL
 from workbench.data_requests import Request
 from workbench.datasets import Dataset
-from workbench.decisions import PairedResult
+from workbench.differences import ALPHA, PairedResult
 from workbench.gates import Scope
 from workbench.recipes import Recipe
 from workbench.records import Decision
+from workbench.verdicts import Gate, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Plan:
     size: str
     seed: int
     n_steps: int
+    n_rounds: int = 1
+    """Rounds that may be asked on the same gate: they share the risk of keeping a model that is no better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,7 @@ def in_order(utterances: pd.DataFrame, heard: pd.DataFrame) -> pd.DataFrame:
 def go_round(best: Path, speech: Dataset, grown: Dataset, request: Request, plan: Plan) -> Round:
     """Train on with and without what was brought, score all on the gate split, and decide."""
     arms = _fold_arms(best, speech, grown, plan) if speech.is_few_speakers else _arms(best, speech, grown, plan)
-    return Round(request, grown, arms, decide(arms, plan.scope))
+    return Round(request, grown, arms, decide(arms, plan.scope, alpha=ALPHA / plan.n_rounds))
 
 
 def _arms(best: Path, speech: Dataset, grown: Dataset, plan: Plan) -> Arms:
@@ -168,7 +173,7 @@ def compare(
     errors_a, errors_b, totals, speakers = (
         s[rows].to_numpy() for s in (a["n_errors"], b["n_errors"], a["n_words"], a["speaker"])
     )
-    return decisions.paired_difference(errors_a, errors_b, totals, speakers, weights=weights)
+    return differences.paired_difference(errors_a, errors_b, totals, speakers, weights=weights)
 
 
 def protected(arms: Arms, scope: Scope) -> dict[str, np.ndarray]:
@@ -181,21 +186,22 @@ def protected(arms: Arms, scope: Scope) -> dict[str, np.ndarray]:
     return masks
 
 
-def decide(arms: Arms, scope: Scope) -> Decision:
+def questions(arms: Arms, scope: Scope, *, alpha: float = ALPHA) -> list[Gate]:
+    """Ask what a new model is asked everywhere: better over all use, and no protected slice shown to be worse."""
+    return [Gate("over all use", "better", compare(arms, scope), scope.stakes(alpha=alpha)),
+            *spared(arms, scope)]
+
+
+def spared(arms: Arms, scope: Scope) -> list[Gate]:
+    """Ask whether each protected slice is spared: harm is shown when the whole interval lies beyond the margin."""
+    stakes = scope.stakes(alpha=(1 - LEVEL) / 2)
+    return [Gate(f"with {name}", "spared", compare(arms, scope, picked=picked), stakes, of=f"with {name}")
+            for name, picked in protected(arms, scope).items()]
+
+
+def decide(arms: Arms, scope: Scope, *, alpha: float = ALPHA) -> Verdict:
     """Keep the treated model only when it is better over all use and no protected slice is shown to get worse."""
-    for name, picked in protected(arms, scope).items():
-        harm = compare(arms, scope, picked=picked).difference
-        if harm.low > scope.margin:
-            return Decision(
-                "no", f"Not kept: {name} got worse by {harm.points()}; the margin is {100 * scope.margin:g} points."
-            )
-    overall = compare(arms, scope)
-    change = overall.difference.points()
-    if overall.p_better <= decisions.ALPHA:
-        return Decision("yes", f"Kept: over all use the WER changed by {change} on speakers it never heard.")
-    if overall.p_worse <= decisions.ALPHA:
-        return Decision("no", f"Not kept: over all use the WER changed by {change}.")
-    return Decision("cannot_tell", f"Not kept: a change of {change} does not tell better from worse.")
+    return verdicts.conclude(questions(arms, scope, alpha=alpha), yes="Kept", no="Not kept", not_yet="Not kept yet")
 
 
 def next_requests(last: Round, plan: Plan) -> list[Request]:

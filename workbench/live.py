@@ -15,8 +15,8 @@ from workbench import progress
 from workbench.records import Decision
 
 SECONDS_BETWEEN_LINES = 30.0
-WORDS = {"yes": "yes", "no": "no", "cannot_tell": "cannot tell", "waiting": "waiting", "done": "done"}
-COLOURS = {"yes": "green", "no": "red", "cannot_tell": "yellow", "waiting": "yellow", "done": "blue"}
+WORDS = {"yes": "yes", "no": "no", "cannot_tell": "cannot tell", "tie": "tie", "waiting": "waiting", "done": "done"}
+COLOURS = {"yes": "green", "no": "red", "cannot_tell": "yellow", "tie": "yellow", "waiting": "yellow", "done": "blue"}
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from workbench import decisions, slicing
+from workbench import differences, slicing
 from workbench.exploring import Explored, Floats, Mask
 from workbench.records import Interval
 from workbench.selections import Mistake
@@ -74,7 +74,7 @@ def _gain(data: Explored, mask: Mask, less: Floats, more: Floats, totals: Floats
     if not (totals * mask).any():
         return Interval(np.nan, np.nan, np.nan, "nothing to count")
     speakers = data.speakers[mask] if data.has_speakers else None
-    return decisions.paired_difference(less[mask], more[mask], totals[mask], speakers, data.weights[mask],
+    return differences.paired_difference(less[mask], more[mask], totals[mask], speakers, data.weights[mask],
                                        n_resamples=1).difference
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import decisions, drift, expected_wer, terms
+from workbench import drift, expected_wer, intervals, terms
 from workbench.datasets import Dataset
 from workbench.drift import DriftResult
 from workbench.errors import ServiceError
@@ -250,7 +250,7 @@ def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: p
     row = {"window": int(window["window"].iloc[0]), **summarize(window, basis.calibration), "outcome": result.outcome,
            "n_terms": len(rising), "audited_wer": audit.value, "audited_wer_low": audit.low,
            "audited_wer_high": audit.high}
-    failed = decisions.rate_interval(window["error"].isin(OUR_FAULTS), np.ones(len(window)), window["block"])
+    failed = intervals.rate_interval(window["error"].isin(OUR_FAULTS), np.ones(len(window)), window["block"])
     return Look(row, result, rising, failed)
 
 

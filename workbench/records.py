@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Outcome = Literal["yes", "no", "cannot_tell", "waiting", "done"]
+Outcome = Literal["yes", "no", "cannot_tell", "tie", "waiting", "done"]
 
 
 @dataclass(frozen=True, slots=True)

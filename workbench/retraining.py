@@ -16,7 +16,6 @@ from workbench import (
     audio,
     consented_audio,
     datasets,
-    decisions,
     improvement,
     labelling,
     model_registry,
@@ -24,12 +23,15 @@ from workbench import (
     recognizers,
     rounds,
     scoring,
+    verdicts,
 )
 from workbench.datasets import Dataset
+from workbench.differences import ALPHA
 from workbench.gates import Scope
 from workbench.improvement import Arms
 from workbench.model_registry import ModelVersion
 from workbench.records import Decision, Interval
+from workbench.verdicts import Gate, Verdict
 
 SOURCE = "production"
 SALT = "production-judges"
@@ -157,12 +159,16 @@ def compare(champion: Path, challenger: Path, utterances: pd.DataFrame) -> Arms:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Both models on the base gate split and on production that judges; how much may be forgotten, as a fraction."""
+    """Both models on the base gate split and on production that judges; how much may be forgotten, as a fraction.
+
+    `alpha` is the risk that this look at production may spend.
+    """
 
     base: Arms
     production: Arms
     scope: Scope
     budget: float
+    alpha: float = ALPHA
 
 
 def listened(challenger: Path, speech: Dataset, *, is_accepted: bool) -> pd.DataFrame:
@@ -176,62 +182,28 @@ def listened(challenger: Path, speech: Dataset, *, is_accepted: bool) -> pd.Data
     return heard.assign(arm="challenger", is_accepted=is_accepted)
 
 
+def questions(trial: Trial) -> list[Gate]:
+    """Ask whether production is heard better, the base gate kept within the budget, and protected slices spared."""
+    production, base = (improvement.compare(arms, trial.scope) for arms in (trial.production, trial.base))
+    a_third = trial.scope.stakes(planned=production.rate_a / 3, alpha=trial.alpha)
+    return [Gate("on production", "better", production, a_third, of="of production"),
+            Gate("on the base gate", "kept", base, trial.scope.stakes(margin=trial.budget)),
+            *improvement.spared(trial.base, trial.scope)]
+
+
 def gates(trial: Trial) -> pd.DataFrame:
-    """Hold the challenger against the champion gate by gate.
-
-    Returns: gate, n_utterances, n_speakers, champion, challenger (WER), change, change_low, change_high, verdict.
-    """
-    base, production = trial.base.scores["before"], trial.production.scores["before"]
-    rows: list[tuple[str, Arms, np.ndarray | None, str]] = [
-            ("production: other users, later days", trial.production, None, _is_better(trial)),
-            (f"base gate: at most {100 * trial.budget:g} points worse", trial.base, None, _is_kept(trial))]
-    rows += [(f"protected: {name}", trial.base, mask, _is_spared(trial, mask))
-             for name, mask in improvement.protected(trial.base, trial.scope).items()]
-    table = []
-    for name, arms, mask, verdict in rows:
-        seen = improvement.compare(arms, trial.scope, picked=mask)
-        of = (production if arms is trial.production else base)[slice(None) if mask is None else mask]
-        table.append({"gate": name, "n_utterances": len(of), "n_speakers": of["speaker"].nunique(),
-                      "champion": seen.rate_a, "challenger": seen.rate_b, "change": seen.difference.value,
-                      "change_low": seen.difference.low, "change_high": seen.difference.high, "verdict": verdict})
-    return pd.DataFrame(table)
+    """Hold the challenger against the champion gate by gate. Returns: what `verdicts.table` does."""
+    return verdicts.table(questions(trial))
 
 
-def _is_better(trial: Trial) -> str:
-    seen = improvement.compare(trial.production, trial.scope)
-    return "yes" if seen.p_better <= decisions.ALPHA else "no" if seen.p_worse <= decisions.ALPHA else "cannot tell"
-
-
-def _is_kept(trial: Trial) -> str:
-    shown = decisions.noninferiority(improvement.compare(trial.base, trial.scope), trial.budget)
-    return "cannot tell" if shown is None else "yes" if shown else "no"
-
-
-def _is_spared(trial: Trial, mask: np.ndarray) -> str:
-    """Say no only of harm that is shown: a small slice alone can seldom show that there is none."""
-    harm = improvement.compare(trial.base, trial.scope, picked=mask).difference
-    return "no" if harm.low > trial.scope.margin else "yes" if harm.high < trial.scope.margin else "cannot tell"
-
-
-def decide(trial: Trial) -> Decision:
+def decide(trial: Trial) -> Verdict:
     """Let the challenger answer only if production is heard better and nothing that counts is lost.
 
     The base gate must be shown to stay within the budget, and no protected slice may be shown to be worse. Where
-    production does not tell, the sentence says how many labels more it takes to see a third of the errors go.
+    production does not tell, the sentence says what it takes to see a third of the errors go.
     """
-    held = gates(trial)
-    production, base = (improvement.compare(arms, trial.scope) for arms in (trial.production, trial.base))
-    told = (f"on production WER changes by {production.difference.points()}, on the base gate by "
-            f"{base.difference.points()}")
-    failed = held[held["verdict"].eq("no")]
-    if len(failed):
-        return Decision("no", f"The challenger may not answer ({failed['gate'].iloc[0]}: no): {told}.")
-    if held["verdict"].iloc[0] == "cannot tell":
-        told_of = decisions.verdict(production, trial.scope.margin, production.rate_a / 3)
-        return Decision(told_of.outcome, f"The challenger is not shown to be better on production. {told_of.sentence}")
-    if held["verdict"].iloc[1] == "cannot tell":
-        return Decision("cannot_tell", f"It cannot be told whether the base gate stays within the budget: {told}.")
-    return Decision("yes", f"The challenger is better where people use it: {told}.")
+    return verdicts.conclude(questions(trial), yes="The challenger is better where people use it",
+                             no="The challenger may not answer", not_yet="The challenger may not answer yet")
 
 
 def answered(first: pd.DataFrame, second: pd.DataFrame) -> Arms:

@@ -179,9 +179,9 @@ def _paired(before: StageRecord, after: StageRecord, value_before: float, value_
     is_same_set = a["utterance_id"].equals(b["utterance_id"]) and a["n_words"].equals(b["n_words"])
     if not (is_same_set and _is_pooled_wer(a, value_before) and _is_pooled_wer(b, value_after)):
         return None
-    from workbench import decisions
+    from workbench import differences
 
-    return decisions.paired_difference(a["n_errors"], b["n_errors"], a["n_words"], a["speaker"]).difference
+    return differences.paired_difference(a["n_errors"], b["n_errors"], a["n_words"], a["speaker"]).difference
 
 
 def _is_pooled_wer(scores: "pd.DataFrame", value: float) -> bool:

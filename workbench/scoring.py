@@ -1,7 +1,7 @@
 """Errors of a recognizer against references: one row an utterance, one row an edit. The only user of jiwer.
 
 Texts are compared as `text.normalize` leaves them. An empty reference (no speech) has no words: what is heard there
-counts as insertions, as jiwer does. Rates come with intervals from `decisions`.
+counts as insertions, as jiwer does. Rates come with intervals from `intervals`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ import jiwer
 import numpy as np
 import pandas as pd
 
-from workbench import decisions
+from workbench import intervals
 from workbench.errors import ScoringError
 from workbench.records import EditCounts, Interval
 from workbench.text import NORMALIZER_VERSION, normalize
@@ -195,12 +195,13 @@ def summary(scores: pd.DataFrame, weights: Sequence[float] | np.ndarray | None =
     """Give the rates of a scored set with their intervals, by speaker.
 
     Returns: wer, cer, query_accuracy (utterances with speech word for word right), entity_accuracy where there are
-        entities, silence_answered (share of recordings without speech that got words) where there are such.
+        entities, same_result (share of them that find what the reference finds) where `finds_same` is a column,
+        silence_answered (share of recordings without speech that got words) where there are such.
     """
     weigh = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=float)
 
     def rate(errors: pd.Series, totals: pd.Series) -> Interval:
-        return decisions.rate_interval(errors.to_numpy(float), totals.to_numpy(float), scores.get("speaker"), weigh)
+        return intervals.rate_interval(errors.to_numpy(float), totals.to_numpy(float), scores.get("speaker"), weigh)
 
     is_speech, is_exact = scores["n_words"].gt(0), scores["is_exact"]
     rates = {"wer": rate(scores["n_errors"], scores["n_words"]),
@@ -208,6 +209,8 @@ def summary(scores: pd.DataFrame, weights: Sequence[float] | np.ndarray | None =
              "query_accuracy": rate(is_exact & is_speech, is_speech)}
     if "is_entity_right" in scores and scores["is_entity_right"].notna().any():
         rates["entity_accuracy"] = rate(scores["is_entity_right"].fillna(False), scores["is_entity_right"].notna())
+    if "finds_same" in scores:
+        rates["same_result"] = rate(scores["finds_same"].astype(bool) & is_speech, is_speech)
     if (~is_speech).any():
         rates["silence_answered"] = rate(~is_speech & ~is_exact, ~is_speech)
     return rates

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from workbench import decisions, text
+from workbench import intervals, text
 from workbench.records import Interval
 
 WON, LOST, BOTH_WRONG, DIFFERS = "won", "lost", "both wrong", "differs"
@@ -41,7 +41,7 @@ def compare(pairs: pd.DataFrame, labelled: pd.DataFrame) -> Comparison | None:
     said, shadow_said = (both[name].map(text.normalize) for name in ("hypothesis", "shadow_hypothesis"))
     differs = said.ne(shadow_said)
     users = both["user_hash"].where(both["user_hash"].ne(""), both["request_id"])
-    agreement = decisions.rate_interval(~differs, np.ones(len(both)), users)
+    agreement = intervals.rate_interval(~differs, np.ones(len(both)), users)
     true = both["request_id"].map(labelled.drop_duplicates("request_id").set_index("request_id")["reference"])
     outcome = np.select([true.isna(), said.eq(true), shadow_said.eq(true)], [DIFFERS, LOST, WON], BOTH_WRONG)
     differing = both.assign(outcome=outcome, reference=true.fillna(""))[differs].reset_index(drop=True)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from workbench import decisions, improvement, scoring, storage
-from workbench.gates import Scope
+from workbench import improvement, scoring, storage, verdicts
+from workbench.differences import ALPHA
+from workbench.gates import Scope, Target
 from workbench.improvement import Arms
 from workbench.records import Decision, Interval
 
@@ -16,19 +17,25 @@ ROLLBACK = "workbench rollback --by NAME"
 
 
 def promises(scores: pd.DataFrame, scope: Scope) -> pd.DataFrame:
-    """Hold a scored set against scope's targets. Returns: metric, value, low, high, target, verdict; a row a target."""
+    """Hold a scored set against scope's targets.
+
+    Returns: metric, value, low, high, target, verdict, to_tell (what would settle it); a row a target.
+    """
     found = scoring.summary(scores, scope.weights(scores))
-    rows = [
-        {
-            "metric": target.metric, **{k: v for k, v in found[target.metric].as_dict().items() if k != "note"},
-            "target": str(target), "verdict": VERDICTS[target.verdict(found[target.metric])],
-        }
-        for target in scope.targets if target.metric in found
-    ]
-    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "target", "verdict"])
+    rows = [_promise(target, found[target.metric], scores, scope) for target in scope.targets if target.metric in found]
+    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "target", "verdict", "to_tell"])
 
 
-def gate(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope) -> Decision:
+def _promise(target: Target, found: Interval, scores: pd.DataFrame, scope: Scope) -> dict[str, Any]:
+    outcome, n_speakers = target.verdict(found), int(scores["speaker"].nunique())
+    more = verdicts.missing_for_target(found, len(scores), n_speakers, scope.planned_difference)
+    is_tie = more is None or more.n_utterances > scope.most_labels
+    to_tell = "" if outcome != "cannot_tell" else "too close to tell: a tie" if is_tie else str(more)
+    return {"metric": target.metric, "value": found.value, "low": found.low, "high": found.high, "target": str(target),
+            "verdict": VERDICTS[outcome], "to_tell": to_tell}
+
+
+def gate(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *, alpha: float = ALPHA) -> Decision:
     """Decide whether a candidate ships, from both models' scores on the same gate utterances.
 
     With a champion only a yes of the comparison ships: better over all use, no protected slice shown to be worse.
@@ -39,13 +46,9 @@ def gate(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope) -
     if champion is None:
         wer = scoring.summary(candidate, scope.weights(candidate))["wer"].percent()
         return Decision("yes", f"Ships as a pilot, there is no champion yet: WER {wer} on gate ({told}).")
-    found = improvement.decide(Arms({}, {"before": champion, "treated": candidate}), scope)
-    word = {"yes": "Ships", "no": "Does not ship"}.get(found.outcome, "Does not ship yet")
-    reason = found.sentence.partition(": ")[2]
-    if found.outcome == "cannot_tell":
-        seen = improvement.compare(Arms({}, {"before": champion, "treated": candidate}), scope)
-        reason = decisions.verdict(seen, scope.margin).sentence
-    return Decision(found.outcome, f"{word}: {reason} ({told})")
+    asked = improvement.questions(Arms({}, {"before": champion, "treated": candidate}), scope, alpha=alpha)
+    found = verdicts.conclude(asked, yes="Ships", no="Does not ship", not_yet="Does not ship yet")
+    return Decision(found.outcome, f"{found.sentence} ({told})")
 
 
 def open_test(test: pd.DataFrame, *, run: str, model: str) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Slices: named groups of utterances, how each fares, and what mending each would buy.
 
 A slice is a column and one of its values, or a named expression of a recipe over columns; an expression is a column
-of its own, with the values yes and no. Intervals come from `decisions`.
+of its own, with the values yes and no. Intervals come from `intervals`.
 """
 
 import ast
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench import decisions, settings
+from workbench import intervals, settings
 from workbench.errors import RecipeError
 from workbench.records import Interval
 
@@ -155,9 +155,9 @@ def _measure(table: pd.DataFrame, w: Any, all_weight: float) -> dict[str, Any]:
     has_speech = table["n_words"].to_numpy() > 0
 
     def rate(errors: str, totals: Any) -> Interval:
-        return decisions.rate_interval(table[errors].to_numpy(float) * (totals > 0), totals, speakers, w)
+        return intervals.rate_interval(table[errors].to_numpy(float) * (totals > 0), totals, speakers, w)
 
-    wer = decisions.rate_interval(table["n_errors"], table["n_words"], speakers, w)
+    wer = intervals.rate_interval(table["n_errors"], table["n_words"], speakers, w)
     n_chars = float((w * table["n_chars"]).sum())
     exact = rate("is_exact", has_speech.astype(float))
     return {

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from workbench import decisions, drift, expected_wer, timelines
+from workbench import blocks, drift, expected_wer, intervals, timelines, verdicts
 from workbench.cards import Tile
 from workbench.monitoring import OUR_FAULTS, Report, Rules
 from workbench.records import Interval, Outcome
@@ -244,7 +244,7 @@ def labels_needed(rate: float, scene: Scene, half: float = PLANNED_HALF) -> int:
     """Say how many labels give a WER of `rate` a 95 % interval of +/- `half`, users asking as they do."""
     rows = scene.rows
     n_words = max(float(rows["hypothesis"].str.split().str.len().replace(0, np.nan).mean()), 1.0)
-    effect = decisions.design_effect(max(len(rows) / max(rows["block"].nunique(), 1), 1.0))
+    effect = blocks.design_effect(max(len(rows) / max(rows["block"].nunique(), 1), 1.0))
     return math.ceil(1.96**2 * rate * (1 - rate) * effect / n_words / half**2)
 
 
@@ -260,8 +260,8 @@ def _failed_tile(whole: "pd.Series[Any]", rows: pd.DataFrame, rules: Rules) -> T
     """Judge failures with their interval: a yes or no only when it lies on one side of the limit."""
     outcome: Outcome = "cannot_tell"
     if len(rows):
-        found = decisions.rate_interval(rows["error"].isin(OUR_FAULTS), np.ones(len(rows)), rows["block"])
-        outcome = decisions.target_verdict(found, rules.max_failed, "<=")
+        found = intervals.rate_interval(rows["error"].isin(OUR_FAULTS), np.ones(len(rows)), rows["block"])
+        outcome = verdicts.target_verdict(found, rules.max_failed, "<=")
     word = {"yes": "within", "no": "over"}.get(outcome, "cannot tell:")
     return Tile("Failed requests", f"{100 * whole['failed_share']:.2f} %",
                 f"{int(whole['n_failed']):,} of {int(whole['n_queries']):,}; {int(whole['n_refused']):,} refused",
@@ -272,7 +272,7 @@ def _share_tile(label: str, values: "pd.Series[float]", rows: pd.DataFrame) -> T
     known = values.notna()
     if not known.any():
         return Tile(label, "–", "not known")
-    found = decisions.rate_interval(values[known], np.ones(int(known.sum())), rows.loc[known, "block"])
+    found = intervals.rate_interval(values[known], np.ones(int(known.sum())), rows.loc[known, "block"])
     return Tile(label, f"{100 * found.value:.1f} %", f"{100 * found.low:.1f} – {100 * found.high:.1f}")
 
 
