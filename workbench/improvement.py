@@ -11,6 +11,7 @@ from workbench import (
     cross_fitting,
     data_requests,
     decisions,
+    opportunities,
     recognizers,
     scoring,
     settings,
@@ -23,6 +24,7 @@ from workbench.data_requests import Request
 from workbench.datasets import Dataset
 from workbench.decisions import PairedResult
 from workbench.gates import Scope
+from workbench.opportunities import NO_ROUNDS, Realization
 from workbench.recipes import Recipe
 from workbench.records import Decision
 
@@ -198,7 +200,7 @@ def decide(arms: Arms, scope: Scope) -> Decision:
     return Decision("cannot_tell", f"Not kept: a change of {change} does not tell better from worse.")
 
 
-def next_requests(last: Round, plan: Plan) -> list[Request]:
+def next_requests(last: Round, plan: Plan, realization: Realization = NO_ROUNDS) -> list[Request]:
     """Ask again, from what the best model now hears on dev; for nothing when the target is met or nothing stands out.
 
     Returns: one request or none.
@@ -212,9 +214,6 @@ def next_requests(last: Round, plan: Plan) -> list[Request]:
     slices = slicing.slice_table(
         scores, slicing.slice_columns(scores), expressions=plan.recipe.slices, weights=plan.scope.weights(scores)
     )
-    found = slicing.opportunities(slices, max_clips=settings.amounts(plan.size).n_request)
-    found = found[found["is_actionable"] & found["gain_low"].gt(0)]
-    if found.empty:
-        return []
-    first = {str(name): value for name, value in found.iloc[0].items()}
-    return [data_requests.ask(plan.run, first, dataset_version=last.data.version)]
+    ranked = opportunities.rank(slices, realization=realization, max_clips=settings.amounts(plan.size).n_request)
+    first = opportunities.first(ranked)
+    return [data_requests.ask(plan.run, first, dataset_version=last.data.version)] if first else []
