@@ -33,6 +33,7 @@ FLOORS = (
         "synthesis",
         "whisper_model",
         "recognizers",
+        "reference_fit",
         "training",
         "cross_fitting",
         "starting",

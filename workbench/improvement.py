@@ -13,6 +13,7 @@ from workbench import (
     decisions,
     opportunities,
     recognizers,
+    reference_fit,
     scoring,
     settings,
     slicing,
@@ -150,7 +151,7 @@ def listened(last: Round) -> pd.DataFrame:
     if last.data.is_few_speakers:  # no splits: what the arms that left each speaker out heard is open as it is
         heard = {arm: last.arms.scores[arm] for arm in ("control", "treated")}
     else:
-        heard = {arm: in_order(last.data.dev, recognizers.transcribe(last.arms.checkpoints[arm], last.data.dev))
+        heard = {arm: in_order(last.data.dev, reference_fit.listen(last.arms.checkpoints[arm], last.data.dev))
                  for arm in ("control", "treated")}
     is_kept = last.decision.outcome == "yes"
     return pd.concat([table.assign(arm=arm, is_accepted=is_kept and arm == "treated") for arm, table in heard.items()],

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from workbench import improvement, scoring, slicing, track_record
+from workbench import improvement, opportunities, scoring, slicing, track_record
+from workbench.data_requests import Request
 from workbench.gates import Scope
-from workbench.improvement import Arms, Round
+from workbench.improvement import Arms, Plan, Round
 from workbench.records import Decision, Interval
 
 
@@ -102,6 +103,12 @@ def predictions(rounds: Sequence[Round], scope: Scope) -> pd.DataFrame:
         )
     table = pd.DataFrame(rows)
     return table.assign(is_within=track_record.is_within(table)) if rows else table
+
+
+def ask_again(done: Sequence[Round], plan: Plan) -> list[Request]:
+    """Ask for what stands out now, expecting of it the part of a ceiling that all rounds so far let expect."""
+    so_far = track_record.rounds(predictions(done, plan.scope))
+    return improvement.next_requests(done[-1], plan, opportunities.realized(so_far))
 
 
 def metrics(rounds: Sequence[Round], scope: Scope) -> dict[str, Interval]:

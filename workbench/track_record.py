@@ -9,8 +9,8 @@ COLUMNS = ["run", "request", *(f"{name}{end}" for name in ("ceiling", "predicted
                                for end in ("", "_low", "_high"))]
 
 
-def rounds() -> pd.DataFrame:
-    """List the judged rounds of every run that had a prediction; one that two runs share counts once.
+def rounds(just_now: pd.DataFrame | None = None) -> pd.DataFrame:
+    """List the judged rounds of every run that had a prediction, and then those of `just_now`, each once.
 
     Returns: run, request, then ceiling (what closing the whole gap would win), predicted and achieved (beyond the
         control), each with _low and _high: WER over all use, fractions.
@@ -20,8 +20,10 @@ def rounds() -> pd.DataFrame:
         record = storage.read_record(folder.name, "improve")
         if record is not None and "predictions.parquet" in record.content["outputs"]:
             found.append(_with_ceilings(record.table("predictions")).assign(run=folder.name))
+    if just_now is not None and len(just_now):
+        found.append(just_now.assign(run="this run"))
     table = pd.concat(found, ignore_index=True).reindex(columns=COLUMNS) if found else pd.DataFrame(columns=COLUMNS)
-    return table[table["ceiling"].notna()].drop_duplicates(COLUMNS[1:], ignore_index=True)
+    return table[table["ceiling"].notna()].drop_duplicates(["request", "ceiling", "achieved"], ignore_index=True)
 
 
 def _with_ceilings(predictions: pd.DataFrame) -> pd.DataFrame:
