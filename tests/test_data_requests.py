@@ -10,7 +10,8 @@ from workbench import audio, corpora, data_requests, datasets
 from workbench.errors import ManifestError, RequestError
 
 NEED: dict[str, Any] = {"column": "noise", "value": "car", "n_clips": 3, "method": "augment", "gain": 0.02,
-                        "gain_low": 0.01, "gain_high": 0.03, "advice": "collect 3 recordings"}
+                        "gain_low": 0.01, "gain_high": 0.03, "ceiling": 0.04, "ceiling_low": 0.03, "ceiling_high": 0.05,
+                        "advice": "collect 3 recordings"}
 
 
 def manifest(folder: Path, speakers: str, **columns: str) -> Path:
@@ -41,7 +42,7 @@ def test_the_same_need_is_asked_for_once(root: Path) -> None:
 def test_real_data_waits_for_people_and_says_what_they_do(root: Path, speech: datasets.Dataset) -> None:
     request = data_requests.ask("mine", NEED, dataset_version=speech.version)
     assert data_requests.bring(request, speech, size="toy", seed=0) is None
-    decision = data_requests.wait_for(request, speech.table["text"])
+    decision = data_requests.wait_for(request, speech.table)
     assert decision.outcome == "waiting" and f"workbench fulfil {request.request_id}" in decision.sentence
     listed = pd.read_csv(next((root / "data" / "requests" / "mine").glob("*.record_list.csv")))
     assert listed["text"].tolist() == ["play adele"] and set(listed["noise"]) == {"car"}
@@ -110,7 +111,7 @@ def test_a_request_that_nobody_could_answer_is_not_taken(
 
 def test_what_people_bring_for_a_person_has_all_that_was_asked_for(varied: datasets.Dataset, root: Path) -> None:
     request = person_asks(varied, {"noise": "car", "device": "narrow"})
-    listed = pd.read_csv(data_requests.record_list(request, varied.table["text"]))
+    listed = pd.read_csv(data_requests.record_list(request, varied.table))
     assert set(listed["noise"]) == {"car"} and set(listed["device"]) == {"narrow"}
     data_requests.fulfil(request.request_id, manifest(root / "more", "adz", noise="car"))
     assert data_requests.state(request) == "3 brought"

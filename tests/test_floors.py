@@ -16,7 +16,7 @@ MODULES |= {name: PACKAGE / name for name in ("serving", "widgets")}
 FILES = [path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"]
 FLOORS = (
     ("errors", "records", "settings"),
-    ("text", "scoring", "slicing", "drift", "terms", "expected_wer", "suspects", "audio", "degrade",
+    ("text", "scoring", "slicing", "opportunities", "drift", "terms", "expected_wer", "suspects", "audio", "degrade",
      "blocks", "intervals", "differences", "planning", "spending", "verdicts",
      "catalogue", "figures", "monitoring_figures", "cards", "selections", "finding", "exploring", "mending",
      "comparing", "explorer_figures", "rephrasing", "shadowing"),
@@ -34,6 +34,7 @@ FLOORS = (
         "synthesis",
         "whisper_model",
         "recognizers",
+        "reference_fit",
         "training",
         "cross_fitting",
         "starting",
@@ -47,9 +48,9 @@ FLOORS = (
         "consented_audio",
         "keys",
     ),
-    ("gates", "data_requests", "corrections", "causes", "improvement", "rounds", "shipping", "monitoring",
-     "monitoring_reports", "labelling", "retraining", "evaluation", "consent", "answers", "explorer", "bases",
-     "live_log", "watching", "timelines", "standing", "monitoring_page"),
+    ("gates", "data_requests", "track_record", "corrections", "causes", "improvement", "rounds", "shipping",
+     "monitoring", "monitoring_reports", "labelling", "retraining", "evaluation", "consent", "answers", "explorer",
+     "bases", "live_log", "watching", "timelines", "standing", "monitoring_page"),
     ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "twins", "runs", "pipeline", "serving",
      "traffic", "widgets", "dashboards", "service_cli", "cli"),
 )

@@ -86,7 +86,8 @@ def test_the_story_tells_what_was_asked_what_it_cost_and_what_it_bought() -> Non
 
 def test_predictions_are_laid_beside_what_was_bought() -> None:
     row = rounds.predictions([a_round(MENDED)], SCOPE).iloc[0]
-    assert row["predicted"] == 0.03 and row["achieved_low"] < row["achieved"] < row["achieved_high"]
+    assert row["predicted"] == row["ceiling"] == 0.03 and row["is_within"]
+    assert row["achieved_low"] < row["achieved"] < row["achieved_high"]
     assert row["achieved"] == pytest.approx(0.2 * 0.23, abs=0.02)
 
 

@@ -11,11 +11,24 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from workbench import audio, data_requests, exploring, finding, gates, scoring, slicing, storage, suspects, text
+from workbench import (
+    audio,
+    data_requests,
+    exploring,
+    finding,
+    gates,
+    scoring,
+    slicing,
+    storage,
+    suspects,
+    text,
+    track_record,
+)
 from workbench.data_requests import Request
 from workbench.errors import StageError
 from workbench.exploring import Explored
 from workbench.gates import Scope
+from workbench.opportunities import Realization
 
 STAGES = ("train", "improve", "retrain")
 """Who leaves a `listened`, in the order in which a run comes by them."""
@@ -42,12 +55,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A source, opened: its answers, what was promised, and the references that are suspected."""
+    """A source, opened: its answers, what was promised, the suspected references, and what gains came to."""
 
     source: Source
     data: Explored
     scope: Scope
     suspected: pd.DataFrame
+    realization: Realization
     dataset_version: str
     is_cross_fitted: bool
 
@@ -111,7 +125,7 @@ def read(source: Source) -> Opened:
     scores, edits = _scored(listened, [record.content["outputs"]["listened.parquet"], source.arm])
     data = exploring.explored(scores, edits, weights=scope.weights(scores),
                               expressions=analyzed.parameters.get("slices", {}) if analyzed else {})
-    return Opened(source, data, scope, suspects.suspected_references(listened),
+    return Opened(source, data, scope, suspects.suspected_references(listened), track_record.realization(),
                   str(record.content["versions"].get("dataset", "")), bool((listened["split"] == "train").all()))
 
 

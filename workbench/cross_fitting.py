@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from workbench import recognizers, training
+from workbench import reference_fit, training
 from workbench.recipes import Recipe
 from workbench.whisper_model import SpeechModel
 
@@ -22,7 +22,7 @@ def fit_folds(
     """Hear every speaker with a model that never heard them: one fit a speaker left out.
 
     `extra` utterances join every fold's training and are not decoded.
-    Returns: the hypotheses of all of `table`, as `recognizers.transcribe` gives them.
+    Returns: the hypotheses of all of `table`, as `reference_fit.listen` gives them.
     """
     heard = []
     for speaker in sorted(table["speaker"].unique()):
@@ -32,5 +32,5 @@ def fit_folds(
             make_model(), train, valid=None, recipe=recipe, n_steps=n_steps, seed=seed, is_finetuning=is_finetuning,
             title=f"without {speaker}"
         )
-        heard.append(recognizers.transcribe(fold.checkpoint, table[table["speaker"] == speaker]))
+        heard.append(reference_fit.listen(fold.checkpoint, table[table["speaker"] == speaker]))
     return pd.concat(heard, ignore_index=True)

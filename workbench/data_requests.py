@@ -7,7 +7,7 @@ demo world the recordings come by themselves; on real data people record, and `w
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,9 @@ FULFILLED, ANSWERED = ".fulfilled.json", ".answered.json"
 
 MAX_ASKED = 20_000
 """Utterances that one request of a person may ask for: more than twice what `full` asks for; above, it is a slip."""
+FROM_WORDS = {"intent", "entity_type", "duration_band"}
+"""Columns that follow from what is said, not from who says it and where: prompts must be chosen for them."""
+
 UNKNOWN_GAIN = Interval(float("nan"), float("nan"), float("nan"), "not estimated")
 
 
@@ -44,6 +47,7 @@ class Request:
     dataset_version: str
     by: str = ""
     asked: str = ""
+    closed_gap: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -56,6 +60,11 @@ class Request:
         """Give the expected gain with its interval; nan where nobody estimated one."""
         return Interval(**self.expected_gain) if self.expected_gain else UNKNOWN_GAIN
 
+    @property
+    def ceiling(self) -> Interval:
+        """Give what closing the whole gap would win; requests of old expected just that."""
+        return Interval(**self.closed_gap) if self.closed_gap else self.gain
+
 
 def folder(run: str) -> Path:
     """Give where a run's requests lie."""
@@ -64,7 +73,8 @@ def folder(run: str) -> Path:
 
 def ask(run: str, opportunity: Mapping[str, Any], *, dataset_version: str) -> Request:
     """Turn the first line of an opportunity table into a request; the same need is asked for once."""
-    gain = Interval(float(opportunity["gain"]), float(opportunity["gain_low"]), float(opportunity["gain_high"]))
+    ceiling, gain = (Interval(float(opportunity[name]), float(opportunity[f"{name}_low"]),
+                              float(opportunity[f"{name}_high"])) for name in ("ceiling", "gain"))
     need = [run, opportunity["column"], str(opportunity["value"]), int(opportunity["n_clips"]), dataset_version]
     return _keep(Request(
         request_id=f"{run}-{storage.hash_value(need)[:6]}",
@@ -75,6 +85,7 @@ def ask(run: str, opportunity: Mapping[str, Any], *, dataset_version: str) -> Re
         expected_gain=gain.as_dict(),
         reason=str(opportunity["advice"]),
         dataset_version=dataset_version,
+        closed_gap=ceiling.as_dict(),
     ))
 
 
@@ -164,9 +175,15 @@ def _write_note(request: Request, ending: str, content: Mapping[str, Any]) -> No
     storage.write_json(folder(request.run) / f"{request.request_id}{ending}", content)
 
 
-def record_list(request: Request, texts: pd.Series) -> Path:
-    """Write the list that people record from: prompts, and the columns that the manifest must bring back."""
-    prompts = texts[texts.ne("")].drop_duplicates().sample(frac=1, random_state=0).head(request.n_utterances)
+def record_list(request: Request, utterances: pd.DataFrame) -> Path:
+    """Write the list that people record from: prompts, and the columns that the manifest must bring back.
+
+    Prompts are what was said before; where the slice lies in the words (FROM_WORDS), what was said in the slice.
+    """
+    known, is_fit = slicing.bands(utterances), utterances["text"].ne("")
+    for column in FROM_WORDS & set(request.where) & set(known):
+        is_fit &= known[column].eq(request.where[column])
+    prompts = utterances.loc[is_fit, "text"].drop_duplicates().sample(frac=1, random_state=0).head(request.n_utterances)
     table = pd.DataFrame(
         {
             "audio_path": [f"{request.request_id}-{i:04d}.wav" for i in range(len(prompts))],
@@ -197,13 +214,11 @@ def bring(request: Request, speech: Dataset, *, size: str, seed: int, number: in
     """Give the dataset version that holds what was asked for, or None: people still have to record it, or nobody can.
 
     A demo dataset is answered by the demo world with new recordings of training speakers, others for each `number`; a
-    slice that a person asked for and that world cannot record is noted, and None.
+    slice that this world cannot record is noted, and None.
     """
     try:
         rows = _rows(request, speech, size, seed, number)
     except SynthesisError as error:
-        if not request.by:
-            raise
         _write_note(request, ANSWERED, {"refused": str(error)})
         rows = None
     if rows is None:
@@ -225,9 +240,9 @@ def _rows(request: Request, speech: Dataset, size: str, seed: int, number: int) 
                                   round_seed=seed + 1 + number)
 
 
-def wait_for(request: Request, texts: pd.Series) -> Decision:
+def wait_for(request: Request, utterances: pd.DataFrame) -> Decision:
     """Leave the list that people record from, and say what is waited for."""
-    prompts = record_list(request, texts)
+    prompts = record_list(request, utterances)
     return Decision(
         "waiting",
         f"Waiting for {request.title}. Record what {prompts.relative_to(storage.data_folder().parent)} "

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench import answers, cards, explorer_figures, figures, mending, slicing
+from workbench import answers, cards, explorer_figures, figures, mending, opportunities
 from workbench.answers import Opened
 from workbench.cards import Tile
 from workbench.exploring import Explored, Mask
@@ -31,7 +31,8 @@ def twin(run: str) -> str:
         path_line(opened), cards.headline(opening(opened)), cards.tiles(tiles(opened)),
         _section("Where it fails", "WER by slice, 95 % interval, dot as large as the slice's share of use"),
         *(_plot(figure) for figure in _figures(opened)),
-        _section("What to do next", "gains overlap and do not add up"), cards.table(_fixes(data, everything)),
+        _section("What to do next", "gains overlap and do not add up"), cards.note(opened.realization.sentence),
+        cards.table(_fixes(opened, everything)),
         _section("Words heard wrong", ""), cards.table(_words(data, everything)),
         _section("The worst", "production queries are named by their ids alone"), _worst_queries(data, everything),
     ])
@@ -92,7 +93,7 @@ def _ceiling(data: Explored, worst: pd.DataFrame) -> list[Tile]:
 def _figures(opened: Opened) -> list[Any]:
     data, everything = opened.data, opened.data.mask(Selection())
     slices, target = data.slices(everything), opened.scope.target("wer")
-    ranked = slicing.opportunities(slices).sort_values("gain", ascending=False).head(N_SLICES)
+    ranked = opportunities.rank(slices).sort_values("ceiling", ascending=False).head(N_SLICES)
     names = [mending.label(*pair) for pair in ranked[["column", "value"]].itertuples(index=False, name=None)]
     forest = figures.slice_forest(ranked.assign(name=names), target.value if target else None)
     pair = [name for name in ("noise", "snr_band") if name in data.names] or list(data.names)[:2]
@@ -100,11 +101,12 @@ def _figures(opened: Opened) -> list[Any]:
     return [explorer_figures.on_a_card(forest), *drawn]
 
 
-def _fixes(data: Explored, everything: Mask) -> pd.DataFrame:
-    found = slicing.opportunities(data.slices(everything))
+def _fixes(opened: Opened, everything: Mask) -> pd.DataFrame:
+    found = opportunities.rank(opened.data.slices(everything), realization=opened.realization)
     top = found[found["is_actionable"].astype(bool)].head(N_FIXES)
     gains = [Interval(*gain).points() for gain in top[["gain", "gain_low", "gain_high"]].itertuples(index=False)]
-    return pd.DataFrame({"fix": top["advice"].tolist(), "would win": gains, "n_clips": top["n_clips"].tolist()})
+    return pd.DataFrame({"fix": top["advice"].tolist(), "expected to win": gains, "n_clips": top["n_clips"].tolist(),
+                         "cost_min": top["cost_min"].round().astype(int).tolist()})
 
 
 def _words(data: Explored, everything: Mask) -> pd.DataFrame:

@@ -47,6 +47,7 @@ class Explored:
         self.errors, self.words = (self.scores[c].to_numpy(float) for c in ("n_errors", "n_words"))
         self.is_speech = (self.words > 0).astype(float)
         self.is_exact = self.scores["is_exact"].to_numpy(float) * self.is_speech
+        self.durations = self.scores.get("duration_s", pd.Series(np.nan, self.scores.index)).to_numpy(float)
         self.has_speakers = "speaker" in self.scores
         self.speakers, self._speaker = self._blocks()
         numbers = np.arange(len(self.speakers.categories))
@@ -182,8 +183,8 @@ class Explored:
         chosen = columns or [column for column in self.names if column != "speaker"]
         parts = [self._slices_of(mask, column) for column in chosen]
         return pd.DataFrame([row for rows in parts for row in rows], columns=[
-            "column", "value", "name", "n_utterances", "n_speakers", "n_words", "share", "wer", "wer_low", "wer_high",
-            "query_accuracy", "query_accuracy_low", "query_accuracy_high", "note"])
+            "column", "value", "name", "n_utterances", "n_speakers", "n_words", "mean_duration_s", "share", "wer",
+            "wer_low", "wer_high", "query_accuracy", "query_accuracy_low", "query_accuracy_high", "note"])
 
     def _slices_of(self, mask: Mask, column: str) -> list[dict[str, Any]]:
         codes, values = self.groups[column]
@@ -191,15 +192,16 @@ class Explored:
         exact = self._sums(mask, codes, len(values), self.is_exact, self.is_speech)
         here, whole = codes[mask], float(self.weights[mask].sum())
         kept = here >= 0
-        n, n_words, weight = (np.bincount(here[kept], weights=v[mask][kept], minlength=len(values))
-                              for v in (np.ones(len(self)), self.words, self.weights))
+        n, n_words, weight, seconds = (np.bincount(here[kept], weights=v[mask][kept], minlength=len(values))
+                                       for v in (np.ones(len(self)), self.words, self.weights, self.durations))
         rows = []
         for i in np.flatnonzero(n):
             wer, right = self.interval(Sums(*(s[i] for s in words))), self.interval(Sums(*(s[i] for s in exact)))
             rows.append({
                 "column": column, "value": values[i], "name": self.names[column][i], "n_utterances": int(n[i]),
                 "n_speakers": int(np.count_nonzero(words.totals[i])), "n_words": int(n_words[i]),
-                "share": weight[i] / whole, "wer": wer.value, "wer_low": wer.low, "wer_high": wer.high,
+                "mean_duration_s": seconds[i] / n[i], "share": weight[i] / whole,
+                "wer": wer.value, "wer_low": wer.low, "wer_high": wer.high,
                 "query_accuracy": right.value, "query_accuracy_low": right.low, "query_accuracy_high": right.high,
                 "note": wer.note})
         return rows

@@ -11,7 +11,9 @@ from workbench import (
     cross_fitting,
     data_requests,
     differences,
+    opportunities,
     recognizers,
+    reference_fit,
     scoring,
     settings,
     slicing,
@@ -25,6 +27,7 @@ from workbench.data_requests import Request
 from workbench.datasets import Dataset
 from workbench.differences import ALPHA, PairedResult
 from workbench.gates import Scope
+from workbench.opportunities import NO_ROUNDS, Realization
 from workbench.recipes import Recipe
 from workbench.records import Decision
 from workbench.verdicts import Gate, Verdict
@@ -153,7 +156,7 @@ def listened(last: Round) -> pd.DataFrame:
     if last.data.is_few_speakers:  # no splits: what the arms that left each speaker out heard is open as it is
         heard = {arm: last.arms.scores[arm] for arm in ("control", "treated")}
     else:
-        heard = {arm: in_order(last.data.dev, recognizers.transcribe(last.arms.checkpoints[arm], last.data.dev))
+        heard = {arm: in_order(last.data.dev, reference_fit.listen(last.arms.checkpoints[arm], last.data.dev))
                  for arm in ("control", "treated")}
     is_kept = last.decision.outcome == "yes"
     return pd.concat([table.assign(arm=arm, is_accepted=is_kept and arm == "treated") for arm, table in heard.items()],
@@ -204,7 +207,7 @@ def decide(arms: Arms, scope: Scope, *, alpha: float = ALPHA) -> Verdict:
     return verdicts.conclude(questions(arms, scope, alpha=alpha), yes="Kept", no="Not kept", not_yet="Not kept yet")
 
 
-def next_requests(last: Round, plan: Plan) -> list[Request]:
+def next_requests(last: Round, plan: Plan, realization: Realization = NO_ROUNDS) -> list[Request]:
     """Ask again, from what the best model now hears on dev; for nothing when the target is met or nothing stands out.
 
     Returns: one request or none.
@@ -218,9 +221,6 @@ def next_requests(last: Round, plan: Plan) -> list[Request]:
     slices = slicing.slice_table(
         scores, slicing.slice_columns(scores), expressions=plan.recipe.slices, weights=plan.scope.weights(scores)
     )
-    found = slicing.opportunities(slices, max_clips=settings.amounts(plan.size).n_request)
-    found = found[found["is_actionable"] & found["gain_low"].gt(0)]
-    if found.empty:
-        return []
-    first = {str(name): value for name, value in found.iloc[0].items()}
-    return [data_requests.ask(plan.run, first, dataset_version=last.data.version)]
+    ranked = opportunities.rank(slices, realization=realization, max_clips=settings.amounts(plan.size).n_request)
+    first = opportunities.first(ranked)
+    return [data_requests.ask(plan.run, first, dataset_version=last.data.version)] if first else []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from workbench import differences, slicing
+from workbench import differences, opportunities
 from workbench.exploring import Explored, Floats, Mask
 from workbench.records import Interval
 from workbench.selections import Mistake
@@ -79,13 +79,13 @@ def _gain(data: Explored, mask: Mask, less: Floats, more: Floats, totals: Floats
 
 
 def queries_to_win(slices: pd.DataFrame) -> pd.DataFrame:
-    """Rank slices by the queries that bringing each to the best of its column would win, of all.
+    """Rank slices by the queries that bringing each to the best of its column would win, of all: by their ceilings.
 
-    The statistic is that of `slicing.opportunities`, on the share of queries that are not word for word right.
+    The statistic is that of `opportunities.rank`, on the share of queries that are not word for word right.
     """
     wrong = slices.assign(wer=1 - slices["query_accuracy"], wer_low=1 - slices["query_accuracy_high"],
                           wer_high=1 - slices["query_accuracy_low"])
-    return slicing.opportunities(wrong)
+    return opportunities.rank(wrong).sort_values(["is_actionable", "ceiling"], ascending=False, ignore_index=True)
 
 
 def label(column: str, value: str) -> str:
@@ -113,7 +113,7 @@ def sentence(summary: dict[str, Interval], slices: pd.DataFrame) -> str:
     if ranked.empty:
         return f"{heard} No place is clearly worse than the others."
     worst = ranked.iloc[0]
-    gain = Interval(worst["gain"], worst["gain_low"], worst["gain_high"])
+    gain = Interval(worst["ceiling"], worst["ceiling_low"], worst["ceiling_high"])
     return (f"{heard} Worst {place(worst['column'], worst['value'])}: mending that would win "
             f"{_between(gain, ' to ')} more.")
 

@@ -21,6 +21,7 @@ from workbench import (
     model_registry,
     query_log,
     recognizers,
+    reference_fit,
     rounds,
     scoring,
     verdicts,
@@ -178,7 +179,7 @@ def listened(challenger: Path, speech: Dataset, *, is_accepted: bool) -> pd.Data
     """
     if speech.dev.empty:
         return speech.dev
-    heard = improvement.in_order(speech.dev, recognizers.transcribe(challenger, speech.dev))
+    heard = improvement.in_order(speech.dev, reference_fit.listen(challenger, speech.dev))
     return heard.assign(arm="challenger", is_accepted=is_accepted)
 
 

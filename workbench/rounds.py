@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from workbench import blocks, differences, improvement, scoring, slicing
+from workbench import blocks, differences, improvement, opportunities, scoring, slicing, track_record
+from workbench.data_requests import Request
 from workbench.gates import Scope
-from workbench.improvement import Arms, Round
+from workbench.improvement import Arms, Plan, Round
 from workbench.records import Decision, Interval
 
 
@@ -83,20 +84,32 @@ def story(rounds: Sequence[Round], scope: Scope) -> pd.DataFrame:
 
 
 def predictions(rounds: Sequence[Round], scope: Scope) -> pd.DataFrame:
-    """Lay analyze's expected gains (WER over all use) beside what the requests bought beyond the control."""
+    """Lay what requests were to win (WER over all use) beside what they bought beyond the control.
+
+    Returns: request, then ceiling (the whole gap closed), predicted and achieved, each with _low and _high; is_within:
+        whether the intervals of predicted and achieved touch.
+    """
     rows = []
     for last in rounds:
         bought = improvement.compare(last.arms, scope, first="control").difference
         rows.append(
             {
                 "request": last.request.title,
+                **_spread("ceiling", last.request.ceiling),
                 **_spread("predicted", last.request.gain),
                 "achieved": -bought.value,
                 "achieved_low": -bought.high,
                 "achieved_high": -bought.low,
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.assign(is_within=track_record.is_within(table)) if rows else table
+
+
+def ask_again(done: Sequence[Round], plan: Plan) -> list[Request]:
+    """Ask for what stands out now, expecting of it the part of a ceiling that all rounds so far let expect."""
+    so_far = track_record.rounds(predictions(done, plan.scope))
+    return improvement.next_requests(done[-1], plan, opportunities.realized(so_far))
 
 
 def metrics(rounds: Sequence[Round], scope: Scope) -> dict[str, Interval]:

@@ -1,4 +1,4 @@
-"""Slices: named groups of utterances, how each fares, and what mending each would buy.
+"""Slices: named groups of utterances, and how each fares; what mending them would buy is for `opportunities`.
 
 A slice is a column and one of its values, or a named expression of a recipe over columns; an expression is a column
 of its own, with the values yes and no. Intervals come from `intervals`.
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench import intervals, settings
+from workbench import intervals
 from workbench.errors import RecipeError
 from workbench.records import Interval
 
@@ -28,25 +28,6 @@ _NOT_SLICES = {
     "flags", "parent",
 }
 MAX_VALUES = 50
-MIN_COMPARABLE = 30
-"""Utterances a slice needs for others to be compared with it; fewer cannot say how good it can get."""
-
-CLIPS_PER_POINT = 75
-"""Training clips asked for per point of WER that a slice lags: in a first trial 1,300 clips of car noise brought cars
-from 32 % to 14 %."""
-
-_Z = 1.96
-
-_DIAGNOSTIC = {"snr_band", "duration_band"}
-"""Says where it hurts, but nobody can be asked to record it; without a noise column it is the best there is."""
-
-_METHODS = {"noise": "augment", "snr_band": "augment", "device": "augment", "entity_type": "bias"}
-_ADVICE = {
-    "collect": "collect {n} recordings with {name}",
-    "augment": "mix {name} into {n} clips, or record as many",
-    "bias": "bias towards names of {name}, or collect {n} recordings of them",
-}
-
 _ALLOWED_NODES = (
     ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.Invert, ast.USub, ast.BinOp, ast.BitAnd,
     ast.BitOr, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE,
@@ -129,9 +110,10 @@ def slice_table(scores: pd.DataFrame, columns: Sequence[str], expressions: Mappi
                 weights: ArrayLike | None = None) -> pd.DataFrame:
     """Measure every slice of a scored set; an expression gives two rows, `name` and `not name`.
 
-    Returns: column, value, name, n_utterances, n_speakers, n_words, share (weighted share of all utterances), wer,
-        wer_low, wer_high, cer, query_accuracy, query_accuracy_low, query_accuracy_high (fractions), note. Columns stay
-        in the order given, bands in theirs, other values by name; slices that hold nothing are left out.
+    Returns: column, value, name, n_utterances, n_speakers, n_words, mean_duration_s (nan where unknown), share
+        (weighted share of all utterances), wer, wer_low, wer_high, cer, query_accuracy, query_accuracy_low,
+        query_accuracy_high (fractions), note. Columns stay in the order given, bands in theirs, other values by name;
+        slices that hold nothing are left out.
     Raises: ValueError for a column that the scores lack; RecipeError for a bad expression.
     """
     table = bands(scores)
@@ -162,7 +144,8 @@ def _measure(table: pd.DataFrame, w: Any, all_weight: float) -> dict[str, Any]:
     exact = rate("is_exact", has_speech.astype(float))
     return {
         "n_utterances": len(table), "n_speakers": 0 if speakers is None else int(speakers.nunique()),
-        "n_words": int(table["n_words"].sum()), "share": float(w.sum() / all_weight) if all_weight else np.nan,
+        "n_words": int(table["n_words"].sum()), "mean_duration_s": _mean_duration_s(table),
+        "share": float(w.sum() / all_weight) if all_weight else np.nan,
         "wer": wer.value, "wer_low": wer.low, "wer_high": wer.high,
         "cer": float((w * table["n_char_errors"]).sum() / n_chars) if n_chars else np.nan,
         "query_accuracy": exact.value, "query_accuracy_low": exact.low, "query_accuracy_high": exact.high,
@@ -170,71 +153,8 @@ def _measure(table: pd.DataFrame, w: Any, all_weight: float) -> dict[str, Any]:
     }
 
 
-def opportunities(table: pd.DataFrame, *, max_clips: int = settings.AMOUNTS["small"].n_request,
-                  min_comparable: int = MIN_COMPARABLE) -> pd.DataFrame:
-    """Rank the slices of a slice table by what bringing each to the best of its column would take off the overall WER.
-
-    gain = share x (WER of the slice - WER of the best comparable slice of its column), both shrunk towards the
-    column's mean first (the worst of many small slices looks worse than it is, the best better), with an interval
-    from both; below `min_comparable` utterances a slice is nobody's model, and where all are, the mean is. Speakers
-    are left out, and so is what an expression excludes. Bands, sources and expressions are diagnostic: they tell where
-    to look, and a request is made of plain columns (bands too where there is no noise column).
-    Returns: the columns of `slice_table`, then shrunk_wer, best_name, gap, gain, gain_low, gain_high (fractions),
-        is_actionable, method (collect, augment, bias), n_clips (CLIPS_PER_POINT a point of gap, at most `max_clips`),
-        advice. What can be asked for comes first, then the larger gain.
-    """
-    is_row = table["column"].ne("speaker") & table["wer"].notna()
-    groups = [_against_best(group, min_comparable) for _, group in table[is_row].groupby("column", sort=False)]
-    ranked = pd.concat(groups) if groups else table[is_row].assign(
-        shrunk_wer=0.0, best_name="", gap=0.0, gain=0.0, gain_low=0.0, gain_high=0.0)
-    ranked = ranked[~ranked["name"].str.startswith("not ") | ranked["value"].ne("no")]
-    diagnostic = {"source", "origin"} | (_DIAGNOSTIC if ranked["column"].eq("noise").any() else set())
-    is_expression = ranked["name"] != ranked["column"] + " = " + ranked["value"]
-    can_ask = ~ranked["column"].isin(diagnostic) & ~is_expression
-    ranked["is_actionable"] = can_ask & (ranked["gain"] > 0)
-    ranked["method"] = ranked["column"].map(_METHODS).fillna("collect")
-    clips = np.ceil(100 * ranked["gap"].clip(lower=0) * CLIPS_PER_POINT).clip(upper=max_clips)
-    ranked["n_clips"] = clips.where(ranked["is_actionable"], 0).astype(int)
-    ranked["advice"] = [_advice(row) for row in ranked.to_dict("records")]
-    return ranked.sort_values(["is_actionable", "gain"], ascending=False, kind="stable", ignore_index=True)
-
-
-def _against_best(group: pd.DataFrame, min_comparable: int) -> pd.DataFrame:
-    """Compare the slices of one column with its best, after empirical-Bayes shrinkage.
-
-    Source: between-slice variance by DerSimonian & Laird 1986; shrunk = mean + B (wer - mean), B = var / (var + se^2).
-    """
-    wer = group["wer"].to_numpy(float)
-    variance = np.maximum(((group["wer_high"] - group["wer_low"]).to_numpy(float) / (2 * _Z)) ** 2, 1e-12)
-    precision = 1 / variance
-    mean = float((precision * wer).sum() / precision.sum())
-    spread = float((precision * (wer - mean) ** 2).sum()) - (len(wer) - 1)
-    scale = precision.sum() - (precision**2).sum() / precision.sum()
-    between = max(0.0, spread / scale) if scale > 0 else 0.0
-    shrunk = mean + between / (between + variance) * (wer - mean)
-    posterior = between * variance / (between + variance) + (variance / (between + variance)) ** 2 / precision.sum()
-    comparable = np.flatnonzero(group["n_utterances"].to_numpy() >= min_comparable)
-    if len(comparable):
-        best = comparable[shrunk[comparable].argmin()]
-        best_name, best_wer, best_variance = str(group["name"].iloc[best]), shrunk[best], posterior[best]
-    else:
-        best_name, best_wer, best_variance = f"mean of {group['column'].iloc[0]}", mean, 1 / precision.sum()
-    gap, share = shrunk - best_wer, group["share"].to_numpy(float)
-    half = _Z * np.sqrt(posterior + best_variance) * (group["name"].to_numpy() != best_name)
-    return group.assign(shrunk_wer=shrunk, best_name=best_name, gap=gap, gain=share * gap,
-                        gain_low=share * (gap - half), gain_high=share * (gap + half))
-
-
-def _advice(row: Mapping[Any, Any]) -> str:
-    if row["name"] == row["best_name"]:
-        return "the best of its column"
-    if not row["gain"] > 0:
-        return f"nothing to gain: as good as {row['best_name']}"
-    if not row["is_actionable"]:
-        return f"diagnostic: {row['name']} cannot be asked for alone; see what it is made of"
-    todo = _ADVICE[row["method"]].format(n=f"{row['n_clips']:,}", name=row["name"])
-    doubt = "" if row["gain_low"] > 0 else "; cannot tell yet whether it gains anything"
-    return f"{todo} to bring it towards {row['best_name']}{doubt}"
+def _mean_duration_s(table: pd.DataFrame) -> float:
+    return float(table["duration_s"].mean()) if "duration_s" in table else np.nan
 
 
 def crossed(scores: pd.DataFrame, down: str, across: str, weights: ArrayLike | None = None) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
-from workbench import explorer_figures, figures, mending, slicing
+from workbench import explorer_figures, figures, mending, opportunities
 from workbench.widgets import shell
 from workbench.widgets.chart import Chart
 from workbench.widgets.rows import Column, Rows
@@ -37,8 +37,8 @@ class Failing:
                            Column("wer", "WER", is_number=True, write=percent),
                            Column("between", "95 %", is_number=True, is_sortable=False),
                            Column("query_accuracy", "word for word", is_number=True, write=percent),
-                           Column("gain", "could win", is_number=True, write=lambda g: f"{100 * g:.1f} pts")],
-                          id_column="name", label="slices", sorted_by="gain", n_a_page=10)
+                           Column("ceiling", "could win", is_number=True, write=lambda g: f"{100 * g:.1f} pts")],
+                          id_column="name", label="slices", sorted_by="ceiling", n_a_page=10)
         self.table.layout.display = "none"
         names = [name for name in state.data.names if name != "speaker"]
         self.down, self.across = (widgets.Dropdown(options=names, layout={"width": "auto"}) for _ in range(2))
@@ -65,10 +65,12 @@ class Failing:
     def show(self) -> None:
         """Measure the selection."""
         slices = self.state.data.slices(self.state.mask)
-        self.opportunities = slicing.opportunities(slices) if len(slices) else slices.assign(gain=[], is_actionable=[])
+        realization = self.state.opened.realization
+        self.opportunities = opportunities.rank(slices, realization=realization) if len(slices) else slices.assign(
+            ceiling=[], is_actionable=[])
         labels = [mending.label(*pair) for pair in self.opportunities[["column", "value"]].itertuples(index=False)]
         self.opportunities["label"] = labels
-        known = self.opportunities.sort_values("gain", ascending=False, kind="stable").assign(name=lambda t: t["label"])
+        known = self.opportunities.assign(name=labels).sort_values("ceiling", ascending=False, kind="stable")
         self.forest.show(explorer_figures.on_a_card(figures.slice_forest(known.head(N_PLOTTED), self.target)))
         spans = zip(known["wer_low"], known["wer_high"], strict=True)
         self.table.show(known.assign(between=[f"{100 * low:.1f}–{100 * high:.1f}" for low, high in spans]))

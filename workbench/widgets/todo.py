@@ -34,8 +34,8 @@ class Fixes:
         ask.on_click(shell.guarded(state.say)(lambda _: self.ask_for_selection()))
         self.rows.on_action(shell.guarded(state.say)(lambda action, label: self.ask_for(label)))
         self.rows.on_select(failing.pick)
-        self.card = shell.card("What to do next", "expected gain in WER points over these queries; gains overlap and "
-                               "do not add up", self.rows, widgets.HBox([self.n, ask]))
+        self.card = shell.card("What to do next", "expected gain in WER points over these queries, the most an hour "
+                               "first; gains overlap and do not add up", self.rows, widgets.HBox([self.n, ask]))
         state.on_selection(self.show)
 
     def show(self) -> None:
@@ -44,7 +44,7 @@ class Fixes:
         top = found[found["is_actionable"].astype(bool)].head(N_FIXES)
         asked = [dict(request.where) for request in data_requests.every(self.state.opened.source.run)]
         rows = [{"label": r["label"], "advice": r["advice"].split("; cannot")[0].split(" to bring ")[0],
-                 "gain": f"{100 * r['gain']:.1f}", "cost": f"{r['n_clips']:,} clips",
+                 "gain": f"{100 * r['gain']:.1f}", "cost": f"{r['n_clips']:,} clips, {_hours(r['cost_min'])}",
                  "between": f"{100 * r['gain_low']:.1f} to {100 * r['gain_high']:.1f}",
                  "button": _button({r["column"]: r["value"]} in asked)} for r in top.to_dict("records")]
         self.rows.show(pd.DataFrame(rows, columns=["label", "advice", "gain", "between", "cost", "button"]))
@@ -69,6 +69,11 @@ class Fixes:
             self.show()
 
         self.state.visitor.ask(ask, self.state.say)
+
+
+def _hours(minutes: float) -> str:
+    """Write people's time."""
+    return f"{minutes / 60:.1f} h"
 
 
 def _button(is_asked: bool) -> str:

@@ -1,0 +1,81 @@
+"""How well references fit the sound, by the ear of a character head: the second opinion on who is wrong, model or text.
+
+The head spells by sound; the decoder, which wrote the answer, knows what people usually say: two unlike readers. Both
+must be of a model that never learned from the utterance.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from workbench import audio, recognizers, storage, text, whisper_model
+from workbench.whisper_model import CHARACTERS, SpeechModel
+
+COLUMN = "reference_gap"
+
+
+def listen(checkpoint: Path, utterances: pd.DataFrame) -> pd.DataFrame:
+    """Transcribe, and weigh each answer against the reference, once for the same weights, audio and words.
+
+    Returns: what `recognizers.transcribe` does, and reference_gap, as `gaps` gives it.
+    """
+    heard = recognizers.transcribe(checkpoint, utterances)
+    known = ["audio_sha", "reference"]
+    key = storage.hash_value([storage.hash_file(checkpoint), storage.hash_table(utterances[known]),
+                              storage.hash_table(heard[["hypothesis"]]), storage.hash_file(Path(__file__))])[:16]
+    cached = storage.cache_folder("decodes") / f"{key}.fit.parquet"
+    if not cached.is_file():
+        found = gaps(recognizers.load(checkpoint).model, utterances, heard["hypothesis"])
+        storage.write_table(cached, pd.DataFrame({COLUMN: found}))
+    return heard.assign(**{COLUMN: pd.read_parquet(cached)[COLUMN].to_numpy()})
+
+
+def gaps(model: SpeechModel, utterances: pd.DataFrame, hypotheses: pd.Series) -> np.ndarray:
+    """Say how much better each answer fits the sound than the reference does.
+
+    Returns: nats, above 0 where the head sides with the answer, 0 where both say the same; nan without such a head.
+    """
+    references, answers = ([text.normalize(words) for words in said] for said in (utterances["reference"], hypotheses))
+    found = np.zeros(len(utterances))
+    if model.head is None:
+        return np.full(len(utterances), np.nan)
+    differs = [row for row, pair in enumerate(zip(references, answers, strict=True)) if pair[0] != pair[1]]
+    clips = {row: audio.read(utterances["audio_path"].iloc[row]) for row in differs}
+    for rows, letters in letters_of(model, clips):
+        for row, of_clip in zip(rows, letters, strict=True):
+            to_answer, to_reference = fits(of_clip, [answers[row], references[row]])
+            found[row] = to_answer - to_reference
+    return found
+
+
+@torch.inference_mode()
+def letters_of(model: SpeechModel, clips: dict[int, audio.Samples]) -> Iterator[tuple[list[int], Tensor]]:
+    """Give the head's log-probabilities [B, F, 1 + characters] in batches of equal context, and whose they are."""
+    model.eval()
+    contexts = pd.Series({row: model.context_samples(len(clip)) for row, clip in clips.items()}, dtype=int)
+    for n_samples, members in contexts.groupby(contexts):
+        rows = members.index.tolist()
+        for start in range(0, len(rows), recognizers.BATCH_SIZE):
+            batch = rows[start : start + recognizers.BATCH_SIZE]
+            cut = [clips[row][:n_samples] for row in batch]
+            padded = torch.from_numpy(np.stack([np.pad(clip, (0, n_samples - len(clip))) for clip in cut]))
+            mel = whisper_model.log_mel(padded.to(model.device), model.dims.n_mels)
+            yield batch, model.letters(model.whisper.encoder(mel)).cpu()
+
+
+def fits(letters: Tensor, texts: list[str]) -> list[float]:
+    """Give the log-likelihood of each text under CTC; minus infinity for one too long for the clip.
+
+    Shape: letters [F, 1 + characters], log-probabilities of one clip.
+    Source: Graves et al. 2006, by torch's ctc_loss.
+    """
+    spelled = [[CHARACTERS.index(c) + 1 for c in words if c in CHARACTERS] for words in texts]
+    targets = torch.tensor([c for word in spelled for c in word], dtype=torch.long)
+    lengths = torch.full((len(texts),), len(letters)), torch.tensor([len(word) for word in spelled])
+    losses = F.ctc_loss(letters[:, None].expand(-1, len(texts), -1), targets, *lengths, reduction="none")
+    return [-float(loss) for loss in losses]
