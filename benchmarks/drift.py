@@ -18,6 +18,7 @@ import json
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,11 @@ SHARES = [feature.name for feature in drift.DEFAULT if feature.is_share]
 GRID = np.array([.001, .005, .01, .025, .05, *np.arange(.1, .95, .05), .95, .975, .99, .995, .999])
 LEAST_OF_USERS = 0.10
 """Of the variance that lies between users; the demo's users differ less in most: its places are drawn by chance."""
-PHONES = ("wideband", "budget", "narrow")
+PLACES, PHONES, NAMES = ("other", "car"), ("wideband", "budget", "narrow"), ("known", "new")
 BUDGET_SHARE, CAR_SHARE = 0.25, 0.20
 REFERENCE_N = 5_000
+N_DRAWS = 1_000
+"""By chance, a window: half of what drift draws for a level of 1 %."""
 NAME_QUERIES = 0.059
 """New names as 2 % of words: the demo's queries have 5.16 words, those with a new name 1.75 words of it."""
 SPELLED = (0.02, 1.0)
@@ -100,19 +103,19 @@ def queries(rng: np.random.Generator, traffic: Traffic, who: People, prefix: int
     user = np.arange(n) if traffic.per_user == 1 and k == n else rng.choice(k, size=n, p=who.asks)
     share = LEAST_OF_USERS
     drives = math.sqrt(share) * who.drives[user] + math.sqrt(1 - share) * rng.standard_normal(n)
-    place = np.where(drives < special.ndtri(traffic.car), "car", "other")
-    phone = np.where(who.phone < BUDGET_SHARE, "budget", "wideband")
-    phone = np.where((who.phone * 7) % 1 < traffic.narrow, "narrow", phone)[user]
+    place = np.where(drives < special.ndtri(traffic.car), PLACES.index("car"), PLACES.index("other"))
+    phone = np.where(who.phone < BUDGET_SHARE, PHONES.index("budget"), PHONES.index("wideband"))
+    phone = np.where(who.phone * 7 % 1 < traffic.narrow, PHONES.index("narrow"), phone)[user]
     is_new = rng.random(n) < traffic.names
     shares = np.array([max(share, marginals()["between_users"][name]) for name in FEATURES])
     latent = np.sqrt(shares) * who.habits[user] + np.sqrt(1 - shares) * _correlated(rng, n)
-    ranks = pd.DataFrame(special.ndtr(latent), columns=FEATURES)
-    names = np.where(is_new & (traffic.spelled is None), "new", "known")
-    values = _values(ranks, pd.Series(place) + "|" + phone + "|" + names)
+    ranks = dict(zip(FEATURES, special.ndtr(latent).T, strict=True))
+    values = _values(ranks, np.stack([place, phone, is_new & (traffic.spelled is None)]))
     if traffic.spelled is not None:
         values["has_unseen"] = ranks["has_unseen"] > 1 - np.where(is_new, *traffic.spelled[::-1])
-    spread = pd.Series(marginals()["spread"])
-    return (values.astype(float) + traffic.shift * spread).assign(user_hash=user + prefix)
+    spread = marginals()["spread"]
+    return pd.DataFrame({name: x + traffic.shift * spread[name] for name, x in values.items()} |
+                        {"user_hash": user + prefix})
 
 
 def _correlated(rng: np.random.Generator, n: int) -> Floats:
@@ -120,14 +123,16 @@ def _correlated(rng: np.random.Generator, n: int) -> Floats:
     return rng.standard_normal((n, len(FEATURES))) @ root.T
 
 
-def _values(ranks: pd.DataFrame, cells: pd.Series) -> pd.DataFrame:
-    """Turn ranks into values, cell by cell of place, phone and name."""
-    values = {name: np.zeros(len(ranks)) for name in FEATURES}
-    for cell, at in cells.groupby(cells).indices.items():
+def _values(ranks: dict[str, Floats], cells: NDArray[np.int64]) -> dict[str, Floats]:
+    """Turn ranks into values, cell by cell of place, phone and name. Shape of `cells`: [3, rows]."""
+    values = {name: np.zeros(cells.shape[1]) for name in FEATURES}
+    number = np.ravel_multi_index(list(cells), (2, 3, 2))
+    for cell, words in enumerate(product(PLACES, PHONES, NAMES)):
+        at, known = np.flatnonzero(number == cell), marginals()["cells"]["|".join(words)]
         for name in FEATURES:
-            known, rank = marginals()["cells"][cell][name], ranks[name].to_numpy()[at]
-            values[name][at] = rank > 1 - known if name in SHARES else np.interp(rank, GRID, known)
-    return pd.DataFrame(values)
+            rank = ranks[name][at]
+            values[name][at] = rank > 1 - known[name] if name in SHARES else np.interp(rank, GRID, known[name])
+    return values
 
 
 def demo_weeks(run: str, n_seeds: int = 20) -> pd.DataFrame:
@@ -188,14 +193,15 @@ class Cell:
     at_least: float = 0.0
     feature: str = ""
 
-    def trial(self, seed: int, level: float) -> drift.DriftResult:
+    def trial(self, seed: int, level: float = LEVEL) -> drift.DriftResult:
         """Draw a reference and a window, and compare them."""
         rng = np.random.default_rng([seed, *self.name.encode()])
         before = people(rng, self.reference)
         reference = queries(rng, self.reference, before)
         now = before if self.is_same_people else people(rng, self.window)
         prefix = 0 if self.is_same_people else len(before.asks)
-        return drift.compare(reference, queries(rng, self.window, now, prefix), level=level, seed=seed)
+        return drift.compare(reference, queries(rng, self.window, now, prefix), level=level, seed=seed,
+                             n_draws=N_DRAWS)
 
 
 ASKING = {1: "1", 3: "3", 10: "10", 0: "uneven"}

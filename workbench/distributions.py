@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-N_POINTS = 32
-"""Quantiles at which two distributions are compared: finer ones moved no distance by more than 0.005."""
+N_POINTS = 20
+"""Quantiles at which two distributions are compared, half of them from each side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +27,25 @@ class Sides:
     users: Integers
     is_window: NDArray[np.bool_]
     weight: Floats
+    n_users: int
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, user: str) -> "Sides":
-        """Read `user`, `is_window` and `weight` (missing: 1) out of a table."""
-        weight = rows["weight"].fillna(1).to_numpy(float) if "weight" in rows else np.ones(len(rows))
-        return cls(pd.factorize(rows[user])[0], rows["is_window"].to_numpy(bool), weight)
+    def of(cls, reference: pd.DataFrame, window: pd.DataFrame, user: str) -> "Sides":
+        """Read `user` and `weight` (missing: 1) out of two tables, the reference's rows first."""
+        users, names = pd.factorize(pd.concat([reference[user], window[user]], ignore_index=True))
+        weight = [side["weight"].fillna(1).to_numpy(float) if "weight" in side else np.ones(len(side))
+                  for side in (reference, window)]
+        return cls(users, np.arange(len(users)) >= len(reference), np.concatenate(weight), len(names))
 
     def sums(self, values: Floats, is_window: bool) -> Floats:
         """Add up a side's values by user. Shape: [users]."""
-        n = int(self.users.max()) + 1
-        return np.bincount(self.users, np.where(self.is_window == is_window, values, 0.0), n)
+        is_in = self.is_window == is_window
+        return np.bincount(self.users[is_in], values[is_in], self.n_users)
+
+    def fewest_users(self, x: Floats) -> int:
+        """Count the users with a value, on the side that has fewer."""
+        known = np.isfinite(x).astype(float)
+        return int(min((self.sums(known, side) > 0).sum() for side in (False, True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +81,9 @@ def curve(x: Floats, sides: Sides, *, is_share: bool) -> Curve:
 
 def _points(x: Floats, is_window: NDArray[np.bool_]) -> Floats:
     """Take quantiles of both sides, so that the smaller one has points of its own."""
-    grid = (np.arange(N_POINTS // 2) + 0.5) / (N_POINTS // 2)
-    return np.unique([np.nanquantile(x[is_in], grid, method="lower") for is_in in (~is_window, is_window)])
+    grid, is_known = (np.arange(N_POINTS // 2) + 0.5) / (N_POINTS // 2), np.isfinite(x)
+    sides = (np.sort(x[is_known & is_in]) for is_in in (~is_window, is_window))
+    return np.unique([values[(grid * len(values)).astype(int)] for values in sides])
 
 
 def _bins(x: Floats, points: Floats, is_share: bool) -> Integers:
@@ -84,10 +93,10 @@ def _bins(x: Floats, points: Floats, is_share: bool) -> Integers:
 
 def _up_to(bins: Integers, weight: Floats, n: int, sides: Sides, side: bool) -> Floats:
     """Count each user's queries up to each point. Shape: [users, points]."""
-    n_users = int(sides.users.max()) + 1
     is_in = sides.is_window == side
     cells = sides.users[is_in] * (n + 1) + bins[is_in]
-    return np.bincount(cells, weight[is_in], n_users * (n + 1)).reshape(n_users, n + 1).cumsum(1)[:, :n]
+    counts = np.bincount(cells, weight[is_in], sides.n_users * (n + 1))
+    return counts.reshape(sides.n_users, n + 1).cumsum(1)[:, :n]
 
 
 def _ratios(S: Floats, N: Floats) -> tuple[Floats, Floats]:
@@ -127,5 +136,5 @@ def rate_change(x: Floats, errors: Floats, words: Floats, sides: Sides, curve: C
     rates = np.bincount(bins, wrong, n) / np.maximum(np.bincount(bins, asked, n), 1e-12)
     (before, held), (now, pulled) = (
         _ratios(sides.sums(asked * rates[bins], side)[:, None], sides.sums(asked, side)) for side in (False, True))
-    change, half = float((now - before)[0]), float(stats.norm.ppf(0.975)) * math.sqrt(((pulled - held) ** 2).sum())
+    change, half = float((now - before)[0]), float(special.ndtri(0.975)) * math.sqrt(((pulled - held) ** 2).sum())
     return Change(change, change - half, change + half)

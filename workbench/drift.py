@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from workbench import distributions
 from workbench.distributions import Curve, Floats, Sides
@@ -103,13 +103,21 @@ def compare(reference: pd.DataFrame, window: pd.DataFrame, *, user: str = "user_
         needs sides alike: where users asked 24 and 3 times it alarmed in 22 % of quiet windows at a nominal 5 %, where
         11 and 3 it saw half of the new phones.
     """
-    n_users = {f: _fewest_users(reference, window, f.name, user) for f in features}
-    known = [feature for feature, n in n_users.items() if n >= MIN_USERS]
+    sides = Sides.of(reference, window, user)
+    columns = {f: _column(reference, window, f.name) for f in features}
+    n_users = {f: sides.fewest_users(x) for f, x in columns.items()}
+    known = {f: x for f, x in columns.items() if n_users[f] >= MIN_USERS}
     if not known:
         return _too_few(max(n_users.values()), len(window))
-    both = pd.concat([reference.assign(is_window=False), window.assign(is_window=True)], ignore_index=True)
-    table = _table(both, Sides.of(both, user), known, level, n_draws, seed)
-    return _result(table, _needed(table, known, len(window), len(reference)), len(window))
+    costs = tuple(_column(reference, window, name) for name in ("errors", "words"))
+    table = _table(known, costs, sides, level, n_draws, seed)
+    return _result(table, _needed(table, list(known), len(window), len(reference)), len(window))
+
+
+def _column(reference: pd.DataFrame, window: pd.DataFrame, name: str) -> Floats:
+    """Put a column's two sides together, nan where a side lacks it."""
+    return np.concatenate([side[name].to_numpy(float) if name in side else np.full(len(side), math.nan)
+                           for side in (reference, window)])
 
 
 def _too_few(n_users: int, n: int) -> DriftResult:
@@ -122,52 +130,44 @@ def _too_few(n_users: int, n: int) -> DriftResult:
                        f"{needed:,} queries would do.", needed)
 
 
-def _fewest_users(reference: pd.DataFrame, window: pd.DataFrame, feature: str, user: str) -> int:
-    """Count the users with a value, on the side that has fewer."""
-    return min(int(side.loc[side[feature].notna(), user].nunique()) if feature in side else 0
-               for side in (reference, window))
-
-
-def _table(both: pd.DataFrame, sides: Sides, features: Sequence[Feature], level: float, n_draws: int,
+def _table(columns: Mapping[Feature, Floats], costs: tuple[Floats, ...], sides: Sides, level: float, n_draws: int,
            seed: int) -> pd.DataFrame:
     """Give each feature its row, what moved first, and of that what costs most."""
-    curves = [distributions.curve(both[f.name].to_numpy(float), sides, is_share=f.is_share) for f in features]
+    curves = [distributions.curve(x, sides, is_share=feature.is_share) for feature, x in columns.items()]
     drawn = distributions.by_chance(curves, n_draws, seed)
-    null = np.stack([f.turned(differences).max(1) for f, differences in zip(features, drawn, strict=True)], axis=1)
+    null = np.stack([f.turned(differences).max(1) for f, differences in zip(columns, drawn, strict=True)], axis=1)
     centre, spread = null.mean(0), np.maximum(null.std(0), 1e-12)
     highest = ((null - centre) / spread).max(1)
-    z_needed = float(np.quantile(highest, 1 - level)) + float(stats.norm.ppf(POWER))
+    z_needed = float(np.quantile(highest, 1 - level)) + float(special.ndtri(POWER))
     rows = []
-    for feature, curve, middle, deviation in zip(features, curves, centre, spread, strict=True):
+    for (feature, x), curve, middle, deviation in zip(columns.items(), curves, centre, spread, strict=True):
         effects = feature.turned(curve.now - curve.before)
         at, effect = int(effects.argmax()), float(effects.max())
-        half = float(stats.norm.ppf(0.975)) * math.sqrt(float((curve.pulls[:, at] ** 2).sum()))
+        half = float(special.ndtri(0.975)) * math.sqrt(float((curve.pulls[:, at] ** 2).sum()))
         p = (1 + int((highest >= (effect - middle) / deviation).sum())) / (n_draws + 1)
-        rows.append({"feature": feature.name, "kind": feature.kind, **_middles(both, feature),
+        rows.append({"feature": feature.name, "kind": feature.kind, **_middles(x, sides, feature),
                      "at": float(curve.points[at]), "below_reference": float(curve.before[at]),
                      "below_window": float(curve.now[at]), "effect": effect, "effect_low": effect - half,
                      "effect_high": effect + half, "p_value": p, "detectable": float(middle + z_needed * deviation),
-                     **_quality(both, sides, feature, curve), "is_alarm": p <= level and effect >= feature.least,
+                     **_quality(x, costs, sides, feature, curve), "is_alarm": p <= level and effect >= feature.least,
                      "_size": effect / feature.least})
     order = ["is_alarm", "quality", "_size"]
     ranked = pd.DataFrame(rows).sort_values(order, ascending=False, kind="stable", ignore_index=True)
     return ranked.drop(columns="_size")
 
 
-def _quality(both: pd.DataFrame, sides: Sides, feature: Feature, curve: Curve) -> dict[str, float]:
-    """Estimate how much WER goes with a feature's move; nan where errors are not known on both sides."""
-    if not {"errors", "words"} <= set(both) or both["errors"].groupby(both["is_window"]).count().min() == 0:
-        return dict.fromkeys(["quality", "quality_low", "quality_high"], math.nan)
-    x, errors, words = (both[name].to_numpy(float) for name in (feature.name, "errors", "words"))
-    found = distributions.rate_change(x, errors, words, sides, curve, is_share=feature.is_share)
-    return {"quality": found.value, "quality_low": found.low, "quality_high": found.high}
-
-
-def _middles(both: pd.DataFrame, feature: Feature) -> dict[str, float]:
+def _middles(x: Floats, sides: Sides, feature: Feature) -> dict[str, float]:
     """Give median or share of both sides, as people will read them; weights are left out of medians."""
-    values = both.groupby("is_window")[feature.name]
-    middles = values.mean() if feature.kind == "share" else values.median()
-    return {"reference": float(middles[False]), "window": float(middles[True])}
+    middle = np.nanmean if feature.is_share else np.nanmedian
+    return {"reference": float(middle(x[~sides.is_window])), "window": float(middle(x[sides.is_window]))}
+
+
+def _quality(x: Floats, costs: tuple[Floats, ...], sides: Sides, feature: Feature, curve: Curve) -> dict[str, float]:
+    """Estimate how much WER goes with a feature's move; nan where errors are not known on both sides."""
+    if sides.fewest_users(costs[0]) == 0:
+        return dict.fromkeys(["quality", "quality_low", "quality_high"], math.nan)
+    found = distributions.rate_change(x, *costs, sides, curve, is_share=feature.is_share)
+    return {"quality": found.value, "quality_low": found.low, "quality_high": found.high}
 
 
 def _needed(table: pd.DataFrame, features: Sequence[Feature], n: int, n_reference: int) -> int:
