@@ -261,16 +261,18 @@ def main() -> None:
     parser.add_argument("--only", choices=CLAIMS, action="append", help="one claim; may be given again")
     parser.add_argument("--like", default="", help="rows whose name holds this")
     parser.add_argument("--level", type=float, default=LEVEL, help="the demo's own is 0.01")
-    parser.add_argument("--measure", metavar="RUN", default="", help="measure distributions in alarms.py's weeks, decoded")
+    parser.add_argument("--measure", metavar="RUN", default="", help="measure the distributions in alarms.py's weeks")
     options = parser.parse_args()
     if options.measure:
         storage.write_text(MARGINALS, json.dumps(measure(demo_weeks(options.measure)), indent=0))
         return
-    cells = [cell for claim in options.only or CLAIMS for cell in CLAIMS[claim]() if options.like in cell.name]
-    table = pd.DataFrame([judge(cell, options.windows, options.level) for cell in cells])
-    print(table.to_string(index=False))
     name = "-".join(["drift", *(options.only or []), *([f"level-{options.level}"] if options.level != LEVEL else [])])
-    storage.write_text(storage.data_folder().parent / "reports" / "benchmarks" / f"{name}.csv", table.to_csv(index=False))
+    path, rows = storage.data_folder().parent / "reports" / "benchmarks" / f"{name}.csv", list[dict[str, object]]()
+    for cell in (cell for claim in options.only or CLAIMS for cell in CLAIMS[claim]() if options.like in cell.name):
+        rows.append(judge(cell, options.windows, options.level))
+        print(" | ".join(f"{key} {value}" for key, value in rows[-1].items() if value != ""), flush=True)
+        storage.write_text(path, pd.DataFrame(rows).to_csv(index=False))
+    print(pd.DataFrame(rows).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -50,15 +50,18 @@ class Sides:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A feature on both sides: the share of queries up to each point (of a share: with it).
+    """A feature on both sides: the share of queries up to each point (of a share: with it), and how far they are apart.
 
-    `pulls` is how much each user moves each point's difference. Shape: [users, points].
+    `pulls` is how much each user moves each point's difference of shares. Shape: [users, points]. `distance` and
+    `stable_pulls` are the same for angles asin(sqrt(share)), which chance moves alike at every share.
     """
 
     points: Floats
     before: Floats
     now: Floats
     pulls: Floats
+    distance: Floats
+    stable_pulls: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +77,22 @@ def curve(x: Floats, sides: Sides, *, is_share: bool) -> Curve:
     """Compare a feature's two distributions; missing values are left out."""
     points = np.ones(1) if is_share else _points(x, sides.is_window)
     bins, weight = _bins(x, points, is_share), np.where(np.isfinite(x), sides.weight, 0.0)
+    asked = [sides.sums(weight, side) for side in (False, True)]
     (before, held), (now, pulled) = (
-        _ratios(_up_to(bins, weight, len(points), sides, side), sides.sums(weight, side)) for side in (False, True))
-    return Curve(points, before, now, pulled - held)
+        _ratios(_up_to(bins, weight, len(points), sides, side), asked[side]) for side in (False, True))
+    (old, per_old), (new, per_new) = (
+        _angles(shares, int((N > 0).sum())) for shares, N in zip((before, now), asked, strict=True))
+    return Curve(points, before, now, pulled - held, new - old, pulled * per_new - held * per_old)
+
+
+def _angles(shares: Floats, n_users: int) -> tuple[Floats, Floats]:
+    """Turn shares into angles, and give the angle's change for a small change of the share.
+
+    Source: Anscombe 1948: (n p + 3/8) / (n + 3/4) keeps the variance of asin(sqrt(p)) alike for rare events too; users
+    are the n.
+    """
+    p = (n_users * shares + 3 / 8) / (n_users + 3 / 4)
+    return np.arcsin(np.sqrt(p)), 1 / (2 * np.sqrt(p * (1 - p)))
 
 
 def _points(x: Floats, is_window: NDArray[np.bool_]) -> Floats:
@@ -109,13 +125,13 @@ def _ratios(S: Floats, N: Floats) -> tuple[Floats, Floats]:
 
 
 def by_chance(curves: Sequence[Curve], n: int, seed: int) -> list[Floats]:
-    """Draw all curves' differences as chance alone would have them, together. Shape: [n, points] a curve.
+    """Draw all curves' distances (angles) as chance alone would have them, together. Shape: [n, points] a curve.
 
     Each user's pull is multiplied by a normal number of its own; drawn through the pulls' covariance, so that the
     draws cost the same for a hundred users and for a hundred thousand.
     Source: Gaussian multiplier bootstrap of maxima, Chernozhukov, Chetverikov & Kato 2013.
     """
-    pulls = np.concatenate([curve.pulls for curve in curves], axis=1)
+    pulls = np.concatenate([curve.stable_pulls for curve in curves], axis=1)
     variances, axes = np.linalg.eigh(pulls.T @ pulls)
     drawn = np.random.default_rng(seed).standard_normal((n, len(variances)))
     together = (drawn * np.sqrt(np.maximum(variances, 0.0))) @ axes.T

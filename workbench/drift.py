@@ -144,16 +144,25 @@ def _table(columns: Mapping[Feature, Floats], costs: tuple[Floats, ...], sides: 
         effects = feature.turned(curve.now - curve.before)
         at, effect = int(effects.argmax()), float(effects.max())
         half = float(special.ndtri(0.975)) * math.sqrt(float((curve.pulls[:, at] ** 2).sum()))
-        p = (1 + int((highest >= (effect - middle) / deviation).sum())) / (n_draws + 1)
+        distance = float(feature.turned(curve.distance).max())
+        p = (1 + int((highest >= (distance - middle) / deviation).sum())) / (n_draws + 1)
         rows.append({"feature": feature.name, "kind": feature.kind, **_middles(x, sides, feature),
                      "at": float(curve.points[at]), "below_reference": float(curve.before[at]),
                      "below_window": float(curve.now[at]), "effect": effect, "effect_low": effect - half,
-                     "effect_high": effect + half, "p_value": p, "detectable": float(middle + z_needed * deviation),
+                     "effect_high": effect + half, "p_value": p, "detectable": _shown(feature, curve, middle + z_needed * deviation),
                      **_quality(x, costs, sides, feature, curve), "is_alarm": p <= level and effect >= feature.least,
                      "_size": effect / feature.least})
     order = ["is_alarm", "quality", "_size"]
     ranked = pd.DataFrame(rows).sort_values(order, ascending=False, kind="stable", ignore_index=True)
     return ranked.drop(columns="_size")
+
+
+def _shown(feature: Feature, curve: Curve, angle: float) -> float:
+    """Say which effect lies so far apart: of a share from where it was; of a distribution where it takes most."""
+    if not feature.is_share:
+        return math.sin(min(angle, math.pi / 2))
+    before, way = math.asin(math.sqrt(curve.before[0])), -1 if feature.worse < 0 else 1
+    return abs(math.sin(min(max(before + way * angle, 0.0), math.pi / 2)) ** 2 - float(curve.before[0]))
 
 
 def _middles(x: Floats, sides: Sides, feature: Feature) -> dict[str, float]:
