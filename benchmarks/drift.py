@@ -1,4 +1,4 @@
-"""Does drift keep its word? Quiet windows, windows that moved, and harmless shifts of large ones, drawn by the thousand.
+"""Does drift keep its word? Quiet windows, windows that moved, and harmless shifts, drawn by the thousand.
 
     python benchmarks/drift.py                        # all of it: about an hour on one core
     python benchmarks/drift.py --only moved --windows 200
@@ -27,7 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from workbench import demo_world, drift, engines, monitoring, progress, settings, storage, whisper_model
+from workbench import drift, progress, storage
 
 Floats = NDArray[np.float64]
 
@@ -40,6 +40,7 @@ LEAST_OF_USERS = 0.10
 """Of the variance that lies between users; the demo's users differ less in most: its places are drawn by chance."""
 PLACES, PHONES, NAMES = ("other", "car"), ("wideband", "budget", "narrow"), ("known", "new")
 BUDGET_SHARE, CAR_SHARE = 0.25, 0.20
+SHIFT_WEEK = 3  # of demo_world, which loads torch
 REFERENCE_N = 5_000
 N_DRAWS = 1_000
 """By chance, a window: half of what drift draws for a level of 1 %."""
@@ -137,7 +138,9 @@ def _values(ranks: dict[str, Floats], cells: NDArray[np.int64]) -> dict[str, Flo
 
 def demo_weeks(run: str, n_seeds: int = 20) -> pd.DataFrame:
     """Read the weeks of traffic that alarms.py decodes with a run's model, with what drift watches."""
-    import alarms  # beside this file
+    import alarms  # beside this file; it loads torch
+
+    from workbench import engines, monitoring, settings, whisper_model
 
     model = whisper_model.find(str(storage.run_folder(run) / "05_improve" / "model.pt"))
     engine = engines.export(model, storage.cache_folder("alarms") / storage.hash_file(model)[:12])
@@ -157,7 +160,7 @@ def measure(weeks: pd.DataFrame) -> dict[str, Any]:
     quantiles = {cell: {name: round(float(part[name].mean()), 4) if name in SHARES else
                         [float(f"{x:.4g}") for x in part[name].quantile(GRID)] for name in FEATURES}
                  for cell, part in weeks.groupby(cells)}
-    normal = weeks[weeks["week"].lt(demo_world.SHIFT_WEEK)]
+    normal = weeks[weeks["week"].lt(SHIFT_WEEK)]
     within = normal.groupby(cells)[FEATURES].rank(pct=True).clip(0.001, 0.999)
     scores = pd.DataFrame(special.ndtri(within), columns=FEATURES, index=normal.index)
     who = normal["seed"].astype(str) + normal["user_hash"]
@@ -212,7 +215,7 @@ def quiet() -> list[Cell]:
     cells = [Cell("quiet", f"{n:,} queries, {word} a user", Traffic(n, k), Traffic(REFERENCE_N, k), at_most=0.065)
              for n in (50, 200, 1_000, 10_000) for k, word in ASKING.items()]
     dev, week = Traffic(700, 11), Traffic(1_500, 3)
-    return [*cells, Cell("quiet", "1,500 queries, 3 a user, against 700 of dev, 11 a speaker", week, dev, at_most=0.065),
+    return [*cells, Cell("quiet", "1,500 queries, 3 a user, against 700 of dev, 11 each", week, dev, at_most=0.065),
             Cell("quiet", "1,500 queries, 3 a user, of those who asked before", week, Traffic(REFERENCE_N, 10),
                  is_same_people=True, at_most=0.065)]
 

@@ -21,31 +21,49 @@ N_POINTS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
-    """Who asked, on which side, and for how many queries a row stands. Shapes: [rows] each."""
+class Side:
+    """One side's rows: whose they are (numbered from 0), who that is among all users, and how much a row counts."""
 
+    rows: slice
+    codes: Integers
     users: Integers
-    is_window: NDArray[np.bool_]
     weight: Floats
+
+    def sums(self, values: Floats) -> Floats:
+        """Add up values of this side's rows by user. Shape: [users of this side]."""
+        return np.asarray(np.bincount(self.codes, values, len(self.users)), float)
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Who asked on both sides; the reference's rows come first."""
+
+    reference: Side
+    window: Side
     n_users: int
 
     @classmethod
     def of(cls, reference: pd.DataFrame, window: pd.DataFrame, user: str) -> "Sides":
-        """Read `user` and `weight` (missing: 1) out of two tables, the reference's rows first."""
-        users, names = pd.factorize(pd.concat([reference[user], window[user]], ignore_index=True))
-        weight = [side["weight"].fillna(1).to_numpy(float) if "weight" in side else np.ones(len(side))
-                  for side in (reference, window)]
-        return cls(users, np.arange(len(users)) >= len(reference), np.concatenate(weight), len(names))
-
-    def sums(self, values: Floats, is_window: bool) -> Floats:
-        """Add up a side's values by user. Shape: [users]."""
-        is_in = self.is_window == is_window
-        return np.bincount(self.users[is_in], values[is_in], self.n_users)
+        """Read `user` and `weight` (missing: 1) out of two tables."""
+        numbers, names = pd.factorize(pd.concat([reference[user], window[user]], ignore_index=True))
+        first, sides = len(reference), []
+        for table, rows in ((reference, slice(first)), (window, slice(first, None))):
+            users, codes = np.unique(numbers[rows], return_inverse=True)
+            weight = table["weight"].fillna(1).to_numpy(float) if "weight" in table else np.ones(len(table))
+            sides.append(Side(rows, codes, users, weight))
+        return cls(sides[0], sides[1], len(names))
 
     def fewest_users(self, x: Floats) -> int:
         """Count the users with a value, on the side that has fewer."""
-        known = np.isfinite(x).astype(float)
-        return int(min((self.sums(known, side) > 0).sum() for side in (False, True)))
+        return min(int((side.sums(np.isfinite(x[side.rows]).astype(float)) > 0).sum())
+                   for side in (self.reference, self.window))
+
+    def between(self, window: Floats, reference: Floats) -> Floats:
+        """Subtract the reference's pulls from the window's, user by user. Shape: [all users, points]."""
+        pulls = np.zeros((self.n_users, window.shape[1]))
+        pulls[self.window.users] = window
+        pulls[self.reference.users] -= reference
+        return pulls
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +93,20 @@ class Change:
 
 def curve(x: Floats, sides: Sides, *, is_share: bool) -> Curve:
     """Compare a feature's two distributions; missing values are left out."""
-    points = np.ones(1) if is_share else _points(x, sides.is_window)
-    bins, weight = _bins(x, points, is_share), np.where(np.isfinite(x), sides.weight, 0.0)
-    asked = [sides.sums(weight, side) for side in (False, True)]
-    (before, held), (now, pulled) = (
-        _ratios(_up_to(bins, weight, len(points), sides, side), asked[side]) for side in (False, True))
-    (old, per_old), (new, per_new) = (
-        _angles(shares, int((N > 0).sum())) for shares, N in zip((before, now), asked, strict=True))
-    return Curve(points, before, now, pulled - held, new - old, pulled * per_new - held * per_old)
+    points = np.ones(1) if is_share else _points(x[sides.reference.rows], x[sides.window.rows])
+    (before, held, old, per_old), (now, pulled, new, per_new) = (
+        _shares(x[side.rows], points, side, is_share) for side in (sides.reference, sides.window))
+    return Curve(points, before, now, sides.between(pulled, held), new - old,
+                 sides.between(pulled * per_new, held * per_old))
+
+
+def _shares(x: Floats, points: Floats, side: Side, is_share: bool) -> tuple[Floats, Floats, Floats, Floats]:
+    """Give one side's shares up to each point, what each loses without each user, and both as angles."""
+    bins, weight, n = _bins(x, points, is_share), np.where(np.isfinite(x), side.weight, 0.0), len(points) + 1
+    asked = side.sums(weight)
+    counts = np.bincount(side.codes * n + bins, weight, len(asked) * n).reshape(-1, n).cumsum(1)[:, :-1]
+    shares, pulls = _ratios(counts, asked)
+    return shares, pulls, *_angles(shares, int((asked > 0).sum()))
 
 
 def _angles(shares: Floats, n_users: int) -> tuple[Floats, Floats]:
@@ -95,24 +119,16 @@ def _angles(shares: Floats, n_users: int) -> tuple[Floats, Floats]:
     return np.arcsin(np.sqrt(p)), 1 / (2 * np.sqrt(p * (1 - p)))
 
 
-def _points(x: Floats, is_window: NDArray[np.bool_]) -> Floats:
+def _points(reference: Floats, window: Floats) -> Floats:
     """Take quantiles of both sides, so that the smaller one has points of its own."""
-    grid, is_known = (np.arange(N_POINTS // 2) + 0.5) / (N_POINTS // 2), np.isfinite(x)
-    sides = (np.sort(x[is_known & is_in]) for is_in in (~is_window, is_window))
+    grid = (np.arange(N_POINTS // 2) + 0.5) / (N_POINTS // 2)
+    sides = (np.sort(x[np.isfinite(x)]) for x in (reference, window))
     return np.unique([values[(grid * len(values)).astype(int)] for values in sides])
 
 
 def _bins(x: Floats, points: Floats, is_share: bool) -> Integers:
     """Number the point up to which a value lies first; beyond all points, and without a share, comes one more."""
     return np.asarray(np.where(x > 0, 0, 1) if is_share else np.searchsorted(points, x), np.int64)
-
-
-def _up_to(bins: Integers, weight: Floats, n: int, sides: Sides, side: bool) -> Floats:
-    """Count each user's queries up to each point. Shape: [users, points]."""
-    is_in = sides.is_window == side
-    cells = sides.users[is_in] * (n + 1) + bins[is_in]
-    counts = np.bincount(cells, weight[is_in], sides.n_users * (n + 1))
-    return counts.reshape(sides.n_users, n + 1).cumsum(1)[:, :n]
 
 
 def _ratios(S: Floats, N: Floats) -> tuple[Floats, Floats]:
@@ -138,19 +154,22 @@ def by_chance(curves: Sequence[Curve], n: int, seed: int) -> list[Floats]:
     return np.split(together, np.cumsum([len(curve.points) for curve in curves])[:-1], axis=1)
 
 
-def rate_change(x: Floats, errors: Floats, words: Floats, sides: Sides, curve: Curve, *, is_share: bool) -> Change:
+def rate_change(x: Floats, costs: tuple[Floats, Floats], sides: Sides, curve: Curve, *, is_share: bool) -> Change:
     """Say by how much a rate changes when a feature's mix goes from one side's to the other's, and nothing else does.
 
-    Rates (errors over words) by the feature's bins are those of both sides together, so that bins that only one side
-    has count with what is known of them; the interval takes them as they are.
+    `costs` are the errors and words of each row. The rates of the feature's bins are those of both sides together, so
+    that bins that only one side has count with what is known of them; the interval takes these rates as they are.
     Source: standardization of rates, Kitagawa 1955.
     """
+    errors, words = costs
     is_known = np.isfinite(x) & np.isfinite(errors) & np.isfinite(words)
-    weight = np.where(is_known, sides.weight, 0.0)
+    weight = np.where(is_known, np.concatenate([sides.reference.weight, sides.window.weight]), 0.0)
     asked, wrong = weight * np.where(is_known, words, 0.0), weight * np.where(is_known, errors, 0.0)
     bins, n = _bins(x, curve.points, is_share), len(curve.points) + 1
-    rates = np.bincount(bins, wrong, n) / np.maximum(np.bincount(bins, asked, n), 1e-12)
+    expected = asked * (np.bincount(bins, wrong, n) / np.maximum(np.bincount(bins, asked, n), 1e-12))[bins]
     (before, held), (now, pulled) = (
-        _ratios(sides.sums(asked * rates[bins], side)[:, None], sides.sums(asked, side)) for side in (False, True))
-    change, half = float((now - before)[0]), float(special.ndtri(0.975)) * math.sqrt(((pulled - held) ** 2).sum())
+        _ratios(side.sums(expected[side.rows])[:, None], side.sums(asked[side.rows]))
+        for side in (sides.reference, sides.window))
+    change, pulls = float((now - before)[0]), sides.between(pulled, held)
+    half = float(special.ndtri(0.975)) * math.sqrt(float((pulls**2).sum()))
     return Change(change, change - half, change + half)

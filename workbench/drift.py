@@ -68,20 +68,30 @@ DEFAULT = (
 """What came in is watched both ways; how sure the model was, one way: a surer model is no reason to act."""
 
 
+COLUMNS = ["feature", "kind", "reference", "window", "at", "below_reference", "below_window", "effect", "effect_low",
+           "effect_high", "p_value", "detectable", "quality", "quality_low", "quality_high", "is_alarm"]
+
+
 @dataclass(frozen=True, slots=True)
 class DriftResult:
-    """What one window says. `table` has a row a feature, the largest multiple of what matters first.
+    """What one window says. `table` has a row a feature: what moved first, and of that what costs most.
 
     Columns: feature, kind, reference, window (medians, or shares), at (the value where the distributions differ most),
     below_reference, below_window (shares up to it), effect (their distance, or the change of the share), effect_low,
-    effect_high, p_value (over all features), detectable (the effect shown with power 80 %), is_alarm. `n_needed` is
-    0, or how many queries a window it takes to be called quiet.
+    effect_high, p_value (over all features), detectable (the effect shown with power 80 %), quality (the change of WER
+    that goes with the move, a fraction; an estimate), quality_low, quality_high, is_alarm. `n_needed` is 0, or how
+    many queries a window it takes to be called quiet.
     """
 
     outcome: Literal["quiet", "drift", "cannot_tell"]
     table: pd.DataFrame
     sentence: str
     n_needed: int
+
+    @property
+    def p_value(self) -> float:
+        """Give the chance that any feature stands out so far while nothing moved: what all features say jointly."""
+        return float(self.table["p_value"].min()) if len(self.table) else math.nan
 
     @property
     def moved(self) -> list[str]:
@@ -95,13 +105,12 @@ def compare(reference: pd.DataFrame, window: pd.DataFrame, *, user: str = "user_
     """Say whether a window has moved against its reference, at a risk of `level` over all features together.
 
     Each feature's largest distance between the two distribution functions (one-sided where only one way is worse), or
-    its change of share, is standardized by what chance makes of it; the largest over features decides. A column
-    `weight` in the reference counts its rows so. Missing values are left out; a feature that a side lacks too. With
-    columns `errors` and `words` (a query's, counted or expected) on both sides, what moved is ranked by the errors
-    that go with it.
-    Source: step "max T" of Westfall & Young 1993, with users' pulls as in `distributions.by_chance`. Permuting users
-        needs sides alike: where users asked 24 and 3 times it alarmed in 22 % of quiet windows at a nominal 5 %, where
-        11 and 3 it saw half of the new phones.
+    its change of share, is standardized by what chance makes of it; the largest over features decides. Distances are
+    of angles, so that chance is known at rare shares and in tails. A column `weight` in the reference counts its rows
+    so. Missing values are left out; a feature that a side lacks too. With columns `errors` and `words` (a query's,
+    counted or expected) on both sides, what moved is ranked by the errors that go with it.
+    Source: step "max T" of Westfall & Young 1993. Permuting users needs sides alike: where users asked 24 and 3 times
+        it alarmed in 22 % of quiet windows at a nominal 5 %, where 11 and 3 it saw half of the new phones.
     """
     sides = Sides.of(reference, window, user)
     columns = {f: _column(reference, window, f.name) for f in features}
@@ -109,7 +118,7 @@ def compare(reference: pd.DataFrame, window: pd.DataFrame, *, user: str = "user_
     known = {f: x for f, x in columns.items() if n_users[f] >= MIN_USERS}
     if not known:
         return _too_few(max(n_users.values()), len(window))
-    costs = tuple(_column(reference, window, name) for name in ("errors", "words"))
+    costs = _column(reference, window, "errors"), _column(reference, window, "words")
     table = _table(known, costs, sides, level, n_draws, seed)
     return _result(table, _needed(table, list(known), len(window), len(reference)), len(window))
 
@@ -121,43 +130,45 @@ def _column(reference: pd.DataFrame, window: pd.DataFrame, name: str) -> Floats:
 
 
 def _too_few(n_users: int, n: int) -> DriftResult:
-    columns = ["feature", "kind", "reference", "window", "at", "below_reference", "below_window", "effect",
-               "effect_low", "effect_high", "p_value", "detectable", "quality", "quality_low", "quality_high",
-               "is_alarm"]
     needed = math.ceil(max(n, 1) * MIN_USERS / max(n_users, 1))
-    return DriftResult("cannot_tell", pd.DataFrame(columns=columns).astype({"is_alarm": bool}),
+    return DriftResult("cannot_tell", pd.DataFrame(columns=COLUMNS).astype({"is_alarm": bool}),
                        f"Cannot tell yet: {n_users} users on a side, and {MIN_USERS} are the least; "
                        f"{needed:,} queries would do.", needed)
 
 
-def _table(columns: Mapping[Feature, Floats], costs: tuple[Floats, ...], sides: Sides, level: float, n_draws: int,
+def _table(columns: Mapping[Feature, Floats], costs: tuple[Floats, Floats], sides: Sides, level: float, n_draws: int,
            seed: int) -> pd.DataFrame:
     """Give each feature its row, what moved first, and of that what costs most."""
     curves = [distributions.curve(x, sides, is_share=feature.is_share) for feature, x in columns.items()]
     drawn = distributions.by_chance(curves, n_draws, seed)
-    null = np.stack([f.turned(differences).max(1) for f, differences in zip(columns, drawn, strict=True)], axis=1)
-    centre, spread = null.mean(0), np.maximum(null.std(0), 1e-12)
-    highest = ((null - centre) / spread).max(1)
-    z_needed = float(np.quantile(highest, 1 - level)) + float(special.ndtri(POWER))
-    rows = []
-    for (feature, x), curve, middle, deviation in zip(columns.items(), curves, centre, spread, strict=True):
-        effects = feature.turned(curve.now - curve.before)
-        at, effect = int(effects.argmax()), float(effects.max())
-        half = float(special.ndtri(0.975)) * math.sqrt(float((curve.pulls[:, at] ** 2).sum()))
-        distance = float(feature.turned(curve.distance).max())
-        p = (1 + int((highest >= (distance - middle) / deviation).sum())) / (n_draws + 1)
-        rows.append({"feature": feature.name, "kind": feature.kind, **_middles(x, sides, feature),
-                     "at": float(curve.points[at]), "below_reference": float(curve.before[at]),
-                     "below_window": float(curve.now[at]), "effect": effect, "effect_low": effect - half,
-                     "effect_high": effect + half, "p_value": p, "detectable": _shown(feature, curve, middle + z_needed * deviation),
-                     **_quality(x, costs, sides, feature, curve), "is_alarm": p <= level and effect >= feature.least,
-                     "_size": effect / feature.least})
-    order = ["is_alarm", "quality", "_size"]
-    ranked = pd.DataFrame(rows).sort_values(order, ascending=False, kind="stable", ignore_index=True)
-    return ranked.drop(columns="_size")
+    null = np.stack([f.turned(distances).max(1) for f, distances in zip(columns, drawn, strict=True)], axis=1)
+    middle, spread = null.mean(0), np.maximum(null.std(0), 1e-12)
+    highest = ((null - middle) / spread).max(1)
+    found = np.array([f.turned(curve.distance).max() for f, curve in zip(columns, curves, strict=True)])
+    p_values = (1 + (highest >= ((found - middle) / spread)[:, None]).sum(1)) / (n_draws + 1)
+    shown = middle + spread * (float(np.quantile(highest, 1 - level)) + float(special.ndtri(POWER)))
+    rows = [{**_row(feature, x, sides, curve), "p_value": p, "detectable": _effect_at(feature, curve, angle),
+             **_quality(feature, x, sides, curve, costs)}
+            for (feature, x), curve, p, angle in zip(columns.items(), curves, p_values, shown, strict=True)]
+    table = pd.DataFrame(rows).assign(least=[feature.least for feature in columns])
+    table["is_alarm"] = table["p_value"].le(level) & table["effect"].ge(table["least"])
+    table["size"] = table["effect"] / table["least"]
+    ranked = table.sort_values(["is_alarm", "quality", "size"], ascending=False, kind="stable", ignore_index=True)
+    return ranked[COLUMNS]
 
 
-def _shown(feature: Feature, curve: Curve, angle: float) -> float:
+def _row(feature: Feature, x: Floats, sides: Sides, curve: Curve) -> dict[str, Any]:
+    """Describe both sides of a feature, and where they are most unlike; weights are left out of medians."""
+    middle, effects = np.nanmean if feature.is_share else np.nanmedian, feature.turned(curve.now - curve.before)
+    at, effect = int(effects.argmax()), float(effects.max())
+    half = float(special.ndtri(0.975)) * math.sqrt(float((curve.pulls[:, at] ** 2).sum()))
+    return {"feature": feature.name, "kind": feature.kind, "reference": float(middle(x[sides.reference.rows])),
+            "window": float(middle(x[sides.window.rows])), "at": float(curve.points[at]),
+            "below_reference": float(curve.before[at]), "below_window": float(curve.now[at]),
+            "effect": effect, "effect_low": effect - half, "effect_high": effect + half}
+
+
+def _effect_at(feature: Feature, curve: Curve, angle: float) -> float:
     """Say which effect lies so far apart: of a share from where it was; of a distribution where it takes most."""
     if not feature.is_share:
         return math.sin(min(angle, math.pi / 2))
@@ -165,17 +176,11 @@ def _shown(feature: Feature, curve: Curve, angle: float) -> float:
     return abs(math.sin(min(max(before + way * angle, 0.0), math.pi / 2)) ** 2 - float(curve.before[0]))
 
 
-def _middles(x: Floats, sides: Sides, feature: Feature) -> dict[str, float]:
-    """Give median or share of both sides, as people will read them; weights are left out of medians."""
-    middle = np.nanmean if feature.is_share else np.nanmedian
-    return {"reference": float(middle(x[~sides.is_window])), "window": float(middle(x[sides.is_window]))}
-
-
-def _quality(x: Floats, costs: tuple[Floats, ...], sides: Sides, feature: Feature, curve: Curve) -> dict[str, float]:
+def _quality(feature: Feature, x: Floats, sides: Sides, curve: Curve, costs: tuple[Floats, Floats]) -> dict[str, float]:
     """Estimate how much WER goes with a feature's move; nan where errors are not known on both sides."""
     if sides.fewest_users(costs[0]) == 0:
         return dict.fromkeys(["quality", "quality_low", "quality_high"], math.nan)
-    found = distributions.rate_change(x, *costs, sides, curve, is_share=feature.is_share)
+    found = distributions.rate_change(x, costs, sides, curve, is_share=feature.is_share)
     return {"quality": found.value, "quality_low": found.low, "quality_high": found.high}
 
 
