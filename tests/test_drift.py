@@ -9,7 +9,7 @@ from simulated_log import queries, users
 
 from workbench import drift
 
-FEW_SIGNS = 300
+FEW_DRAWS = 300
 
 
 def alarm_rate(n_trials: int, level: float, **sides: tuple[int, float]) -> float:
@@ -18,7 +18,7 @@ def alarm_rate(n_trials: int, level: float, **sides: tuple[int, float]) -> float
     for trial in range(n_trials):
         rng = np.random.default_rng([trial, *map(ord, str(sides))])
         reference, window = (queries(rng, *size, prefix=name) for name, size in sides.items())
-        table = drift.compare(reference, window, n_permutations=FEW_SIGNS, seed=trial).table
+        table = drift.compare(reference, window, n_draws=FEW_DRAWS, seed=trial).table
         n_alarms += bool((table["p_value"] <= level).any())
     return n_alarms / n_trials
 
@@ -42,7 +42,7 @@ def test_users_who_come_back_are_the_same_users_on_both_sides() -> None:
         rng = np.random.default_rng([trial, 1])
         known = users(rng, 200)
         result = drift.compare(queries(rng, 4800, 24, who=known), queries(rng, 600, 3, who=known), seed=trial,
-                               n_permutations=FEW_SIGNS)
+                               n_draws=FEW_DRAWS)
         n_alarms += result.outcome == "drift"
     assert n_alarms <= 2
 
@@ -60,7 +60,7 @@ def test_it_sees_cars_phones_and_words_and_says_which(change: dict[str, Any], fe
 
 def test_a_harmless_shift_of_a_large_window_stays_silent() -> None:
     rng = np.random.default_rng(3)
-    result = drift.compare(queries(rng, 10_000, 5, prefix="r"), queries(rng, 10_000, 5, shift=0.1), n_permutations=500)
+    result = drift.compare(queries(rng, 10_000, 5, prefix="r"), queries(rng, 10_000, 5, shift=0.1), n_draws=500)
     assert result.table["p_value"].min() <= 0.01, "the shift is there to be seen"
     assert result.outcome == "quiet"
 
@@ -93,7 +93,7 @@ def test_missing_values_and_columns_are_left_out() -> None:
     rng = np.random.default_rng(7)
     before, now = queries(rng, 600, 3, prefix="r"), queries(rng, 600, 3).drop(columns="ctc_gap")
     before.loc[::2, "snr_db"] = np.nan
-    table = drift.compare(before, now, n_permutations=FEW_SIGNS).table.set_index("feature")
+    table = drift.compare(before, now, n_draws=FEW_DRAWS).table.set_index("feature")
     assert "ctc_gap" not in table.index and np.isfinite(table.loc["snr_db", "effect"])
 
 
@@ -101,9 +101,9 @@ def test_the_order_of_queries_is_irrelevant_and_arguments_stay_as_they_were() ->
     rng = np.random.default_rng(8)
     before, now = queries(rng, 300, 3, prefix="r"), queries(rng, 300, 3)
     kept = before.copy()
-    first = drift.compare(before, now, n_permutations=FEW_SIGNS).table
+    first = drift.compare(before, now, n_draws=FEW_DRAWS).table
     again = drift.compare(before.sample(frac=1, random_state=0), now.sample(frac=1, random_state=0),
-                          n_permutations=FEW_SIGNS).table
+                          n_draws=FEW_DRAWS).table
     pd.testing.assert_frame_equal(before, kept)
     columns = ["effect", "effect_low", "effect_high"]
     by_feature = [table.set_index("feature").sort_index()[columns] for table in (first, again)]

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
-Floats = NDArray[np.float64]
+from workbench import distributions
+from workbench.distributions import Curve, Floats, Sides
 
 LEVEL = 0.01
 """A window's risk of an alarm over nothing: of forty quiet windows at 5 % two would alarm."""
@@ -24,14 +24,10 @@ PLANNED_DISTANCE, PLANNED_SHARE = 0.25, 0.06
 """Changes that a window must be able to show (power 80 %) before it may be called quiet: a quarter of the queries
 elsewhere, as when a quarter of the users change their phone; six in a hundred with words never seen."""
 POWER = 0.8
-N_POINTS = 32
-"""Quantiles at which two distributions are compared: finer ones moved no distance by more than 0.005."""
-N_SIGNS = 2000
+N_DRAWS = 2000
 """Draws under no drift: twenty of them decide at a level of 1 %."""
 MIN_USERS = 30
 """Below it random signs understate chance: with 20 users a side 4-8 % of quiet windows alarmed at 1 %."""
-
-_CHUNK = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +39,25 @@ class Feature:
     worse: Literal[-1, 0, 1] = 0
 
     @property
+    def is_share(self) -> bool:
+        """Tell shares from distributions."""
+        return self.kind == "share"
+
+    @property
     def least(self) -> float:
         """The smallest change that is an alarm."""
-        return MIN_SHARE if self.kind == "share" else MIN_DISTANCE
+        return MIN_SHARE if self.is_share else MIN_DISTANCE
 
     @property
     def planned(self) -> float:
         """The change that a quiet window must have been able to show."""
-        return PLANNED_SHARE if self.kind == "share" else PLANNED_DISTANCE
+        return PLANNED_SHARE if self.is_share else PLANNED_DISTANCE
+
+    def turned(self, differences: Floats) -> Floats:
+        """Turn differences so that more is worse: fewer queries up to a point means larger values."""
+        if self.is_share:
+            return np.asarray(differences if self.worse >= 0 else -differences)
+        return np.abs(differences) if self.worse == 0 else np.asarray(-self.worse * differences)
 
 
 DEFAULT = (
@@ -61,14 +68,19 @@ DEFAULT = (
 """What came in is watched both ways; how sure the model was, one way: a surer model is no reason to act."""
 
 
+COLUMNS = ["feature", "kind", "reference", "window", "at", "below_reference", "below_window", "effect", "effect_low",
+           "effect_high", "p_value", "detectable", "quality", "quality_low", "quality_high", "is_alarm"]
+
+
 @dataclass(frozen=True, slots=True)
 class DriftResult:
-    """What one window says. `table` has a row a feature, the largest multiple of what matters first.
+    """What one window says. `table` has a row a feature: what moved first, and of that what costs most.
 
     Columns: feature, kind, reference, window (medians, or shares), at (the value where the distributions differ most),
     below_reference, below_window (shares up to it), effect (their distance, or the change of the share), effect_low,
-    effect_high, p_value (over all features), detectable (the effect shown with power 80 %), is_alarm. `n_needed` is
-    0, or how many queries a window it takes to be called quiet.
+    effect_high, p_value (over all features), detectable (the effect shown with power 80 %), quality (the change of WER
+    that goes with the move, a fraction; an estimate), quality_low, quality_high, is_alarm. `n_needed` is 0, or how
+    many queries a window it takes to be called quiet.
     """
 
     outcome: Literal["quiet", "drift", "cannot_tell"]
@@ -77,142 +89,99 @@ class DriftResult:
     n_needed: int
 
     @property
+    def p_value(self) -> float:
+        """Give the chance that any feature stands out so far while nothing moved: what all features say jointly."""
+        return float(self.table["p_value"].min()) if len(self.table) else math.nan
+
+    @property
     def moved(self) -> list[str]:
         """Name the features that moved."""
         return self.table.loc[self.table["is_alarm"], "feature"].tolist()
 
 
-@dataclass(frozen=True, slots=True)
-class _Curve:
-    """One feature on both sides: the share of queries up to each point (or the share itself).
-
-    `influence` is how much each user pulls each point's difference (the ratio's linear part). Shape: [users, points].
-    """
-
-    feature: Feature
-    points: Floats
-    before: Floats
-    now: Floats
-    influence: Floats
-
-    def turned(self, differences: Floats) -> Floats:
-        """Turn differences so that more is worse: fewer queries up to a point means larger values."""
-        if self.feature.kind == "share":
-            return np.asarray(differences if self.feature.worse >= 0 else -differences)
-        return np.abs(differences) if self.feature.worse == 0 else np.asarray(-self.feature.worse * differences)
-
-    @property
-    def effects(self) -> Floats:
-        """How far apart the two sides are at each point."""
-        return self.turned(self.now - self.before)
-
-
 def compare(reference: pd.DataFrame, window: pd.DataFrame, *, user: str = "user_hash",
-            features: Sequence[Feature] = DEFAULT, level: float = LEVEL, n_permutations: int = N_SIGNS,
+            features: Sequence[Feature] = DEFAULT, level: float = LEVEL, n_draws: int = N_DRAWS,
             seed: int = 0) -> DriftResult:
     """Say whether a window has moved against its reference, at a risk of `level` over all features together.
 
     Each feature's largest distance between the two distribution functions (one-sided where only one way is worse), or
-    its change of share, is standardized by what random signs a user make of it; the largest over features decides. A
-    column `weight` in the reference counts its rows so. Missing values are left out; a feature that a side lacks too.
-    Source: step "max T" of Westfall & Young 1993; signs by cluster (wild cluster bootstrap) of Cameron, Gelbach,
-        Miller 2008. Permuting users, as first planned, needs sides alike: where users asked 24 and 3 times it alarmed
-        in 22 % of quiet windows at a nominal 5 %, where 11 and 3 it saw half of the new phones; signs 5 and 92 %.
+    its change of share, is standardized by what chance makes of it; the largest over features decides. Distances are
+    of angles, so that chance is known at rare shares and in tails. A column `weight` in the reference counts its rows
+    so. Missing values are left out; a feature that a side lacks too. With columns `errors` and `words` (a query's,
+    counted or expected) on both sides, what moved is ranked by the errors that go with it.
+    Source: step "max T" of Westfall & Young 1993. Permuting users needs sides alike: where users asked 24 and 3 times
+        it alarmed in 22 % of quiet windows at a nominal 5 %, where 11 and 3 it saw half of the new phones.
     """
-    both = pd.concat([reference.assign(_is_window=False), window.assign(_is_window=True)], ignore_index=True)
-    n_users = {f: _fewest_users(reference, window, f.name, user) for f in features}
-    known = [feature for feature, n in n_users.items() if n >= MIN_USERS]
+    sides = Sides.of(reference, window, user)
+    columns = {f: _column(reference, window, f.name) for f in features}
+    n_users = {f: sides.fewest_users(x) for f, x in columns.items()}
+    known = {f: x for f, x in columns.items() if n_users[f] >= MIN_USERS}
     if not known:
         return _too_few(max(n_users.values()), len(window))
-    curves = _curves(both, user, known)
-    table = _table(both, curves, _null(curves, np.random.default_rng(seed), n_permutations), level)
-    n_needed = _needed(table, known, len(window), len(reference))
-    return _result(table, n_needed, len(window))
+    costs = _column(reference, window, "errors"), _column(reference, window, "words")
+    table = _table(known, costs, sides, level, n_draws, seed)
+    return _result(table, _needed(table, list(known), len(window), len(reference)), len(window))
+
+
+def _column(reference: pd.DataFrame, window: pd.DataFrame, name: str) -> Floats:
+    """Put a column's two sides together, nan where a side lacks it."""
+    return np.concatenate([side[name].to_numpy(float) if name in side else np.full(len(side), math.nan)
+                           for side in (reference, window)])
 
 
 def _too_few(n_users: int, n: int) -> DriftResult:
-    columns = ["feature", "kind", "reference", "window", "at", "below_reference", "below_window", "effect",
-               "effect_low", "effect_high", "p_value", "detectable", "is_alarm"]
     needed = math.ceil(max(n, 1) * MIN_USERS / max(n_users, 1))
-    return DriftResult("cannot_tell", pd.DataFrame(columns=columns).astype({"is_alarm": bool}),
+    return DriftResult("cannot_tell", pd.DataFrame(columns=COLUMNS).astype({"is_alarm": bool}),
                        f"Cannot tell yet: {n_users} users on a side, and {MIN_USERS} are the least; "
                        f"{needed:,} queries would do.", needed)
 
 
-def _fewest_users(reference: pd.DataFrame, window: pd.DataFrame, feature: str, user: str) -> int:
-    """Count the users with a value, on the side that has fewer."""
-    return min(int(side.loc[side[feature].notna(), user].nunique()) if feature in side else 0
-               for side in (reference, window))
+def _table(columns: Mapping[Feature, Floats], costs: tuple[Floats, Floats], sides: Sides, level: float, n_draws: int,
+           seed: int) -> pd.DataFrame:
+    """Give each feature its row, what moved first, and of that what costs most."""
+    curves = [distributions.curve(x, sides, is_share=feature.is_share) for feature, x in columns.items()]
+    drawn = distributions.by_chance(curves, n_draws, seed)
+    null = np.stack([f.turned(distances).max(1) for f, distances in zip(columns, drawn, strict=True)], axis=1)
+    middle, spread = null.mean(0), np.maximum(null.std(0), 1e-12)
+    highest = ((null - middle) / spread).max(1)
+    found = np.array([f.turned(curve.distance).max() for f, curve in zip(columns, curves, strict=True)])
+    p_values = (1 + (highest >= ((found - middle) / spread)[:, None]).sum(1)) / (n_draws + 1)
+    shown = middle + spread * (float(np.quantile(highest, 1 - level)) + float(special.ndtri(POWER)))
+    rows = [{**_row(feature, x, sides, curve), "p_value": p, "detectable": _effect_at(feature, curve, angle),
+             **_quality(feature, x, sides, curve, costs)}
+            for (feature, x), curve, p, angle in zip(columns.items(), curves, p_values, shown, strict=True)]
+    table = pd.DataFrame(rows).assign(least=[feature.least for feature in columns])
+    table["is_alarm"] = table["p_value"].le(level) & table["effect"].ge(table["least"])
+    table["size"] = table["effect"] / table["least"]
+    ranked = table.sort_values(["is_alarm", "quality", "size"], ascending=False, kind="stable", ignore_index=True)
+    return ranked[COLUMNS]
 
 
-def _curves(both: pd.DataFrame, user: str, features: Sequence[Feature]) -> list[_Curve]:
-    """Sum by user and side, feature by feature."""
-    codes, users = pd.factorize(both[user])
-    weight = both["weight"].fillna(1).to_numpy(float) if "weight" in both else np.ones(len(both))
-    is_window = both["_is_window"].to_numpy(bool)
-    curves = []
-    for feature in features:
-        x = both[feature.name].to_numpy(float)
-        points = np.array([1.0]) if feature.kind == "share" else _points(x, is_window)
-        hits = np.nan_to_num(x)[:, None] if feature.kind == "share" else x[:, None] <= points
-        w = weight * np.isfinite(x)
-        sides = (_rates(hits[is_in] * w[is_in, None], w[is_in], codes[is_in], len(users))
-                 for is_in in (~is_window, is_window))
-        (before, pull_before), (now, pull_now) = sides
-        curves.append(_Curve(feature, points, before, now, pull_now - pull_before))
-    return curves
+def _row(feature: Feature, x: Floats, sides: Sides, curve: Curve) -> dict[str, Any]:
+    """Describe both sides of a feature, and where they are most unlike; weights are left out of medians."""
+    middle, effects = np.nanmean if feature.is_share else np.nanmedian, feature.turned(curve.now - curve.before)
+    at, effect = int(effects.argmax()), float(effects.max())
+    half = float(special.ndtri(0.975)) * math.sqrt(float((curve.pulls[:, at] ** 2).sum()))
+    return {"feature": feature.name, "kind": feature.kind, "reference": float(middle(x[sides.reference.rows])),
+            "window": float(middle(x[sides.window.rows])), "at": float(curve.points[at]),
+            "below_reference": float(curve.before[at]), "below_window": float(curve.now[at]),
+            "effect": effect, "effect_low": effect - half, "effect_high": effect + half}
 
 
-def _points(x: Floats, is_window: NDArray[np.bool_]) -> Floats:
-    """Take quantiles of both sides, so that the smaller one has points of its own."""
-    grid = (np.arange(N_POINTS // 2) + 0.5) / (N_POINTS // 2)
-    return np.unique([np.nanquantile(x[is_in], grid, method="lower") for is_in in (~is_window, is_window)])
+def _effect_at(feature: Feature, curve: Curve, angle: float) -> float:
+    """Say which effect lies so far apart: of a share from where it was; of a distribution where it takes most."""
+    if not feature.is_share:
+        return math.sin(min(angle, math.pi / 2))
+    before, way = math.asin(math.sqrt(curve.before[0])), -1 if feature.worse < 0 else 1
+    return abs(math.sin(min(max(before + way * angle, 0.0), math.pi / 2)) ** 2 - float(curve.before[0]))
 
 
-def _rates(hits: Floats, weight: Floats, codes: NDArray[np.int64], n_users: int) -> tuple[Floats, Floats]:
-    """Give each point's rate on one side, and what it loses without each user. Shape: [points], [users, points].
-
-    Source: jackknife influence; it allows for users that weigh much where there are few (HC3, MacKinnon & White 1985).
-    """
-    S, N = np.zeros((n_users, hits.shape[1])), np.bincount(codes, weight, n_users)
-    np.add.at(S, codes, hits)
-    rates = S.sum(0) / N.sum()
-    return rates, (S - rates * N[:, None]) / np.maximum(N.sum() - N, 1e-12)[:, None]
-
-
-def _null(curves: Sequence[_Curve], rng: np.random.Generator, n: int) -> Floats:
-    """Draw what each feature's distance is when users' pulls have random signs. Shape: [n, features]."""
-    draws = []
-    for start in range(0, n, _CHUNK):
-        signs = rng.choice([-1.0, 1.0], size=(min(_CHUNK, n - start), len(curves[0].influence)))
-        draws.append(np.stack([curve.turned(signs @ curve.influence).max(1) for curve in curves], axis=1))
-    return np.concatenate(draws)
-
-
-def _table(both: pd.DataFrame, curves: Sequence[_Curve], null: Floats, level: float) -> pd.DataFrame:
-    centre, spread = null.mean(0), np.maximum(null.std(0), 1e-12)
-    highest = ((null - centre) / spread).max(1)
-    z_needed = float(np.quantile(highest, 1 - level)) + float(stats.norm.ppf(POWER))
-    rows = []
-    for curve, middle, deviation in zip(curves, centre, spread, strict=True):
-        at, feature = int(curve.effects.argmax()), curve.feature
-        effect = float(curve.effects[at])
-        half = float(stats.norm.ppf(0.975)) * math.sqrt(float((curve.influence[:, at] ** 2).sum()))
-        p = (1 + int((highest >= (effect - middle) / deviation).sum())) / (len(null) + 1)
-        rows.append({"feature": feature.name, "kind": feature.kind, **_middles(both, feature),
-                     "at": float(curve.points[at]), "below_reference": float(curve.before[at]),
-                     "below_window": float(curve.now[at]), "effect": effect, "effect_low": effect - half,
-                     "effect_high": effect + half, "p_value": p, "detectable": float(middle + z_needed * deviation),
-                     "is_alarm": p <= level and effect >= feature.least, "_size": effect / feature.least})
-    ranked = pd.DataFrame(rows).sort_values(["is_alarm", "_size"], ascending=False, kind="stable", ignore_index=True)
-    return ranked.drop(columns="_size")
-
-
-def _middles(both: pd.DataFrame, feature: Feature) -> dict[str, float]:
-    """Give median or share of both sides, as people will read them; weights are left out of medians."""
-    values = both.groupby("_is_window")[feature.name]
-    middles = values.mean() if feature.kind == "share" else values.median()
-    return {"reference": float(middles[False]), "window": float(middles[True])}
+def _quality(feature: Feature, x: Floats, sides: Sides, curve: Curve, costs: tuple[Floats, Floats]) -> dict[str, float]:
+    """Estimate how much WER goes with a feature's move; nan where errors are not known on both sides."""
+    if sides.fewest_users(costs[0]) == 0:
+        return dict.fromkeys(["quality", "quality_low", "quality_high"], math.nan)
+    found = distributions.rate_change(x, costs, sides, curve, is_share=feature.is_share)
+    return {"quality": found.value, "quality_low": found.low, "quality_high": found.high}
 
 
 def _needed(table: pd.DataFrame, features: Sequence[Feature], n: int, n_reference: int) -> int:
