@@ -11,7 +11,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,7 +28,6 @@ from workbench import (
     datasets,
     demo_world,
     engines,
-    expected_wer,
     monitoring,
     progress,
     recognizers,
@@ -83,11 +82,9 @@ def basis_of(model: Path, run: str) -> monitoring.Basis:
     assert record is not None, f"run {run} has no dataset: workbench run --to collect"
     speech = datasets.load(record.json("dataset")["version"])
     open_data = pd.concat([speech.dev, speech.valid], ignore_index=True)
-    heard = recognizers.transcribe(model, open_data)
-    scored = scoring.score(open_data.assign(avg_logprob=heard["avg_logprob"]), heard["hypothesis"].tolist())
-    is_dev = open_data["split"].eq("dev")
-    return monitoring.Basis(bases.as_log(open_data[is_dev], heard[is_dev]), terms.phrases(speech.train["text"]),
-                            expected_wer.calibrate(scored))
+    basis = bases.measure(open_data, recognizers.transcribe(model, open_data), weights=np.ones(len(open_data)),
+                          known=terms.phrases(speech.train["text"]))
+    return replace(basis, rows=basis.rows[open_data["split"].eq("dev").to_numpy()])
 
 
 def judge(seed: int, rows: pd.DataFrame, basis: monitoring.Basis) -> dict[str, object]:

@@ -4,21 +4,28 @@ It is measured once, where the engine is exported; monitor and the dashboard rea
 of production lie in it but those that several users said.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from workbench import audio, expected_wer, model_registry, scoring, storage, terms
+from workbench import audio, degrade, expected_wer, model_registry, scoring, storage, terms
+from workbench.audio import Samples
 from workbench.consent import PRODUCTION
 from workbench.datasets import Dataset
 from workbench.errors import RegistryError
-from workbench.expected_wer import Calibration
 from workbench.monitoring import Basis
+from workbench.records import Hypothesis
 
-ROWS, KNOWN, CURVES = "rows.parquet", "known.parquet", "curves.parquet"
+ROWS, KNOWN, CALIBRATION = "rows.parquet", "known.parquet", "calibration.json"
+HEARD = ("hypothesis", "heard_letters", "ctc_gap", "avg_logprob", "no_speech_prob", "compression_ratio")
+PLACES = ("home", "street", "car")
+WORSE_SNR_DB, WORSE_BAND_HZ, WORSE_LOW_HZ = (-5.0, 20.0), (2_500.0, 6_000.0), 300.0
+"""What calibration copies go through: from a loud car to a lively home, and phones from less than a telephone's
+channel (300 to 3,400 Hz, ITU-T G.712) to a cheap one's."""
 
 
 def open_data(speech: Dataset) -> pd.DataFrame:
@@ -31,25 +38,58 @@ def as_log(utterances: pd.DataFrame, heard: pd.DataFrame) -> pd.DataFrame:
 
     `heard` holds the fields of `Hypothesis` in the order of `utterances`; sound is measured as the service does.
     """
-    clips = [audio.read(path) for path in utterances["audio_path"]]
+    return _as_log(utterances, [audio.read(path) for path in utterances["audio_path"]], heard)
+
+
+def _as_log(utterances: pd.DataFrame, clips: Sequence[Samples], heard: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({
         "request_id": utterances["utterance_id"].to_numpy(), "user_hash": utterances["speaker"].to_numpy(),
         "time_s": np.nan, "role": "champion", "error": "", "duration_s": [audio.duration_s(clip) for clip in clips],
         "level_dbfs": [audio.level_dbfs(clip) for clip in clips],
         "snr_db": [audio.estimate_snr_db(clip) for clip in clips],
         "bandwidth_hz": [audio.estimate_bandwidth_hz(clip) for clip in clips],
-        **{name: heard[name].to_numpy() for name in ("hypothesis", "heard_letters", "ctc_gap", "avg_logprob",
-                                                     "no_speech_prob", "compression_ratio")}})
+        **{name: heard[name].to_numpy() for name in HEARD}})
 
 
-def measure(utterances: pd.DataFrame, heard: pd.DataFrame, *, weights: np.ndarray, known: Collection[str]) -> Basis:
+def worsened(utterances: pd.DataFrame, transcribe: Callable[[Sequence[Samples]], Sequence[Hypothesis]], *,
+             seed: int) -> pd.DataFrame:
+    """Let the serving engine hear a worse copy of each utterance: in a louder place, over a narrower phone, or both.
+
+    `transcribe` is the engine's. They teach what a doubt means where production may go, and cost as much time as
+    hearing the utterances themselves. Returns: the rows that the log would have of them.
+    """
+    rng = np.random.default_rng(seed)
+    clips = [_worse(audio.read(path), rng) for path in utterances["audio_path"]]
+    heard = pd.DataFrame([asdict(answer) for answer in transcribe(clips)]).rename(columns={"text": "hypothesis"})
+    return _as_log(utterances, clips, heard)
+
+
+def _worse(clip: Samples, rng: np.random.Generator) -> Samples:
+    way, place, noise_seed = rng.choice(["noise", "band", "both"]), str(rng.choice(PLACES)), int(rng.integers(2**31))
+    snr_db, high_hz = rng.uniform(*WORSE_SNR_DB), rng.uniform(*WORSE_BAND_HZ)
+    if way != "band" and degrade.active_power(clip) > 0:
+        noisy = degrade.mix(clip, degrade.noise(place, len(clip), noise_seed), snr_db)
+        clip = degrade.to_peak(noisy, 20 * np.log10(audio.peak(clip)))
+    return clip if way == "noise" else degrade.mu_law(degrade.band_limit(clip, high_hz, WORSE_LOW_HZ))
+
+
+def measure(utterances: pd.DataFrame, heard: pd.DataFrame, *, weights: np.ndarray, known: Collection[str],
+            worse: pd.DataFrame | None = None) -> Basis:
     """Make a basis of open speech (`open_data`) as the serving engine heard it.
 
-    `heard` holds the fields of `Hypothesis` in the order of `utterances`; `known` the phrases that the model may mean.
+    `heard` holds the fields of `Hypothesis` in the order of `utterances`; `known` the phrases that the model may mean;
+    `worse` is what `worsened` gives of the same utterances, which confidence is calibrated on too.
     """
-    scored = scoring.score(utterances.assign(avg_logprob=heard["avg_logprob"]), heard["hypothesis"].tolist())
     rows = as_log(utterances, heard).assign(weight=weights)
+    copies = [] if worse is None else [_scored(utterances, worse).assign(is_copy=True)]
+    scored = pd.concat([_scored(utterances, rows).assign(is_copy=False), *copies], ignore_index=True)
     return Basis(rows, known, expected_wer.calibrate(scored))
+
+
+def _scored(utterances: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Count the errors of utterances as they were heard, beside what the log has of them."""
+    seen = {name: rows[name].to_numpy() for name in (*expected_wer.SOUND, *expected_wer.DOUBT)}
+    return scoring.score(utterances.assign(**seen), rows["hypothesis"].tolist())
 
 
 def known_phrases(train: pd.DataFrame, *, min_users: int = 3) -> set[str]:
@@ -66,11 +106,9 @@ def known_phrases(train: pd.DataFrame, *, min_users: int = 3) -> set[str]:
 
 def save(basis: Basis, folder: Path) -> Path:
     """Write a basis into a folder, for `model_registry.register`. Returns: the folder."""
-    curves = [pd.DataFrame({"curve": number, "avg_logprob": x, "rate": y})
-              for number, (x, y) in enumerate(basis.calibration.curves)]
     storage.write_table(folder / ROWS, basis.rows)
     storage.write_table(folder / KNOWN, pd.DataFrame({"phrase": sorted(basis.known)}, dtype=object))
-    storage.write_table(folder / CURVES, pd.concat(curves).assign(words_per_s=basis.calibration.words_per_s))
+    storage.write_json(folder / CALIBRATION, basis.calibration.as_dict())
     return folder
 
 
@@ -81,7 +119,7 @@ def load(version: str, catalogue: Sequence[str] = ()) -> Basis:
     """
     released = model_registry.resolve(version)
     folder = released.folder / model_registry.BASIS
-    if not all((folder / name).is_file() for name in (ROWS, KNOWN, CURVES)):
+    if not all((folder / name).is_file() for name in (ROWS, KNOWN, CALIBRATION)):
         raise RegistryError(f"version {released.version} was released without a basis to watch it against, as with "
                             "speech of fewer than ten speakers, or by an older workbench; release it again: "
                             "workbench run deploy --force")
@@ -89,7 +127,6 @@ def load(version: str, catalogue: Sequence[str] = ()) -> Basis:
 
 
 def _read(folder: Path) -> Basis:
-    table = pd.read_parquet(folder / CURVES)
-    curves = tuple((part["avg_logprob"].to_numpy(), part["rate"].to_numpy()) for _, part in table.groupby("curve"))
     known = set(pd.read_parquet(folder / KNOWN)["phrase"])
-    return Basis(pd.read_parquet(folder / ROWS), known, Calibration(curves, float(table["words_per_s"].iloc[0])))
+    calibration = expected_wer.read_calibration(json.loads((folder / CALIBRATION).read_text(encoding="utf-8")))
+    return Basis(pd.read_parquet(folder / ROWS), known, calibration)

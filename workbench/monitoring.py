@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import drift, expected_wer, intervals, terms
+from workbench import auditing, drift, expected_wer, intervals, terms
 from workbench.datasets import Dataset
 from workbench.drift import DriftResult
 from workbench.errors import ServiceError
@@ -33,9 +33,11 @@ REOPENS: Mapping[str, str] = {
     "snr_db": "collect", "bandwidth_hz": "collect", "level_dbfs": "collect", "duration_s": "collect",
     "avg_logprob": "retrain", "ctc_gap": "retrain", "no_speech_prob": "retrain", "has_unseen": "retrain",
     "is_empty": "analyze", "failed": "deploy", "latency": "deploy", "audited_wer": "retrain",
+    "disagreement": "retrain",
 }
 """What moved, and the stage that can do something about it."""
 
+DISAGREES = "audit against expectation"
 ALARM_COLUMNS = ["window", "time_s", "rule", "evidence", "reopen"]
 
 
@@ -164,9 +166,9 @@ def in_windows(rows: pd.DataFrame, width_s: float, start_s: float | None = None)
 
 
 def summarize(rows: pd.DataFrame, calibration: Calibration) -> dict[str, Any]:
-    """Measure a window or a day. Returns: counts, shares (fractions), medians, latencies, expected_wer and its ends."""
+    """Measure a window or a day. Returns: counts, shares (fractions), medians, latencies, what is expected."""
     answered = rows[rows["error"].eq("")]
-    expected = expected_wer.expect(answered, calibration)
+    expected, right = (f(answered, calibration) for f in (expected_wer.expect, expected_wer.expect_accuracy))
     p50, p95, p99 = answered["latency_ms"].quantile([0.5, 0.95, 0.99]) if "latency_ms" in rows else (np.nan,) * 3
     return {
         "begins_s": float(rows["time_s"].min()), "n_queries": len(rows), "n_users": int(rows["block"].nunique()),
@@ -176,8 +178,8 @@ def summarize(rows: pd.DataFrame, calibration: Calibration) -> dict[str, Any]:
         "empty_share": float(answered["is_empty"].mean()), "unseen_share": float(answered["has_unseen"].mean()),
         "confidence": float(np.exp(answered["avg_logprob"]).median()), "snr_db": float(answered["snr_db"].median()),
         "narrow_share": float(answered["bandwidth_hz"].lt(NARROW_HZ).mean()),
-        "duration_s": float(answered["duration_s"].median()), "expected_wer": expected.value,
-        "expected_wer_low": expected.low, "expected_wer_high": expected.high}
+        "duration_s": float(answered["duration_s"].median()), **_ends("expected_wer", expected),
+        **_ends("expected_accuracy", right)}
 
 
 def watch(rows: pd.DataFrame, basis: Basis, *, labels: pd.DataFrame, rules: Rules | None = None,
@@ -246,10 +248,11 @@ def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: p
     result = drift.compare(reference, answered, user="block", level=rules.level, seed=rules.seed)
     rising = terms.new_terms(answered, reference=reference, known_words=basis.known, min_gap=basis.gap_limit,
                              catalogue=basis.catalogue, min_users=rules.min_users)
-    audit = expected_wer.audited_wer(expected_wer.audited(answered, labels))
+    scores = auditing.audited(answered, labels)
     row = {"window": int(window["window"].iloc[0]), **summarize(window, basis.calibration), "outcome": result.outcome,
-           "n_terms": len(rising), "audited_wer": audit.value, "audited_wer_low": audit.low,
-           "audited_wer_high": audit.high}
+           "n_terms": len(rising), "extrapolating": expected_wer.extrapolation(answered, reference, basis.calibration),
+           "n_audited": len(scores), **_ends("audited_wer", auditing.combine(answered, scores, basis.calibration)),
+           **_ends("disagreement", auditing.disagreement(scores, basis.calibration, level=1 - rules.level))}
     failed = intervals.rate_interval(window["error"].isin(OUR_FAULTS), np.ones(len(window)), window["block"])
     return Look(row, result, rising, failed)
 
@@ -265,9 +268,12 @@ def _alarms(look: Look, rules: Rules) -> list[dict[str, Any]]:
     if row["latency_p95_ms"] > rules.max_latency_ms:
         slow = f"latency p95 {row['latency_p95_ms']:,.0f} ms, at most {rules.max_latency_ms:,.0f}"
         told.append(("latency", slow, REOPENS["latency"]))
-    audit = interval(row, "audited_wer")
+    audit, off = interval(row, "audited_wer"), interval(row, "disagreement")
     if rules.target is not None and rules.target.verdict(audit) == "no":
         told.append(("audited WER", f"audited WER {audit.percent()}, target {rules.target}", REOPENS["audited_wer"]))
+    if auditing.is_disagreeing(off):
+        told.append((DISAGREES, f"{row['n_audited']:,} audited queries hold {off.points()} of WER against what "
+                     "confidence let one expect", REOPENS["disagreement"]))
     return [{"window": row["window"], "time_s": row["begins_s"], "rule": rule, "evidence": evidence, "reopen": stage}
             for rule, evidence, stage in told]
 
@@ -276,6 +282,10 @@ def _names(moved: Mapping[Any, Any], rising: pd.DataFrame) -> str:
     if moved["feature"] != "has_unseen" or rising.empty:
         return ""
     return f"; {len(rising)} terms that several users said, in {rising['n_queries'].sum()} queries"
+
+
+def _ends(name: str, found: Interval) -> dict[str, float]:
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def interval(row: Mapping[str, Any], name: str) -> Interval:

@@ -32,11 +32,11 @@ def conclude(report: Report) -> Decision:
 def tiles(report: Report, rules: Rules) -> list[Tile]:
     """Give the latest window's numbers; an expectation has no verdict, for it is an estimate."""
     last = report.last
-    expected, audit = interval(last, "expected_wer"), interval(last, "audited_wer")
+    audit = interval(last, "audited_wer")
     slow, failed = last["latency_p95_ms"] > rules.max_latency_ms, last["failed_share"] > rules.max_failed
     shown = [Tile("Queries", f"{last['n_queries']:,}", f"{last['n_users']:,} users"),
-             Tile("Expected WER", f"{100 * expected.value:.1f} %", f"{100 * expected.low:.1f} – "
-                  f"{100 * expected.high:.1f}, {expected_wer.ESTIMATE}"),
+             _expected_tile("Expected WER", interval(last, "expected_wer"), last["extrapolating"]),
+             _expected_tile("Expected accuracy", interval(last, "expected_accuracy"), last["extrapolating"]),
              Tile("Latency p95", f"{last['latency_p95_ms']:,.0f} ms", f"p50 {last['latency_p50_ms']:,.0f}",
                   "no" if slow else "yes", f"{'over' if slow else 'within'} {rules.max_latency_ms:,.0f} ms"),
              Tile("Failed requests", f"{100 * last['failed_share']:.1f} %", f"{100 * last['refused_share']:.1f} % with "
@@ -46,10 +46,15 @@ def tiles(report: Report, rules: Rules) -> list[Tile]:
     return shown if np.isnan(audit.value) else [*shown, target_tile("audited_wer", audit, rules.target)]
 
 
+def _expected_tile(label: str, found: Interval, why: str) -> Tile:
+    doubt = why.partition(":")[0] or expected_wer.ESTIMATE
+    return Tile(label, f"{100 * found.value:.1f} %", f"{100 * found.low:.1f} – {100 * found.high:.1f}, {doubt}")
+
+
 def metrics(report: Report) -> dict[str, Interval | float]:
     """Give the latest window's numbers for records, and how many windows alarmed."""
     last, found = report.last, dict[str, Interval | float]()
-    for name in ("expected_wer", "audited_wer"):
+    for name in ("expected_wer", "expected_accuracy", "audited_wer"):
         if not np.isnan(last[name]):
             found[name] = interval(last, name)
     names = ("n_queries", "n_terms", "failed_share", "empty_share", "unseen_share", "latency_p95_ms")

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from workbench import blocks, drift, expected_wer, intervals, timelines, verdicts
+from workbench import auditing, blocks, drift, expected_wer, intervals, timelines, verdicts
 from workbench.cards import Tile
-from workbench.monitoring import OUR_FAULTS, Report, Rules
+from workbench.monitoring import DISAGREES, OUR_FAULTS, Report, Rules
 from workbench.records import Interval, Outcome
 from workbench.watching import Scene
 
@@ -133,7 +133,8 @@ def _what_moved(report: Report) -> str:
     broken = report.alarms[report.alarms["window"].eq(number)]
     others = broken.loc[~broken["rule"].str.startswith("drift"), "rule"]
     told += [{"failed requests": "too many requests fail", "latency": "answers come too late",
-              "audited WER": "the audit finds more errors than promised"}[rule] for rule in others]
+              "audited WER": "the audit finds more errors than promised",
+              DISAGREES: "the audit finds other errors than confidence let one expect"}[rule] for rule in others]
     sentence = _listed(pd.Series(told, dtype=object))
     return sentence[:1].upper() + sentence[1:]
 
@@ -160,7 +161,8 @@ def _wer(report: Report) -> str:
     if np.isnan(now):
         return ""
     before = f" where it was {100 * calm.iloc[-1]:.0f}" if len(calm) else ""
-    return f"Expect a WER of {100 * now:.0f} %{before}, by confidence alone."
+    doubt = ", which extrapolates" if report.last["extrapolating"] else ""
+    return f"Expect a WER of {100 * now:.0f} %{before}, by confidence alone{doubt}."
 
 
 def _rule(scene: Scene, now: pd.DataFrame) -> str:
@@ -171,8 +173,9 @@ def _rule(scene: Scene, now: pd.DataFrame) -> str:
     judged = (f"Window {int(last['window'])}: {int(last['n_queries']):,} queries of {int(last['n_users']):,} users"
               f"{drawn} against {'dev as the model heard it' if last['reference'] == 'dev' else last['reference']}")
     broken = f"rules broken: {', '.join(now['rule'].str.removeprefix('drift: '))}" if len(now) else "no rule broken"
+    why = f" The expected WER is {last['extrapolating']}." if last["extrapolating"] else ""
     return (f"{judged}; {broken}. Drift counts when it is beyond chance (risk {100 * rules.level:g} % a window) and "
-            "beyond the least that matters.")
+            f"beyond the least that matters.{why}")
 
 
 # --- tiles -----------------------------------------------------------------------------------------------------------
@@ -204,8 +207,9 @@ def _expected_tile(scene: Scene, answered: pd.DataFrame) -> Tile:
     if basis is None or theirs.empty:
         return Tile(label, "–", "no answer to judge by", "done", "from confidence, no labels")
     found = expected_wer.expect(theirs.tail(N_JUDGED), basis.calibration)
+    why = str(scene.report.last["extrapolating"]) if scene.report is not None else ""
     return Tile(label, f"{100 * found.value:.1f} %", f"{100 * found.low:.1f} – {100 * found.high:.1f}", "done",
-                "from confidence, no labels")
+                f"from confidence, no labels{', ' * bool(why)}{why.partition(':')[0]}")
 
 
 def audit(scene: Scene) -> tuple[Interval, pd.DataFrame]:
@@ -213,7 +217,7 @@ def audit(scene: Scene) -> tuple[Interval, pd.DataFrame]:
     fair = scene.labelled[scene.labelled["kind"].eq("audit") & scene.labelled["version"].eq(scene.version)
                           & scene.labelled["error"].eq("")]
     rows = fair.drop(columns=["reference", "labeller", "kind"])
-    return expected_wer.audited_wer(expected_wer.audited(rows, fair)), fair
+    return auditing.audited_wer(auditing.audited(rows, fair)), fair
 
 
 def _audit_tile(scene: Scene, since_s: float) -> Tile:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import expected_wer, monitoring_figures
+from workbench import auditing, monitoring_figures
 from workbench.log_reading import HOUR_S
 from workbench.monitoring import NARROW_HZ, OUR_FAULTS, Basis
 from workbench.monitoring_figures import OverTime
@@ -120,7 +120,7 @@ def audits(labelled: pd.DataFrame) -> pd.DataFrame:
     fair = labelled[labelled["kind"].eq("audit") & labelled["error"].eq("")]
     for _, part in fair.groupby("window"):
         queries = part.drop(columns=["reference", "labeller", "kind"])
-        found = expected_wer.audited_wer(expected_wer.audited(queries, part))
+        found = auditing.audited_wer(auditing.audited(queries, part))
         rows.append({"begins_s": float(part["time_s"].median()), "audited_wer": found.value,
                      "audited_wer_low": found.low, "audited_wer_high": found.high})
     table = pd.DataFrame(rows, columns=["begins_s", "audited_wer", "audited_wer_low", "audited_wer_high"])
