@@ -16,8 +16,8 @@ MODULES |= {name: PACKAGE / name for name in ("serving", "widgets")}
 FILES = [path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"]
 FLOORS = (
     ("errors", "records", "settings"),
-    ("text", "scoring", "slicing", "opportunities", "drift", "terms", "expected_wer", "auditing", "suspects", "audio",
-     "degrade", "blocks", "intervals", "differences", "planning", "spending", "verdicts",
+    ("text", "scoring", "slicing", "opportunities", "drift", "mishearing", "terms", "new_names", "expected_wer",
+     "auditing", "suspects", "audio", "degrade", "blocks", "intervals", "differences", "planning", "spending", "verdicts",
      "catalogue", "figures", "monitoring_figures", "cards", "selections", "finding", "exploring", "mending",
      "comparing", "explorer_figures", "rephrasing", "shadowing"),
     (
@@ -57,7 +57,7 @@ FLOORS = (
 OWNERS = {
     "papermill": {"pipeline"},
     "jiwer": {"scoring"},
-    "rapidfuzz": {"terms"},
+    "rapidfuzz": {"terms", "mishearing"},
     "sklearn": {"expected_wer"},
     "plotly": {"figures", "monitoring_figures", "explorer_figures", "pages", "widgets"},
     "ipywidgets": {"widgets"},

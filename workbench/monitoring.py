@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import auditing, drift, expected_wer, intervals, terms
+from workbench import auditing, drift, expected_wer, intervals, new_names, terms
 from workbench.datasets import Dataset
 from workbench.drift import DriftResult
 from workbench.errors import ServiceError
@@ -246,7 +246,7 @@ class Look:
 def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: pd.DataFrame, rules: Rules) -> Look:
     answered = window[window["error"].eq("")]
     result = drift.compare(reference, answered, user="block", level=rules.level, seed=rules.seed)
-    rising = terms.new_terms(answered, reference=reference, known_words=basis.known, min_gap=basis.gap_limit,
+    rising = new_names.new_terms(answered, reference=reference, known_words=basis.known, min_gap=basis.gap_limit,
                              catalogue=basis.catalogue, min_users=rules.min_users)
     scores = auditing.audited(answered, labels)
     row = {"window": int(window["window"].iloc[0]), **summarize(window, basis.calibration), "outcome": result.outcome,

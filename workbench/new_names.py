@@ -1,0 +1,105 @@
+"""New names: what several users say that sounds alike, that no answer explains, and that is said more than before.
+
+Each piece of letters that no answer explains, and each name of the catalogue that the model has not learned, is a
+centre: around it lie the pieces that are likelier the same thing than not. With many now and few before it is new.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from workbench import mishearing, terms
+
+ALIKE_FROM = 2.0
+"""Two pieces are the same when that is so much likelier than chance (nats)."""
+MEANT_FROM = 1.0
+"""A name of the catalogue is meant when a term's pieces speak for it so much (nats a piece)."""
+RISE, LEVEL = 2.0, 0.02
+"""A centre is new when, were it only RISE times as frequent as before, so many would come with a probability below
+LEVEL. Conditions alone may double a kind of noise."""
+PRIOR = (0.5, 2_000.0)
+"""What is known of a centre before looking: as if it had come half a time in 2,000 queries."""
+N_LEARNED = 4_000
+
+COLUMNS = ["request_id", "term", "n_queries", "n_users", "n_reference", "chance", "nearest", "example_ids"]
+
+
+def new_terms(window: pd.DataFrame, *, reference: pd.DataFrame, known_words: Collection[str],
+              catalogue: Sequence[str] = (), min_users: int = 3, min_gap: float | None = None) -> pd.DataFrame:
+    """List what at least `min_users` users said in a window, that sounds alike and was said less in the reference.
+
+    Both tables hold request_id, user_hash, hypothesis, heard_letters, ctc_gap; `known_words` are words and phrases
+    (`terms.phrases`), `catalogue` names that may be meant; `min_gap` is the reference's own `gap_limit` unless given.
+    A column `piece` is taken as what `terms.pieces` has found.
+    Returns: request_id and term (the query whose piece is most like the others, and that piece), n_queries, n_users,
+        n_reference, chance (of so many users were it not new), nearest (of the catalogue, "" when none is near),
+        example_ids (request ids of all its queries); most queries first.
+    """
+    limit = terms.gap_limit(reference) if min_gap is None else min_gap
+    now, before = (rows if "piece" in rows else rows.assign(piece=terms.pieces(rows, known_words, limit))
+                   for rows in (window, reference))
+    weights = mishearing.learn(_borne_out(reference))
+    now, pieces = now[now["piece"] != ""], before.loc[before["piece"] != "", "piece"].tolist()
+    unlearned = sorted(set(catalogue) - set(known_words))
+    around, n_before = _centres(now["piece"].tolist(), pieces, unlearned, weights)
+    exposures = len(reference), RISE * len(window)
+    rows = [_term(now.iloc[members], n_reference, chance, catalogue, weights)
+            for members, n_reference, chance in _risen(around, n_before, now["user_hash"], exposures, min_users)]
+    return pd.DataFrame(rows, columns=COLUMNS).sort_values(["n_queries", "n_users"], ascending=False, kind="stable",
+                                                           ignore_index=True)
+
+
+def _borne_out(reference: pd.DataFrame) -> list[tuple[str, str]]:
+    """Pair answers with the letters heard where these fit better than in most queries: nearly all are right."""
+    is_heard = reference["hypothesis"].ne("") & reference["heard_letters"].ne("")
+    fits = reference[is_heard & reference["ctc_gap"].le(reference.loc[is_heard, "ctc_gap"].median())]
+    return [(said, heard) for said, heard in fits[["hypothesis", "heard_letters"]].to_numpy()[:N_LEARNED]]
+
+
+def _centres(now: Sequence[str], before: Sequence[str], names: Sequence[str], weights: mishearing.Weights
+             ) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Say which pieces lie around each centre, and how many of the reference's. Shape: [centres, now], [centres]."""
+    around, then = (np.concatenate([mishearing.evidence(now, pieces, weights.alike),
+                                    mishearing.evidence(names, pieces, weights.said)]) >= ALIKE_FROM
+                    for pieces in (now, before))
+    np.fill_diagonal(around, True)
+    return around, then.sum(1)
+
+
+def _risen(around: NDArray[np.bool_], n_before: NDArray[np.intp], users: pd.Series, exposures: tuple[float, float],
+           min_users: int) -> list[tuple[NDArray[np.intp], int, float]]:
+    """Take the centre that is surest new, with all that lies around it, then the next of what is left.
+
+    Source: gamma-Poisson rates, as for rare events in large tables (DuMouchel 1999, The American Statistician 53).
+    """
+    said = pd.get_dummies(users.where(users.ne(""))).to_numpy(np.float32)
+    shape, rate = PRIOR[0] + n_before, PRIOR[1] + exposures[0]
+    left, found = around.copy(), []
+    while left.any():
+        n_users = (left.astype(np.float32) @ said > 0).sum(1)
+        is_more = (n_users >= min_users) & (left.sum(1) * exposures[0] > n_before * exposures[1])
+        chance = np.where(is_more, stats.nbinom.sf(n_users - 1, shape, rate / (rate + exposures[1])), 1.0)
+        surest = int(chance.argmin())
+        if chance[surest] > LEVEL:
+            break
+        members = np.flatnonzero(left[surest])
+        found.append((members, int(n_before[surest]), float(chance[surest])))
+        left[:, members] = False
+    return found
+
+
+def _term(group: pd.DataFrame, n_reference: int, chance: float, catalogue: Sequence[str],
+          weights: mishearing.Weights) -> Mapping[str, Any]:
+    spoken = group["piece"].tolist()
+    middle = int(mishearing.evidence(spoken, spoken, weights.alike).sum(1).argmax())
+    meant = mishearing.evidence(catalogue, spoken, weights.said).mean(1) if len(catalogue) else np.zeros(0)
+    is_meant = len(meant) > 0 and meant.max() >= MEANT_FROM
+    return {
+        "request_id": group["request_id"].iloc[middle], "term": spoken[middle], "n_queries": len(group),
+        "n_users": int(group["user_hash"].replace("", np.nan).nunique()), "n_reference": n_reference, "chance": chance,
+        "nearest": catalogue[int(meant.argmax())] if is_meant else "", "example_ids": group["request_id"].tolist(),
+    }
