@@ -1,0 +1,95 @@
+"""The biasing list as it is kept: which names are on it, since when and by whom, and which models need them no longer.
+
+It is what marks of names come to, so it lies beside the query log, and nothing of its history is lost. How answers are
+held against the names is `biasing`'s.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from workbench import storage, text
+from workbench.errors import MarkError
+from workbench.marks import Marks
+
+ADDED, REMOVED, LEARNED = "name", "name removed", "name learned"
+MIN_LETTERS = 4
+"""Shorter names are heard in the middle of many words."""
+
+
+def digest(names: Sequence[str]) -> str:
+    """Name a list of names. Returns: 12 hex digits, "" for none."""
+    return storage.hash_value(list(names))[:12] if names else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name of the list: who put it there and when (UTC seconds), and which version has learned it ("": none)."""
+
+    name: str
+    by: str
+    since_s: float
+    learned_in: str = ""
+
+    def is_for(self, version: str) -> bool:
+        """Whether a model's answers are held against it: after a rollback, those of one that came before are again."""
+        if not self.learned_in:
+            return True
+        return version.isdecimal() and self.learned_in.isdecimal() and int(version) < int(self.learned_in)
+
+
+class NameList:
+    """The list beside the query log at a URL, or at WORKBENCH_QUERY_LOG_URL, or in `data/queries.db`."""
+
+    def __init__(self, url: str = "") -> None:
+        """Point at a database. Raises: QueryLogError for a URL that is neither SQLite's nor PostgreSQL's."""
+        self._marks = Marks(url)
+
+    def add(self, name: str, *, by: str, now_s: float | None = None) -> None:
+        """Put a name on the list, as it should be written; one that a model has learned is put there anew.
+
+        Raises: MarkError when it cannot be spelled, is too short, or nobody's name is with it.
+        """
+        letters = text.spelling(name)
+        if len(letters.replace(" ", "")) < MIN_LETTERS:
+            raise MarkError(f"{name!r} is spelled {letters!r}: fewer than {MIN_LETTERS} letters are heard everywhere, "
+                            "and letters other than a to z nowhere; write it longer, or as it sounds")
+        self._marks.add(ADDED, text.normalize(name), by=by, now_s=now_s)
+
+    def remove(self, name: str, *, by: str) -> None:
+        """Take a name off the list. Raises: MarkError when it is not there, or nobody's name is with it."""
+        self._marks.add(REMOVED, self.entry(name).name, by=by)
+
+    def learned(self, name: str, *, version: str, by: str) -> None:
+        """Note that a model has learned a name: neither its answers nor those of later ones are held against it.
+
+        Raises: MarkError when it is not there, or nobody's name is with it.
+        """
+        self._marks.add(LEARNED, self.entry(name).name, utterance_id=version, by=by)
+
+    def entry(self, name: str) -> Entry:
+        """Find a name. Raises: MarkError, which lists those that are there."""
+        found = {entry.name: entry for entry in self.entries()}
+        if text.normalize(name) not in found:
+            raise MarkError(f"{name!r} is not on the biasing list; there are: {', '.join(found) or 'none'}")
+        return found[text.normalize(name)]
+
+    def entries(self) -> list[Entry]:
+        """List all names that nobody removed, in the order in which they were put there."""
+        found: dict[str, Entry] = {}
+        for row in self._marks.rows(ADDED, REMOVED, LEARNED):
+            kind, name, by = str(row["kind"]), str(row["value"]), str(row["by"])
+            if kind == ADDED:
+                found[name] = Entry(name, by, float(str(row["time_s"])))
+            elif kind == REMOVED:
+                found.pop(name, None)
+            elif kind == LEARNED and name in found:
+                found[name] = Entry(name, found[name].by, found[name].since_s, str(row["utterance_id"]))
+        return list(found.values())
+
+    def served(self, version: str) -> tuple[str, ...]:
+        """List the names that a model's answers are held against."""
+        return tuple(entry.name for entry in self.entries() if entry.is_for(version))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._marks.close()
