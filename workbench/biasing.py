@@ -5,8 +5,9 @@ an answer is held against every text that has a name of the list in place of som
 Where the list is kept, and who may change it, is `name_list`'s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,13 +42,19 @@ class Rules:
 
 
 class BiasingList:
-    """Names in the form in which answers are held against them; of those spelled alike the first counts."""
+    """Names in the form in which answers are held against them; of those spelled alike the first counts.
 
-    def __init__(self, names: Sequence[str] = (), rules: Rules | None = None) -> None:
-        self.names, self._rules = tuple(names), rules or Rules()
-        written = {text.spelling(name): text.normalize(name) for name in reversed(self.names)}
-        self._written = [name for letters, name in written.items() if letters]
-        classes = [_classes(letters) for letters in written if letters]
+    `names` gives with each the letters that were heard when people said it, "" where that is not known: they count like
+    its own.
+    """
+
+    def __init__(self, names: Mapping[str, str] = MappingProxyType({}), rules: Rules | None = None) -> None:
+        self._rules, written = rules or Rules(), dict[str, str]()
+        for name, sounds in names.items():
+            for spelled in (name, sounds):
+                written.setdefault(text.spelling(spelled), text.normalize(name))
+        written.pop("", None)
+        self._written, classes = np.array(list(written.values()), dtype=object), [_classes(each) for each in written]
         self._lengths = np.array([len(each) for each in classes], dtype=int)
         self._classes = np.zeros((len(classes), max(self._lengths, default=0)), dtype=int)
         for row, each in zip(self._classes, classes, strict=True):
@@ -63,7 +70,7 @@ class BiasingList:
         Shape: letters [F, 1 + characters], log-probabilities.
         """
         words = text.normalize(answer).split()
-        if not self._written or not words or not set("".join(words)) <= set(CHARACTERS):
+        if not len(self) or not words or not set("".join(words)) <= set(CHARACTERS):
             return answer
         # Chances are relative to the best path's, so that a long clip's stay far from what a float cannot hold.
         chances = np.exp((letters - letters.amax(-1, keepdim=True)).double().numpy())
@@ -86,7 +93,8 @@ class BiasingList:
         gains = scores - fit + rules.bonus * longer
         gains[np.tril(np.ones(gains.shape[:2], bool), -1)] = -np.inf
         first, last, name = (int(i) for i in np.unravel_index(gains.argmax(), gains.shape))
-        lead = gains[first, last, name] - np.max(np.delete(gains.max((0, 1)), name), initial=0.0)  # 0: the answer's own
+        rivals = gains.max((0, 1))[self._written[tried] != self._written[tried[name]]]
+        lead = gains[first, last, name] - np.max(rivals, initial=0.0)  # the answer itself gains 0
         free = _log(np.max(np.maximum.accumulate(before[first]) * after[last]))  # its place filled with any letters
         misfit = (free - scores[first, last, name]) / self._lengths[tried[name]]
         is_far_better = lead > rules.margin and misfit < rules.max_misfit

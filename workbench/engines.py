@@ -209,6 +209,11 @@ class FastRecognizer(recognizers.ShortContextRecognizer):
         return answer if letters is None else self._with_letters(answer, letters)
 
 
+def open_version(folder: Path) -> recognizers.ShortContextRecognizer:
+    """Open what answers for a version of the registry: the engine that was exported for it, or its checkpoint."""
+    return FastRecognizer(folder / "engine") if (folder / "engine").is_dir() else recognizers.load(folder / "model.pt")
+
+
 def _tokenizer(dims: ModelDimensions, language: str) -> Any:
     # Source: whisper.model.Whisper, is_multilingual and num_languages
     is_multilingual = dims.n_vocab >= 51_865

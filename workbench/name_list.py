@@ -1,11 +1,13 @@
 """The biasing list as it is kept: which names are on it, since when and by whom, and which models need them no longer.
 
-It is what marks of names come to, so it lies beside the query log, and nothing of its history is lost. How answers are
-held against the names is `biasing`'s.
+It is what marks of names come to, so it lies beside the query log, and its history is kept. What
+probes found lies in files of the project. How answers are held against names is `biasing`'s, and `probes` probes them.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from workbench import storage, text
 from workbench.errors import MarkError
@@ -16,18 +18,15 @@ MIN_LETTERS = 4
 """Shorter names are heard in the middle of many words."""
 
 
-def digest(names: Sequence[str]) -> str:
-    """Name a list of names. Returns: 12 hex digits, "" for none."""
-    return storage.hash_value(list(names))[:12] if names else ""
-
-
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A name of the list: who put it there and when (UTC seconds), and which version has learned it ("": none)."""
+    """A name of the list: who put it there and when (UTC seconds), the letters that were heard when people said it
+    ("" where that is not known), and which version has learned it ("": none)."""
 
     name: str
     by: str
     since_s: float
+    sounds: str = ""
     learned_in: str = ""
 
     def is_for(self, version: str) -> bool:
@@ -37,6 +36,11 @@ class Entry:
         return version.isdecimal() and self.learned_in.isdecimal() and int(version) < int(self.learned_in)
 
 
+def digest(entries: Sequence[Entry]) -> str:
+    """Name what answers are held against. Returns: 12 hex digits, "" for nothing."""
+    return storage.hash_value([[entry.name, entry.sounds] for entry in entries])[:12] if entries else ""
+
+
 class NameList:
     """The list beside the query log at a URL, or at WORKBENCH_QUERY_LOG_URL, or in `data/queries.db`."""
 
@@ -44,8 +48,10 @@ class NameList:
         """Point at a database. Raises: QueryLogError for a URL that is neither SQLite's nor PostgreSQL's."""
         self._marks = Marks(url)
 
-    def add(self, name: str, *, by: str, now_s: float | None = None) -> None:
+    def add(self, name: str, *, by: str, sounds: str = "", now_s: float | None = None) -> None:
         """Put a name on the list, as it should be written; one that a model has learned is put there anew.
+
+        `sounds` is how it sounds: the letters of a query in which it was heard, or what a person makes of it.
 
         Raises: MarkError when it cannot be spelled, is too short, or nobody's name is with it.
         """
@@ -53,7 +59,7 @@ class NameList:
         if len(letters.replace(" ", "")) < MIN_LETTERS:
             raise MarkError(f"{name!r} is spelled {letters!r}: fewer than {MIN_LETTERS} letters are heard everywhere, "
                             "and letters other than a to z nowhere; write it longer, or as it sounds")
-        self._marks.add(ADDED, text.normalize(name), by=by, now_s=now_s)
+        self._marks.add(ADDED, text.normalize(name), by=by, drawn=text.spelling(sounds), now_s=now_s)
 
     def remove(self, name: str, *, by: str) -> None:
         """Take a name off the list. Raises: MarkError when it is not there, or nobody's name is with it."""
@@ -79,17 +85,44 @@ class NameList:
         for row in self._marks.rows(ADDED, REMOVED, LEARNED):
             kind, name, by = str(row["kind"]), str(row["value"]), str(row["by"])
             if kind == ADDED:
-                found[name] = Entry(name, by, float(str(row["time_s"])))
+                found[name] = Entry(name, by, float(str(row["time_s"])), str(row["drawn"]))
             elif kind == REMOVED:
                 found.pop(name, None)
             elif kind == LEARNED and name in found:
-                found[name] = Entry(name, found[name].by, found[name].since_s, str(row["utterance_id"]))
+                found[name] = replace(found[name], learned_in=str(row["utterance_id"]))
         return list(found.values())
-
-    def served(self, version: str) -> tuple[str, ...]:
-        """List the names that a model's answers are held against."""
-        return tuple(entry.name for entry in self.entries() if entry.is_for(version))
 
     def close(self) -> None:
         """Let go of the database."""
         self._marks.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Clips of a name through a version: how many were recognized without the list, with it, and only with it."""
+
+    name: str
+    version: str
+    n_clips: int
+    n_before: int
+    n_after: int
+    n_won: int
+
+    def __str__(self) -> str:
+        return (f"recognized in {self.n_before} of {self.n_clips} synthesized clips without the list, "
+                f"{self.n_after} with it (version {self.version})")
+
+
+def keep(probe: Probe) -> None:
+    """Keep what a probe found; a later one of the same name and version replaces it."""
+    storage.write_json(_probe_file(probe.name, probe.version), asdict(probe))
+
+
+def probe_of(name: str, version: str) -> Probe | None:
+    """Find what was found of a name in a version, None before it was probed."""
+    path = _probe_file(name, version)
+    return Probe(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def _probe_file(name: str, version: str) -> Path:
+    return storage.data_folder() / "names" / f"{storage.hash_value([name, version])[:16]}.json"

@@ -45,15 +45,15 @@ class Loaded:
 
     version: str
     recognizer: Recognizer
-    names: tuple[str, ...] = ()
+    names: tuple[Entry, ...] = ()
 
     def biased(self, entries: Sequence[Entry]) -> "Loaded":
         """Give the model with those names of the list that it needs; one without a character head can use none."""
-        names = tuple(entry.name for entry in entries if entry.is_for(self.version))
+        names = tuple(entry for entry in entries if entry.is_for(self.version))
         model = self.recognizer
         if names == self.names or not (isinstance(model, ShortContextRecognizer) and model.has_head):
             return self
-        return replace(self, recognizer=model.biased(BiasingList(names)), names=names)
+        return replace(self, recognizer=model.biased(BiasingList({e.name: e.sounds for e in names})), names=names)
 
 
 @dataclass(frozen=True, slots=True)
