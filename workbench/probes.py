@@ -15,7 +15,20 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from workbench import audio, catalogue, datasets, decisions, demo_world, recognizers, scoring, storage, synthesis, text
+from workbench import (
+    audio,
+    catalogue,
+    datasets,
+    decisions,
+    demo_world,
+    engines,
+    model_registry,
+    recognizers,
+    scoring,
+    storage,
+    synthesis,
+    text,
+)
 from workbench.biasing import BiasingList
 from workbench.name_list import NameList, Probe, keep
 from workbench.recognizers import ShortContextRecognizer
@@ -123,6 +136,28 @@ def harm(heard: pd.DataFrame) -> Harm:
     paired = decisions.paired_difference(before["n_errors"], after["n_errors"], before["n_words"],
                                          datasets.blocks(before))
     return Harm(len(heard), int(is_changed.sum()), int((is_changed & is_right).sum()), paired.difference)
+
+
+def of_champion(listed: NameList, names: Sequence[str] = ()) -> list[Probe]:
+    """Probe names of the list, or all of them, with the champion as it answers now.
+
+    Raises: RegistryError when there is none; SynthesisError when espeak-ng is not installed.
+    """
+    champion = model_registry.resolve("champion")
+    served = {entry.name: entry.sounds for entry in listed.entries() if entry.is_for(champion.version)}
+    wanted = [name for name in served if name in names or not names]
+    return probe(wanted, engines.open_version(champion.folder), champion.version, listed=served)
+
+
+def harm_of_champion(listed: NameList) -> Harm:
+    """Measure what the list does to dev of the dataset that the champion comes from.
+
+    Raises: RegistryError when there is no champion.
+    """
+    champion = model_registry.resolve("champion")
+    served = {entry.name: entry.sounds for entry in listed.entries() if entry.is_for(champion.version)}
+    dev = datasets.load(champion.tags["dataset"]).dev
+    return harm(hear(engines.open_version(champion.folder), dev, BiasingList(served)))
 
 
 def is_learned(found: Probe) -> bool:
