@@ -8,12 +8,13 @@ from typer.testing import CliRunner
 
 from workbench import name_list, service_cli
 from workbench.errors import MarkError
+from workbench.marks import Marks
 from workbench.name_list import Entry, NameList, Probe
 
 
 @pytest.fixture
 def listed(url: str) -> Iterator[NameList]:
-    made = NameList(url)
+    made = NameList(Marks(url))
     yield made
     made.close()
 
@@ -21,7 +22,7 @@ def listed(url: str) -> Iterator[NameList]:
 def test_a_name_is_kept_as_it_is_written_with_who_when_and_how_it_sounds(listed: NameList, url: str) -> None:
     assert listed.entries() == []
     listed.add("Olivia  Rodrigo", by=" ada ", sounds="ONLEverodryo!", now_s=1.75e9)
-    again = NameList(url)
+    again = NameList(Marks(url))
     assert again.entries() == [Entry("olivia rodrigo", "ada", 1.75e9, "onleverodryo")]
     again.close()
 

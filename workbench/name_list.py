@@ -5,7 +5,7 @@ probes found lies in files of the project. How answers are held against names is
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -41,12 +41,26 @@ def digest(entries: Sequence[Entry]) -> str:
     return storage.hash_value([[entry.name, entry.sounds] for entry in entries])[:12] if entries else ""
 
 
-class NameList:
-    """The list beside the query log at a URL, or at WORKBENCH_QUERY_LOG_URL, or in `data/queries.db`."""
+def entries_of(rows: Iterable[Mapping[str, object]]) -> list[Entry]:
+    """List the names that marks in their order leave on the list, in the order in which they were put there."""
+    found: dict[str, Entry] = {}
+    for row in rows:
+        kind, name = str(row["kind"]), str(row["value"])
+        if kind == ADDED:
+            found[name] = Entry(name, str(row["by"]), float(str(row["time_s"])), str(row["drawn"]))
+        elif kind == REMOVED:
+            found.pop(name, None)
+        elif kind == LEARNED and name in found:
+            found[name] = replace(found[name], learned_in=str(row["utterance_id"]))
+    return list(found.values())
 
-    def __init__(self, url: str = "") -> None:
-        """Point at a database. Raises: QueryLogError for a URL that is neither SQLite's nor PostgreSQL's."""
-        self._marks = Marks(url)
+
+class NameList:
+    """The list that marks make, those beside the project's query log if no others are given."""
+
+    def __init__(self, marks: Marks | None = None) -> None:
+        """Raises: QueryLogError for a database that is neither SQLite's nor PostgreSQL's."""
+        self._marks = marks or Marks()
 
     def add(self, name: str, *, by: str, sounds: str = "", now_s: float | None = None) -> None:
         """Put a name on the list, as it should be written; one that a model has learned is put there anew.
@@ -80,17 +94,8 @@ class NameList:
         return found[text.normalize(name)]
 
     def entries(self) -> list[Entry]:
-        """List all names that nobody removed, in the order in which they were put there."""
-        found: dict[str, Entry] = {}
-        for row in self._marks.rows(ADDED, REMOVED, LEARNED):
-            kind, name, by = str(row["kind"]), str(row["value"]), str(row["by"])
-            if kind == ADDED:
-                found[name] = Entry(name, by, float(str(row["time_s"])), str(row["drawn"]))
-            elif kind == REMOVED:
-                found.pop(name, None)
-            elif kind == LEARNED and name in found:
-                found[name] = replace(found[name], learned_in=str(row["utterance_id"]))
-        return list(found.values())
+        """List all names that nobody removed."""
+        return entries_of(self._marks.rows(ADDED, REMOVED, LEARNED))
 
     def close(self) -> None:
         """Let go of the database."""
@@ -122,6 +127,12 @@ def probe_of(name: str, version: str) -> Probe | None:
     """Find what was found of a name in a version, None before it was probed."""
     path = _probe_file(name, version)
     return Probe(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def probed_s() -> float:
+    """Say when a probe last found something (seconds since 1970), 0 before any did."""
+    folder = storage.data_folder() / "names"
+    return folder.stat().st_mtime if folder.is_dir() else 0.0
 
 
 def _probe_file(name: str, version: str) -> Path:

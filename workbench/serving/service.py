@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from workbench import name_list, settings
 from workbench.errors import WorkbenchError
+from workbench.marks import Marks
 from workbench.name_list import NameList
 from workbench.query_log import QueryLog
 from workbench.serving.batching import Batcher, Limits
@@ -45,7 +46,7 @@ class Service:
 
     def __init__(self, options: Options) -> None:
         limits = settings.Settings()
-        self.options, self.metrics, self._names = options, Metrics(), NameList(limits.query_log_url)
+        self.options, self.metrics, self._names = options, Metrics(), NameList(Marks(limits.query_log_url))
         self.models = LiveModels(options.source, self._names.entries)
         self.journal = Journal(limits.query_log_url)
         queueing = Limits(limits.batch_wait_ms / 1e3, limits.max_batch, limits.max_queue)
