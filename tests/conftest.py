@@ -14,6 +14,7 @@ import pytest
 from tests.postgresql import Server, running
 
 if TYPE_CHECKING:
+    import pandas as pd
     from playwright.sync_api import BrowserType
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -106,6 +107,33 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setenv("WORKBENCH_ROOT", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> "tuple[Path, pd.DataFrame]":
+    """Give a toy that has learned a little, and clips that it never heard."""
+    from test_training import fit, tones
+
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "notebooks").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_ROOT", str(folder))
+        return fit((tones(folder, 60, 0), tones(folder, 40, 1)), 160).checkpoint, tones(folder, 60, 2)
+
+
+@pytest.fixture(scope="session")
+def forgetful(trained: "tuple[Path, pd.DataFrame]") -> Path:
+    """Give the same toy as if its decoder had never learned the word `three`, which its character head hears."""
+    import torch
+    from whisper.tokenizer import get_tokenizer
+
+    from workbench import whisper_model
+
+    model = whisper_model.load(trained[0])
+    tokens = [token for word in ("three", " three") for token in get_tokenizer(False).encode(word)]
+    with torch.no_grad():  # the likelier it would be, the unlikelier it is
+        model.whisper.decoder.token_embedding.weight[tokens] *= -1
+    return whisper_model.save(model, trained[0].with_name("forgetful.pt"))
 
 
 @pytest.fixture(scope="module")

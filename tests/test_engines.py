@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 import whisper
-from test_training import fit, tones
 from whisper.model import ModelDimensions
 
 from workbench import audio, engines, recognizers, whisper_model
@@ -26,16 +25,6 @@ NUMBERS = ("avg_logprob", "no_speech_prob", "compression_ratio", "ctc_gap")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = whisper_model.build("", "toy", seed=0)
     return whisper_model.save(model, tmp_path_factory.mktemp("random") / "model.pt")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
-    """Give a toy that has learned a little, and clips that it never heard."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "notebooks").mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WORKBENCH_ROOT", str(folder))
-        return fit((tones(folder, 60, 0), tones(folder, 40, 1)), 160).checkpoint, tones(folder, 60, 2)
 
 
 def assert_same(found: list[Hypothesis], wanted: list[Hypothesis], tolerance: float = 1e-3) -> None:

@@ -178,6 +178,7 @@ class FastRecognizer(recognizers.ShortContextRecognizer):
         if "head.npz" in known["files"]:
             with np.load(folder / "head.npz") as head:
                 self._head = torch.from_numpy(head["weight"]), torch.from_numpy(head["bias"])
+        self.has_head = self._head is not None
 
     def _decode(self, mel: Tensor, n_tokens: int) -> list[Hypothesis]:
         # What is encoded is told from log-mel frames by its shape, so no context may have n_mels encoder frames.
@@ -203,13 +204,14 @@ class FastRecognizer(recognizers.ShortContextRecognizer):
     def _hypothesis(self, result: Any, letters: Tensor | None) -> Hypothesis:
         tokens = result.sequences_ids[0]
         text = self._words.decode(tokens).strip()
-        return Hypothesis(
-            text,
-            float(result.scores[0]) / (len(tokens) + 1),
-            float(result.no_speech_prob),
-            compression_ratio(text),
-            *recognizers.heard(letters, text) if letters is not None else (),
-        )
+        answer = Hypothesis(text, float(result.scores[0]) / (len(tokens) + 1), float(result.no_speech_prob),
+                            compression_ratio(text))
+        return answer if letters is None else self._with_letters(answer, letters)
+
+
+def open_version(folder: Path) -> recognizers.ShortContextRecognizer:
+    """Open what answers for a version of the registry: the engine that was exported for it, or its checkpoint."""
+    return FastRecognizer(folder / "engine") if (folder / "engine").is_dir() else recognizers.load(folder / "model.pt")
 
 
 def _tokenizer(dims: ModelDimensions, language: str) -> Any:

@@ -26,7 +26,8 @@ NO_NUMBER = float("nan")
 class LoggedQuery:
     """One query as it was answered (`error` is "") or refused (`error` is the kind); what was not measured is NaN.
 
-    `time_s` is UTC, `role` champion, canary or shadow, `consent` "audio" or ""; `latency_ms` ends before the commit.
+    `time_s` is UTC, `role` champion, canary or shadow, `consent` "audio" or ""; `latency_ms` ends before the commit;
+    `biased_from` is what the decoder wrote where the biasing list changed it.
     """
 
     request_id: str
@@ -52,6 +53,7 @@ class LoggedQuery:
     consent: str = ""
     audio_sha: str = ""
     error: str = ""
+    biased_from: str = ""
 
 
 _metadata = sql.MetaData()
@@ -165,6 +167,7 @@ class Database:
                 self._file.touch(mode=0o600)  # it holds what people said; SQLite's other files follow it
             with self._engine.execution_options(is_writing=True).begin() as connection:
                 _metadata.create_all(connection)
+                _add_missing(connection)
             self._inode = _inode(self._file) if self._file else 1
 
     @contextmanager
@@ -194,6 +197,15 @@ def _usable(url: str) -> sql.URL:
 def clean(words: str) -> str:
     """Leave out what no database takes in a text: NUL (PostgreSQL), and halves of surrogate pairs (both)."""
     return words.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _add_missing(connection: sql.Connection) -> None:
+    """Give the queries of an older release the columns that came later; its server can write on beside us."""
+    there = {column["name"] for column in sql.inspect(connection).get_columns(queries.name)}
+    for column in queries.columns:
+        if column.name not in there:
+            kind = column.type.compile(connection.dialect) + ("" if column.nullable else " DEFAULT '' NOT NULL")
+            connection.exec_driver_sql(f"ALTER TABLE {queries.name} ADD COLUMN {column.name} {kind}")
 
 
 def _inode(file: Path) -> int:

@@ -20,7 +20,7 @@ ALL = 1 << 16
 COUNTED = ("hour", "model_version", "error", "is_empty", "latency_ms")
 READ = ("row_id", "request_id", "time_s", "user_hash", "model_version", "role", "error", "app_version", "device",
         "hypothesis", "heard_letters", "ctc_gap", "avg_logprob", "no_speech_prob", "compression_ratio", "duration_s",
-        "level_dbfs", "snr_db", "bandwidth_hz", "latency_ms", "consent", "audio_sha")
+        "level_dbfs", "snr_db", "bandwidth_hz", "latency_ms", "consent", "audio_sha", "biased_from")
 
 _is_asked = sql.and_(queries.c.role != "shadow", queries.c.app_version != LOAD_TEST)
 _known_latency = sql.func.nullif(queries.c.latency_ms, sql.literal(float("nan")))  # NaN is a number to PostgreSQL

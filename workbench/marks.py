@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd  # half a second, which an unchanged run does not need
 
 CAUSES = ("noise", "cut off", "accent", "wrong reference", "new name", "homophone", "other")
-KINDS = ("cause", "reference", "name", "label", "alarm")
+KINDS = ("cause", "reference", "name", "name removed", "name learned", "label", "alarm")
 OF_RECORDINGS = ("cause", "reference")
 SUSPECT, RANDOM = "suspect", "random"
 COLUMNS = tuple(str(column.name) for column in said.columns)
@@ -36,7 +36,8 @@ class Marks:
         """Keep one mark; when this returns it is on the disk.
 
         A reference's value is what the person heard, "" where nobody speaks; `drawn` says why it was listened to, as
-        `to_correct` gives it. A cause is one of CAUSES. What an alarm's or a name's value is, its page decides.
+        `to_correct` gives it. A cause is one of CAUSES. What an alarm's value is, its page decides; what
+        marks of names come to is `name_list`'s.
         Raises: MarkError when nobody's name is with it, or it is about a query whose user did not consent, or left;
             ValueError for a kind or cause that does not exist, or for a cause or reference of no recording.
         """
@@ -56,13 +57,13 @@ class Marks:
                                 "nothing about it is kept, so go on with the next")
             connection.execute(sql.insert(said), [row])
 
-    def rows(self, kind: str = "") -> list[dict[str, object]]:
-        """Give all marks, or those of a kind, in the order in which they were made; none where there is no database."""
+    def rows(self, *kinds: str) -> list[dict[str, object]]:
+        """Give all marks, or those of some kinds, in the order in which they were made; none without a database."""
         if not self._database.is_there:
             return []
         query = sql.select(said).order_by(said.c.mark_id)
         with self._database.reading() as connection:
-            found = connection.execute(query.where(said.c.kind == kind) if kind else query)
+            found = connection.execute(query.where(said.c.kind.in_(kinds)) if kinds else query)
             return [dict(row) for row in found.mappings()]
 
     def table(self, kind: str = "") -> "pd.DataFrame":
@@ -72,7 +73,7 @@ class Marks:
         """
         import pandas as pd
 
-        return pd.DataFrame(self.rows(kind), columns=list(COLUMNS)).astype(
+        return pd.DataFrame(self.rows(*[kind] if kind else []), columns=list(COLUMNS)).astype(
             {name: {"mark_id": "int64", "time_s": "float64"}.get(name, "str") for name in COLUMNS})
 
     def latest(self, kind: str) -> "pd.DataFrame":

@@ -28,7 +28,8 @@ COLUMNS = tuple(str(column.name) for column in queries.columns)
 _WRITTEN = COLUMNS[1:]  # the database gives row_id
 ROWS_AT_A_TIME = 20_000  # what is held as Python values: some tens of megabytes
 SECRET_BYTES = 32  # as many as a SHA-256; a shorter key weakens the HMAC (RFC 2104, section 3)
-_ANONYMOUS = {"user_hash": "", "hypothesis": "", "heard_letters": "", "audio_sha": "", "consent": ""}
+_WORDLESS = {"hypothesis": "", "heard_letters": "", "biased_from": ""}
+_ANONYMOUS = {"user_hash": "", "audio_sha": "", "consent": "", **_WORDLESS}
 _LABEL_COLUMNS = [str(column.name) for column in labels.columns]
 
 
@@ -188,8 +189,8 @@ class QueryLog:
     def drop_words(self, before_s: float) -> int:
         """Empty the words and letters of older rows without consent; their measurements stay. Returns: rows changed."""
         is_due = sql.and_(queries.c.time_s < before_s, queries.c.consent == "",
-                          sql.or_(queries.c.hypothesis != "", queries.c.heard_letters != ""))
-        emptied = sql.update(queries).where(is_due).values(hypothesis="", heard_letters="")
+                          sql.or_(*(queries.c[name] != "" for name in _WORDLESS)))
+        emptied = sql.update(queries).where(is_due).values(_WORDLESS)
         with self._database.writing() as connection:
             return connection.execute(emptied).rowcount
 

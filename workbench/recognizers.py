@@ -1,11 +1,12 @@
 """From recordings to hypotheses: the protocol, Whisper in PyTorch behind it, and decodes of whole tables, cached."""
 
+import copy
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from torchaudio.functional import forced_align
 from whisper.model import ModelDimensions
 
 from workbench import audio, progress, storage, text, whisper_model
+from workbench.biasing import BiasingList
 from workbench.records import Hypothesis
 from workbench.whisper_model import CHARACTERS, Context, SpeechModel
 
@@ -47,12 +49,24 @@ class Recognizer(Protocol):
 class ShortContextRecognizer(ABC):
     """Decodes in batches of equal context, so that a clip's answer does not depend on its neighbours.
 
-    What every engine shares is here: how clips become frames, how long an answer may be, and what letters were heard.
+    What every engine shares is here: how clips become frames, how long an answer may be, what letters were heard, and
+    what the biasing list makes of both.
     """
 
     context: Context
     dims: ModelDimensions
     device: torch.device
+    has_head: bool
+    biasing = BiasingList()
+
+    def biased(self, biasing: BiasingList) -> Self:
+        """Give a recognizer that shares the weights and holds its answers against a biasing list.
+
+        Without a character head there are no letters to hold them against, and answers stay as they are.
+        """
+        made = copy.copy(self)
+        made.biasing = biasing
+        return made
 
     @abstractmethod
     def _decode(self, mel: Tensor, n_tokens: int) -> list[Hypothesis]:
@@ -68,6 +82,13 @@ class ShortContextRecognizer(ABC):
                 rows = members[start : start + BATCH_SIZE].tolist()
                 answers.update(zip(rows, self._batch([recordings[row] for row in rows], int(n_samples)), strict=True))
         return [answers[row] for row in range(len(recordings))]
+
+    def _with_letters(self, answer: Hypothesis, letters: Tensor) -> Hypothesis:
+        """Add what the character head heard, and let a name of the biasing list into the answer where it heard one."""
+        written = self.biasing.rescored(letters, answer.text)
+        spelled, gap = heard(letters, written)
+        return replace(answer, text=written, heard_letters=spelled, ctc_gap=gap,
+                       biased_from="" if written == answer.text else answer.text)
 
     @torch.inference_mode()
     def _batch(self, recordings: Sequence[np.ndarray], n_samples: int) -> list[Hypothesis]:
@@ -87,6 +108,7 @@ class WhisperRecognizer(ShortContextRecognizer):
     def __init__(self, model: SpeechModel, *, language: str = "en", has_times: bool = False) -> None:
         self.model, self.language, self.has_times = model, language, has_times
         self.context, self.dims, self.device = model.context, model.dims, model.device
+        self.has_head = model.head is not None
 
     def _decode(self, mel: Tensor, n_tokens: int) -> list[Hypothesis]:
         self.model.eval()
@@ -100,9 +122,8 @@ class WhisperRecognizer(ShortContextRecognizer):
                             float(result.compression_ratio))
         if letters is None:
             return answer
-        spelled, gap = heard(letters, result.text)
-        times = json.dumps(word_times(letters, result.text)) if self.has_times else ""
-        return replace(answer, heard_letters=spelled, ctc_gap=gap, word_times=times)
+        answer = self._with_letters(answer, letters)
+        return replace(answer, word_times=json.dumps(word_times(letters, answer.text))) if self.has_times else answer
 
 
 def decoding_options(n_tokens: int | None = None, language: str = "en") -> whisper.DecodingOptions:

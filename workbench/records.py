@@ -52,7 +52,8 @@ class Hypothesis:
     `avg_logprob` is the mean natural log-probability a token; `heard_letters` is what the character head heard
     ("" without one) and `ctc_gap` how much better those free letters fit the sound than `text` does, in nats a
     character (nan without a head). `word_times` is JSON: [word, start_s, end_s] of each of its words, where they were
-    asked for.
+    asked for. `biased_from` is what the decoder wrote where a name of the biasing list took the place of some of it
+    ("" where none did): `avg_logprob`, `no_speech_prob` and `compression_ratio` are of that, `ctc_gap` is of `text`.
     """
 
     text: str
@@ -62,6 +63,7 @@ class Hypothesis:
     heard_letters: str = ""
     ctc_gap: float = float("nan")
     word_times: str = ""
+    biased_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The commands around the live service; `cli` adds them to its own. What they do lives in the modules they call."""
 
+import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -9,10 +10,15 @@ from rich.table import Table
 
 from workbench.errors import ServiceError
 
+if TYPE_CHECKING:
+    from workbench.name_list import NameList
+
 app = typer.Typer()
 Engine = Literal["auto", "fast", "torch"]
 keys_app = typer.Typer(no_args_is_help=True, help="Who may use the service: make, list and revoke keys.")
 app.add_typer(keys_app, name="keys")
+names_app = typer.Typer(no_args_is_help=True, help="The biasing list: names that answers are held against, live.")
+app.add_typer(names_app, name="names")
 label_app = typer.Typer(no_args_is_help=True, help="What people write down of production, for audits and retraining.")
 app.add_typer(label_app, name="label")
 
@@ -127,6 +133,77 @@ def import_labels(file: Annotated[Path, typer.Argument(help="The filled sheet.")
 
     n_kept = labelling.bring(file, run, by=by, log=QueryLog())
     print(f"{n_kept:,} labels kept; go on with: workbench run --run {run}")
+
+
+@names_app.command("add", epilog="Example: workbench names add 'olivia rodrigo' --sounds onleverodryo --by ada")
+def add_name(
+    name: Annotated[str, typer.Argument(help="As it should be written.")],
+    by: Annotated[str, typer.Option(help="Who decides this.")],
+    sounds: Annotated[str, typer.Option(help="The letters that are heard when people say it.")] = "",
+    no_probe: Annotated[bool, typer.Option("--no-probe", help="Do not try it on synthesized clips.")] = False,
+) -> None:
+    """Put a name on the list; a running server answers with it within seconds."""
+    from workbench.name_list import NameList
+
+    listed = NameList()
+    listed.add(name, by=by, sounds=sounds)
+    print(f"{name!r} is on the biasing list; {_served(listed)}")
+    if not no_probe:
+        probe_names(name)
+
+
+@names_app.command("remove", epilog="Example: workbench names remove 'olivia rodrigo' --by ada")
+def remove_name(name: Annotated[str, typer.Argument(help="As `workbench names list` shows it.")],
+                by: Annotated[str, typer.Option(help="Who decides this.")]) -> None:
+    """Take a name off the list."""
+    from workbench.name_list import NameList
+
+    listed = NameList()
+    listed.remove(name, by=by)
+    print(f"{name!r} is off the biasing list; {_served(listed)}")
+
+
+def _served(listed: "NameList") -> str:
+    """Wait for the project's server to take the list, and say since when it has."""
+    from workbench.serving import server
+
+    running = server.find()
+    if running is None:
+        return "no server runs here: the next one takes the list as it is"
+    version = server.wait_names(running, listed.entries())
+    return f"{running.url} answers so since {time.strftime('%H:%M:%S')}, with version {version}"
+
+
+@names_app.command("list", epilog="Example: workbench names list")
+def list_names() -> None:
+    """List the names, who put them there, and what was found of each with the champion."""
+    from workbench import model_registry, name_list
+
+    champion = model_registry.alias_state()["champion"]
+    table = Table("name", "sounds", "since (UTC)", "by", "", "probe", box=None, pad_edge=False)
+    for entry in name_list.NameList().entries():
+        since = time.strftime("%Y-%m-%d %H:%M", time.gmtime(entry.since_s))
+        state = "served" if entry.is_for(champion) else f"expired: version {entry.learned_in} has learned it"
+        table.add_row(entry.name, entry.sounds, since, entry.by, state,
+                      str(name_list.probe_of(entry.name, champion) or ""))
+    _print(table, "no name; put one there with: workbench names add NAME --by WHO")
+
+
+@names_app.command("probe", epilog="Examples: workbench names probe hozier  |  workbench names probe")
+def probe_names(name: Annotated[str, typer.Argument(help="One of the list; all, and the list's harm, if none.")] = "",
+                ) -> None:
+    """Let the champion hear synthesized clips of names with and without the list, and dev for what the list spoils."""
+    from workbench import model_registry, probes
+    from workbench.name_list import NameList
+
+    listed = NameList()
+    if not model_registry.alias_state()["champion"]:
+        print("no probe: no model is the champion yet")
+        return
+    for found in probes.of_champion(listed, [listed.entry(name).name] if name else []):
+        print(f"{found.name}: {found}")
+    if not name:
+        print(f"the list: {probes.harm_of_champion(listed)}")
 
 
 @app.command(epilog="Example: workbench models")

@@ -25,7 +25,7 @@ KNOWN_COLUMNS = ("noise", "snr_band", "accent", "gender", "device", "duration_ba
 
 _NOT_SLICES = {
     "utterance_id", "audio_path", "text", "reference", "hypothesis", "heard_letters", "split", "audio_sha", "entity",
-    "flags", "parent",
+    "flags", "parent", "biased_from",
 }
 MAX_VALUES = 50
 _ALLOWED_NODES = (

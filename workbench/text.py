@@ -5,6 +5,7 @@ turn "five o'clock" into "50 clock". What changes here changes every WER: give i
 """
 
 import re
+import string
 import unicodedata
 from collections.abc import Callable
 from functools import cache
@@ -27,6 +28,7 @@ _CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound"}
 _MAX_CARDINAL_DIGITS = 9
 """Longer numbers are telephone numbers, read digit by digit; so are those that begin with a zero."""
 
+_PLAIN = frozenset(string.ascii_lowercase + "' ")
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´′＇", "'"))
 
 
@@ -46,6 +48,12 @@ def normalize(text: str, normalizer: str = NORMALIZER_VERSION) -> str:
 def words(text: str) -> list[str]:
     """Split a normalized text into its words."""
     return text.split()
+
+
+def spelling(text: str) -> str:
+    """Spell a text with plain letters, apostrophes and spaces alone, as a character head hears it: accents are gone."""
+    plain = unicodedata.normalize("NFKD", normalize(text))
+    return " ".join("".join(c for c in plain if c in _PLAIN).split())
 
 
 @cache

@@ -12,7 +12,9 @@ from playwright.sync_api import Page, expect
 from tests import watched
 from tests.conftest import Project
 from tests.dashboards.conftest import QUIET, REPOSITORY, Door, Visitors, opened, photograph, workbench
+from workbench import name_list
 from workbench.marks import Marks
+from workbench.name_list import Probe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -145,6 +147,13 @@ def test_a_new_name_is_heard_accepted_and_put_into_the_label_queue(watching: Doo
     give_name(page, "Ada")
     expect(page.locator(f"{NAMES} tbody tr", has_text="accepted by Ada").first).to_be_visible()
     assert marked("name")[["value", "by"]].to_numpy().tolist() == [[name, "Ada"]]
+    listed = page.locator("table[aria-label='names on the biasing list'] tbody tr", has_text=name)
+    expect(listed).to_contain_text("Ada")
+    name_list.keep(Probe(name, "1", 20, 2, 14, 12))
+    expect(listed).to_contain_text("2 → 14 of 20", timeout=30_000)
+    listed.get_by_role("button", name="remove").click()
+    expect(listed).to_have_count(0)
+    assert marked("name removed")["by"].tolist() == ["Ada"]
     row.get_by_role("button", name="label", exact=True).click()
     expect(page.locator(f"{NAMES} tbody tr", has_text="to label").first).to_be_visible()
     queue = marked("label")

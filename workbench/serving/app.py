@@ -149,7 +149,8 @@ def _add_operation(app: FastAPI, service: Service) -> None:
     async def ready() -> Any:
         """Say whether queries are answered, and if not, why."""
         said = {"status": "not ready" if service.problems else "ready", "problems": service.problems,
-                "model_version": service.version, "warning": service.models.problem}
+                "model_version": service.version, "warning": service.models.problem,
+                "names": service.names}
         return JSONResponse(said, 503 if service.problems else 200)
 
     @app.get("/metrics", tags=["operation"])

@@ -211,5 +211,5 @@ def _entry(row: LoggedQuery, query: Query, hypothesis: Hypothesis, *, model: str
     row = replace(row, model_version=model, role=role, hypothesis=hypothesis.text,
                   heard_letters=hypothesis.heard_letters, ctc_gap=hypothesis.ctc_gap,
                   avg_logprob=hypothesis.avg_logprob, no_speech_prob=hypothesis.no_speech_prob,
-                  compression_ratio=hypothesis.compression_ratio)
+                  compression_ratio=hypothesis.compression_ratio, biased_from=hypothesis.biased_from)
     return Entry(row, query.arrived_s, query.samples if row.consent else None)

@@ -22,6 +22,8 @@ class Metrics:
         self.queue_depth = Gauge("workbench_queue_depth", "Queries waiting for the model", registry=self.registry)
         self.model = Gauge("workbench_model", "1 for each model that is loaded", ["version", "role"],
                            registry=self.registry)
+        self.names = Gauge("workbench_names", "Names of the biasing list that the champion's answers are held against",
+                           registry=self.registry)
         self.shadows_dropped = Counter("workbench_shadows_dropped", "Queries that the shadow had no time for",
                                        registry=self.registry)
         self.ready = Gauge("workbench_ready", "1 while queries are answered", registry=self.registry)

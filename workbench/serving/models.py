@@ -1,17 +1,19 @@
-"""The models that answer: loaded beside those in use, warmed, and swapped in one assignment."""
+"""The models that answer: loaded beside those in use, warmed, and swapped in one assignment; so is the biasing list."""
 
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from workbench.audio import SAMPLE_RATE_HZ
-from workbench.errors import ServiceError
-from workbench.recognizers import Recognizer
+from workbench.biasing import BiasingList
+from workbench.errors import QueryLogError, ServiceError
+from workbench.name_list import Entry
+from workbench.recognizers import Recognizer, ShortContextRecognizer
 from workbench.serving.openai_shape import ALIASES, ApiError
 
 Role = Literal["champion", "canary", "shadow"]
@@ -39,10 +41,19 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model in memory."""
+    """A model in memory, and the names that its answers are held against."""
 
     version: str
     recognizer: Recognizer
+    names: tuple[Entry, ...] = ()
+
+    def biased(self, entries: Sequence[Entry]) -> "Loaded":
+        """Give the model with those names of the list that it needs; one without a character head can use none."""
+        names = tuple(entry for entry in entries if entry.is_for(self.version))
+        model = self.recognizer
+        if names == self.names or not (isinstance(model, ShortContextRecognizer) and model.has_head):
+            return self
+        return replace(self, recognizer=model.biased(BiasingList({e.name: e.sounds for e in names})), names=names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +94,11 @@ class Lineup:
 
 
 class LiveModels:
-    """Follows a source: `lineup` is whoever answers now, `problem` why it is not who should."""
+    """Follows a source and the biasing list: `lineup` is whoever answers now, `problem` why it is not who should."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, names: Callable[[], Sequence[Entry]] = tuple) -> None:
         self._source, self._state, self._failed_at_s = source, dict[str, Any](), -RETRY_S
+        self._names, self._entries = names, tuple[Entry, ...]()
         self.lineup: Lineup | None = None
         self.problem = "the model is being loaded"
 
@@ -96,11 +108,11 @@ class LiveModels:
         Returns: whether the lineup changed.
         """
         try:
-            state = dict(self._source.state())
+            state, entries = dict(self._source.state()), self._listed()
             is_retry = bool(self.problem) and time.monotonic() - self._failed_at_s >= RETRY_S
-            if state == self._state and not is_retry:
+            if (state, entries) == (self._state, self._entries) and not is_retry:
                 return False
-            self._state = state
+            self._state, self._entries = state, entries
             before, self.lineup = self.lineup, self._follow(state)
             self.problem = ""
             return before != self.lineup
@@ -109,6 +121,14 @@ class LiveModels:
             self.problem = f"{error}" if str(error) else type(error).__name__
             log.warning("model change failed: %s", self.problem)
             return False
+
+    def _listed(self) -> tuple[Entry, ...]:
+        """Read the biasing list; while it cannot be read, answers are held against the names that there were."""
+        try:
+            return tuple(self._names())
+        except QueryLogError as error:
+            log.warning("the biasing list cannot be read: %s", error)
+            return self._entries
 
     def _follow(self, state: Mapping[str, Any]) -> Lineup:
         if not state.get("champion"):
@@ -123,8 +143,8 @@ class LiveModels:
 
     def _ready(self, version: str) -> Loaded:
         if self.lineup is not None and version in self.lineup.loaded:
-            return self.lineup.loaded[version]
+            return self.lineup.loaded[version].biased(self._entries)
         recognizer = self._source.load(version)
         for seconds in WARM_UP_S:
             recognizer.transcribe([np.zeros(int(seconds * SAMPLE_RATE_HZ), np.float32)])
-        return Loaded(version, recognizer)
+        return Loaded(version, recognizer).biased(self._entries)

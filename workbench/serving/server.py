@@ -17,8 +17,9 @@ from typing import Any
 
 import httpx
 
-from workbench import keys, settings, storage
+from workbench import keys, name_list, settings, storage
 from workbench.errors import KeysError, ServiceError
+from workbench.name_list import Entry
 
 DRAIN_S = 30
 """How long a stopping server goes on with what it has accepted."""
@@ -155,7 +156,7 @@ def start(*words: str, port: int = 0, needs_key: bool = True, within_s: float = 
     running = find()
     if running is not None:
         return running
-    process = _spawn(["serve", "--started", "--port", str(port), *([] if needs_key else ["--no-auth"]), *words])
+    process = spawn(["serve", "--started", "--port", str(port), *([] if needs_key else ["--no-auth"]), *words])
     deadline_s = time.monotonic() + within_s
     while time.monotonic() < deadline_s and process.poll() is None:
         running = find()
@@ -170,7 +171,8 @@ def log_file() -> Path:
     return storage.data_folder() / "service.log"
 
 
-def _spawn(words: Sequence[str]) -> "subprocess.Popen[bytes]":
+def spawn(words: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """Start a `workbench` command that outlives whoever starts it; what it says goes to the server's log."""
     log_file().parent.mkdir(exist_ok=True)
     with log_file().open("ab") as log:
         return subprocess.Popen([sys.executable, "-m", "workbench.cli", *words],
@@ -211,6 +213,24 @@ def wait_ready(running: Running, *, version: str = "", within_s: float = 120.0) 
         if time.monotonic() > deadline_s:
             reasons = "; ".join(said["problems"]) or said["warning"] or f"it still answers with {said['model_version']}"
             raise ServiceError(f"{running.url} is not ready after {within_s:g} s: {reasons}")
+        time.sleep(0.1)
+
+
+def wait_names(running: Running, entries: Sequence[Entry], within_s: float = 20.0) -> str:
+    """Wait until a server holds its answers against the biasing list as it is now.
+
+    Returns: the version of the model that answers.
+    Raises: ServiceError when it does not in time, as when its model has no character head.
+    """
+    deadline_s = time.monotonic() + within_s
+    while True:
+        said = readiness(running)
+        if said["names"] == name_list.digest([e for e in entries if e.is_for(said["model_version"])]):
+            return str(said["model_version"])
+        if time.monotonic() > deadline_s:
+            raise ServiceError(f"{running.url} does not hold its answers against the list after {within_s:g} s; it "
+                               f"answers with {said['model_version']}, which can use names only if it was trained here "
+                               f"(a character head); else see {log_file()}")
         time.sleep(0.1)
 
 

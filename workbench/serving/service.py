@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from workbench import settings
+from workbench import name_list, settings
 from workbench.errors import WorkbenchError
+from workbench.marks import Marks
+from workbench.name_list import NameList
 from workbench.query_log import QueryLog
 from workbench.serving.batching import Batcher, Limits
 from workbench.serving.journal import Entry, Journal
@@ -19,7 +21,7 @@ from workbench.serving.openai_shape import ApiError
 from workbench.serving.uploads import Clip, decode
 
 POLL_S = 1.0
-"""How often the registry's aliases and the log are looked at."""
+"""How often the registry's aliases, the biasing list and the log are looked at."""
 
 CLEAN_UP_S = 3600.0
 """How often words and sounds whose time is over are dropped."""
@@ -44,7 +46,8 @@ class Service:
 
     def __init__(self, options: Options) -> None:
         limits = settings.Settings()
-        self.options, self.metrics, self.models = options, Metrics(), LiveModels(options.source)
+        self.options, self.metrics, self._names = options, Metrics(), NameList(Marks(limits.query_log_url))
+        self.models = LiveModels(options.source, self._names.entries)
         self.journal = Journal(limits.query_log_url)
         queueing = Limits(limits.batch_wait_ms / 1e3, limits.max_batch, limits.max_queue)
         self.batcher = Batcher(self.models, self.journal, metrics=self.metrics, limits=queueing)
@@ -65,6 +68,11 @@ class Service:
     def version(self) -> str:
         """Name the champion that answers now."""
         return self.models.lineup.champion.version if self.models.lineup else "none"
+
+    @property
+    def names(self) -> str:
+        """Tell by a hash which names the champion's answers are held against now: who knows the list can compare."""
+        return name_list.digest(self.models.lineup.champion.names if self.models.lineup else ())
 
     async def decode(self, content: bytes) -> Clip:
         """Unpack an upload away from the event loop. Raises: ApiError, status 400."""
@@ -96,6 +104,7 @@ class Service:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.journal.close()
+            self._names.close()
 
     async def _follow_models(self) -> None:
         loop = asyncio.get_running_loop()
@@ -108,6 +117,7 @@ class Service:
         lineup = self.models.lineup
         assert lineup is not None
         self.metrics.model.clear()
+        self.metrics.names.set(len(lineup.champion.names))
         self.metrics.model.labels(lineup.champion.version, "champion").set(1)
         if lineup.challenger is not None:
             self.metrics.model.labels(lineup.challenger.version, lineup.mode).set(1)

@@ -41,7 +41,9 @@ class Registered:
     def load(self, version: str) -> Recognizer:
         """Load the engine that was exported for a version, or its checkpoint."""
         folder = model_registry.resolve(version).folder
-        is_fast = self.engine == "fast" or (self.engine == "auto" and (folder / "engine").is_dir())
+        if self.engine == "auto":
+            return engines.open_version(folder)
+        is_fast = self.engine == "fast"
         return engines.FastRecognizer(folder / "engine") if is_fast else recognizers.load(folder / "model.pt")
 
 

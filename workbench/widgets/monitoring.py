@@ -7,7 +7,7 @@ import time
 
 import ipywidgets as widgets
 
-from workbench import cards, monitoring_page, standing
+from workbench import cards, monitoring_page, name_list, standing
 from workbench.errors import WorkbenchError
 from workbench.watching import Scene, Watcher
 from workbench.widgets import shell
@@ -70,7 +70,8 @@ class Monitoring:
 
 
 def _content(scene: Scene) -> str:
-    return f"{scene.reading.last_row} {len(scene.marks)} {len(scene.labelled)} {dict(scene.lineup)} {dict(scene.clips)}"
+    return (f"{scene.reading.last_row} {len(scene.marks)} {len(scene.labelled)} {dict(scene.lineup)} "
+            f"{dict(scene.clips)} {name_list.probed_s()}")
 
 
 def build() -> widgets.Widget:

@@ -1,4 +1,6 @@
-"""New names on the monitoring page: what several users say that the model cannot write, to hear, accept and label."""
+"""New names on the monitoring page: what several users say that the model cannot write, to hear, accept and label; and
+the biasing list, which accepted names join.
+"""
 
 from collections.abc import Callable
 from html import escape
@@ -6,14 +8,17 @@ from html import escape
 import ipywidgets as widgets
 import pandas as pd
 
-from workbench import query_log
+from workbench import name_list, query_log, text
 from workbench.marks import Marks
+from workbench.name_list import NameList
+from workbench.serving import server
 from workbench.watching import Scene
 from workbench.widgets import clips, shell
 from workbench.widgets.rows import Column, Rows
 from workbench.widgets.visitor import Visitor
 
 COLUMNS = ["request_id", "probably", "term", "n_queries", "n_users", "ratio", "state", "example_ids"]
+LISTED = "On the biasing list"
 BUTTONS = '<button data-action="accept">accept name</button> <button data-action="label">label</button>'
 
 
@@ -24,6 +29,7 @@ class Names:
         """`on_mark` is called when something was accepted or put into the label queue."""
         self._scene: Scene | None = None
         self._marks, self._visitor, self._on_mark = marks, visitor, on_mark
+        self._listed, self.listed = NameList(marks), _listed_rows()
         columns = [Column("probably", "probably", _probably), Column("term", "heard", _heard),
                    Column("n_queries", "queries", _number, is_number=True),
                    Column("n_users", "users", _number, is_number=True), Column("ratio", "rate", _ratio, is_number=True),
@@ -36,13 +42,16 @@ class Names:
         self.note.add_class("wb-said-so")
         self.rows.on_select(lambda _: self._hear())
         self.rows.on_action(lambda action, name: (self._accept if action == "accept" else self._label)(name))
+        self.listed.on_action(lambda _, name: self._visitor.ask(lambda by: self._remove(name, by), self.say))
         self.view = shell.card("New names", "rising or never seen in training, said by at least three users; pick one "
-                               "to hear it", self.rows, self.written, self.note, self.sound)
+                               "to hear it", self.rows, self.written, self.note, self.sound,
+                               shell.html(f'<h3 class="wb">{LISTED}</h3>'), self.listed)
 
     def show(self, scene: Scene) -> None:
         """Show the scene."""
         self._scene = scene
         self.rows.renew(table(scene))
+        self.listed.renew(listed(scene))
         self.written.layout.display = "" if self.rows.selected in set(self.rows.ordered["request_id"]) else "none"
 
     def say(self, sentence: str) -> None:
@@ -69,11 +78,19 @@ class Names:
             self.rows.selected = name
             self.say("Nothing in the catalogue sounds like it: write the name as it should be, then accept it.")
             return
-        self._visitor.ask(lambda by: self._accepted(written, by), self.say)
+        self._visitor.ask(lambda by: self._accepted(written, str(row["term"]), by), self.say)
 
-    def _accepted(self, written: str, by: str) -> None:
-        self._marks.add("name", written, by=by)
-        self.say(f"“{written}” is on the biasing list; retrain teaches it once its queries are labelled.")
+    def _accepted(self, written: str, heard: str, by: str) -> None:
+        self._listed.add(written, by=by, sounds=heard)
+        server.spawn(["names", "probe", written])
+        self.say(f"“{written}” is on the biasing list: a running server's answers are held against it within seconds. "
+                 "Below is said, as soon as it is known, how many synthesized clips of it are recognized; retrain "
+                 "teaches it once its queries are labelled.")
+        self._on_mark()
+
+    def _remove(self, name: str, by: str) -> None:
+        self._listed.remove(name, by=by)
+        self.say(f"“{name}” is off the biasing list.")
         self._on_mark()
 
     def _label(self, name: str) -> None:
@@ -89,6 +106,37 @@ class Names:
         self._on_mark()
 
 
+def _listed_rows() -> Rows:
+    columns = [Column("name", "name"), Column("since", "since"),
+               Column("n_changed", "answers", _number, is_number=True),
+               Column("probe", "tried on synthesized clips", is_sortable=False),
+               Column("is_served", "", _served, is_sortable=False)]
+    return Rows(columns, id_column="name", label="names on the biasing list", n_a_page=8, sorted_by="n_changed",
+                when_empty="Nobody has accepted a name: answers are as the model writes them.")
+
+
+def listed(scene: Scene) -> pd.DataFrame:
+    """List the biasing list's names: since when and by whom, in how many recent answers, and what probes found.
+
+    Returns: name, since, n_changed, probe, is_served (by the model that answers now).
+    """
+    biased = scene.rows.loc[scene.rows["biased_from"].ne(""), "hypothesis"]
+    rows = []
+    for entry in name_list.entries_of(scene.marks.to_dict("records")):
+        found = name_list.probe_of(entry.name, scene.version)
+        since = pd.Timestamp(entry.since_s, unit="s").strftime("%d %b %H:%M")
+        rows.append({"name": entry.name, "since": f"{since}, {entry.by}",
+                     "n_changed": int((" " + biased + " ").str.contains(f" {entry.name} ", regex=False).sum()),
+                     "probe": "not yet" if found is None else f"{found.n_before} → {found.n_after} of {found.n_clips}",
+                     "is_served": entry.is_for(scene.version)})
+    return pd.DataFrame(rows, columns=["name", "since", "n_changed", "probe", "is_served"])
+
+
+def _served(is_served: bool) -> str:
+    learned = '<span class="wb-badge wb-done">the model has learned it</span> '
+    return f'{"" if is_served else learned}<button data-action="remove">remove</button>'
+
+
 def table(scene: Scene) -> pd.DataFrame:
     """List the terms of the latest window. Returns: COLUMNS; `ratio` is nan for what the reference never heard."""
     report = scene.report
@@ -99,10 +147,9 @@ def table(scene: Scene) -> pd.DataFrame:
     quiet = report.windows[report.windows["window"].lt(last["window"]) & report.windows["outcome"].eq("quiet")]
     n_before = len(scene.bases[scene.version].rows) if last["reference"] == "dev" else quiet["n_queries"].sum()
     expected = rising["n_reference"] * last["n_queries"] / max(n_before, 1)
-    said = scene.marks[scene.marks["kind"].isin(["name", "label"])]
-    names = dict(zip(said.loc[said["kind"].eq("name"), "value"], said.loc[said["kind"].eq("name"), "by"], strict=True))
-    queued = set(said.loc[said["kind"].eq("label"), "utterance_id"])
-    states = [(names.get(near, "") if near else "", any(i in queued for i in ids))
+    names = {entry.name: entry.by for entry in name_list.entries_of(scene.marks.to_dict("records"))}
+    queued = set(scene.marks.loc[scene.marks["kind"].eq("label"), "utterance_id"])
+    states = [(names.get(text.normalize(near), ""), any(i in queued for i in ids))
               for near, ids in zip(rising["nearest"], rising["example_ids"], strict=True)]
     return rising.assign(probably=rising["nearest"], ratio=rising["n_queries"] / expected.where(expected > 0),
                          state=states)[COLUMNS].reset_index(drop=True)
