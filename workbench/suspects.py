@@ -20,16 +20,20 @@ def suspected_references(listened: pd.DataFrame) -> pd.DataFrame:
     Returns: utterance_id, reference, hypothesis, heard_letters, and `nearer`: by how many letters, a letter of the
         reference, what is heard is nearer to the answer than to the reference.
     """
+    is_contradicted = (listened["avg_logprob"].gt(SURE_LOGPROB) & listened["reference"].ne("")
+                       & listened["hypothesis"].ne(listened["reference"]))
+    sure = listened[is_contradicted]
+    nearer = (_letters_off(sure, "reference") - _letters_off(sure, "hypothesis")) / sure["reference"].str.len()
+    found = sure[["utterance_id", "reference", "hypothesis", "heard_letters"]].assign(nearer=nearer)
+    return found[found["nearer"] > 0].sort_values("nearer", ascending=False, ignore_index=True)
+
+
+def _letters_off(listened: pd.DataFrame, column: str) -> "pd.Series[int]":
+    """Count the letters in which what is heard, letter by letter, differs from a text."""
+    if listened.empty:
+        return pd.Series(0, listened.index)
     spelled = listened.assign(reference=listened["heard_letters"], entity=None)
-    to_answer = scoring.score(spelled, listened["hypothesis"])["n_char_errors"].to_numpy()
-    to_reference = scoring.score(spelled, listened["reference"])["n_char_errors"].to_numpy()
-    nearer = (to_reference - to_answer) / listened["reference"].str.len().clip(lower=1).to_numpy()
-    is_suspect = (
-        (nearer > 0) & listened["avg_logprob"].gt(SURE_LOGPROB).to_numpy() & listened["reference"].ne("").to_numpy()
-    )
-    columns = ["utterance_id", "reference", "hypothesis", "heard_letters"]
-    found = listened.loc[is_suspect, columns].assign(nearer=nearer[is_suspect])
-    return found.sort_values("nearer", ascending=False, ignore_index=True)
+    return scoring.score(spelled, listened[column].tolist())["n_char_errors"]
 
 
 def hallucination_flags(listened: pd.DataFrame) -> pd.DataFrame:
