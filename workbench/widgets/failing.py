@@ -61,6 +61,7 @@ class Failing:
 
     def _turn(self, view: str) -> None:
         self.forest.layout.display, self.table.layout.display = ("", "none") if view == PLOT else ("none", "")
+        self._draw()
 
     def show(self) -> None:
         """Measure the selection."""
@@ -68,11 +69,17 @@ class Failing:
         self.opportunities = slicing.opportunities(slices) if len(slices) else slices.assign(gain=[], is_actionable=[])
         labels = [mending.label(*pair) for pair in self.opportunities[["column", "value"]].itertuples(index=False)]
         self.opportunities["label"] = labels
+        self._draw()
+        self.cross()
+
+    def _draw(self) -> None:
+        """Draw what is looked at, the plot or the table."""
         known = self.opportunities.sort_values("gain", ascending=False, kind="stable").assign(name=lambda t: t["label"])
-        self.forest.show(explorer_figures.on_a_card(figures.slice_forest(known.head(N_PLOTTED), self.target)))
+        if self.view.value == PLOT:
+            self.forest.show(explorer_figures.on_a_card(figures.slice_forest(known.head(N_PLOTTED), self.target)))
+            return
         spans = zip(known["wer_low"], known["wer_high"], strict=True)
         self.table.show(known.assign(between=[f"{100 * low:.1f}–{100 * high:.1f}" for low, high in spans]))
-        self.cross()
 
     def cross(self) -> None:
         """Cross the two columns that were chosen."""
