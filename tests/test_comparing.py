@@ -111,6 +111,13 @@ def test_slices_have_the_intervals_and_p_values_of_the_paired_difference() -> No
             (found.rate_a, found.rate_b, found.difference.value, found.difference.low, found.difference.high))
 
 
+def test_a_model_against_itself_has_won_and_lost_nothing(two: Comparison) -> None:
+    same = comparing.compare(two.page, two.page, [two.page])
+    found = comparing.by_slice(same, 0, same.common)
+    assert found["change"].eq(0).all() and found["p"].eq(1).all() and found["verdict"].eq("cannot tell").all()
+    assert comparing.by_query(same, same.common).empty and comparing.by_word(same, same.common).empty
+
+
 def test_a_slice_that_changed_is_found_and_the_others_are_not_taken_for_changed() -> None:
     before, weights = random_table(2000, n_speakers=60)
     rng = np.random.default_rng(3)

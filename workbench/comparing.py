@@ -21,7 +21,8 @@ MOST_ERRORS = 6
 """Answers with more errors share a bubble."""
 
 KEY = "audio_sha"
-_CHUNK = 4_000_000
+_AT_ONCE = 800
+"""Flips at a time, to bound memory; whole bytes of signs a speaker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +122,13 @@ def _flipped(changes: Floats) -> Floats:
 
     Returns: p a slice, two-sided; `decisions.paired_difference` tests so one by one, and holds its level.
     """
-    changes = changes[:, changes.any(axis=0)]
-    seen, slack = changes.sum(axis=1), 1e-9 * np.abs(changes).sum(axis=1)
+    changes = changes[:, changes.any(axis=0)].T.astype(np.float32)
+    seen, slack = changes.sum(axis=0), 1e-5 * np.abs(changes).sum(axis=0)  # sums of single precision that are alike
     rng, n_low, n_high = np.random.default_rng(0), 1, 1
-    step = max(1, _CHUNK // max(changes.shape[1], 1))
-    for start in range(0, N_FLIPS, step):
-        signs = 2.0 * rng.integers(0, 2, (min(step, N_FLIPS - start), changes.shape[1]), dtype=np.int8) - 1
-        sums = signs @ changes.T
+    for _ in range(N_FLIPS // _AT_ONCE):
+        bits = np.frombuffer(rng.bytes(_AT_ONCE * len(changes) // 8), np.uint8)
+        half = np.unpackbits(bits).reshape(_AT_ONCE, len(changes)).astype(np.float32)
+        sums = 2 * half @ changes - seen  # twice a random half of the speakers less all = the sum with random signs
         n_low, n_high = n_low + (sums <= seen + slack).sum(axis=0), n_high + (sums >= seen - slack).sum(axis=0)
     return np.asarray(np.minimum(1.0, 2 * np.minimum(n_low, n_high) / (N_FLIPS + 1)), dtype=float)
 
@@ -169,7 +170,7 @@ def by_query(all_of: Comparison, mask: Mask) -> pd.DataFrame:
     changes = np.array([answers.of(answers.data.errors) - before for answers in all_of.now])
     rows = np.flatnonzero(mask & all_of.common & (changes != 0).any(axis=0))
     rows = rows[np.argsort(changes[:, rows].sum(axis=0), kind="stable")]
-    columns = {name: all_of.page.scores[name].to_numpy()[rows] for name in ("utterance_id", "reference")}
+    columns = {name: all_of.page.scores[name].iloc[rows].to_numpy(object) for name in ("utterance_id", "reference")}
     columns["heard_before"] = _heard(all_of.before, rows)
     for number, answers in enumerate(all_of.now):
         columns |= {f"heard_{number}": _heard(answers, rows), f"change_{number}": changes[number, rows].astype(int)}
@@ -177,7 +178,7 @@ def by_query(all_of: Comparison, mask: Mask) -> pd.DataFrame:
 
 
 def _heard(answers: Answers, rows: np.ndarray) -> np.ndarray:
-    return np.asarray(answers.data.scores["hypothesis"].to_numpy()[answers.rows[rows]], dtype=object)
+    return answers.data.scores["hypothesis"].iloc[answers.rows[rows]].to_numpy(object)
 
 
 def by_word(all_of: Comparison, mask: Mask) -> pd.DataFrame:
