@@ -25,9 +25,10 @@ from alarms import week_of_log
 
 from workbench import (
     catalogue,
-    decisions,
     demo_world,
+    differences,
     engines,
+    intervals,
     probes,
     progress,
     scoring,
@@ -157,8 +158,8 @@ def worth(heard: Heard, listed: BiasingList) -> dict[str, object]:
     names, speakers = heard.said["name"], heard.said["speaker"]
     before_right, after_right = (probes.has_name(pd.Series(a), names).to_numpy() for a in (heard.answers, after))
     ones = np.ones(len(names))
-    found = decisions.rate_interval(after_right.astype(float), ones, speakers)
-    lift = decisions.paired_difference(~after_right, ~before_right, ones, speakers).difference
+    found = intervals.rate_interval(after_right.astype(float), ones, speakers)
+    lift = differences.paired_difference(~after_right, ~before_right, ones, speakers).difference
     is_whole = np.array([a == b for a, b in zip(after, heard.said["text"], strict=True)])
     is_other = np.array([a != b for a, b in zip(after, heard.answers, strict=True)]) & ~after_right
     return {"clips": len(names), "without": int(before_right.sum()),

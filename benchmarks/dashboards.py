@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import answers, audio, catalogue, comparing, dashboards, gates, storage
+from workbench import answers, audio, catalogue, dashboards, gates, storage
 from workbench.marks import Marks
 from workbench.records import Decision
 from workbench.selections import Mistake, Selection
@@ -120,9 +120,11 @@ def interactions(run: str) -> dict[str, float]:
                                                lambda: setattr(what_if.words, "picked", []))
     took["cross other columns"] = median_ms(lambda: setattr(parts["failing"].down, "value", "gender"),
                                             lambda: setattr(parts["failing"].down, "value", "noise"))
-    other = answers.read(answers.sources(run)[0])
-    pair = comparing.pair(state.data, other.data)
-    took["compare two models by slice"] = median_ms(lambda: comparing.by_slice(pair, state.mask))
+    compare = parts["compare"]
+    took["compare with another model"] = median_ms(lambda: setattr(compare.baseline, "value", f"{run} · train"),
+                                                   lambda: setattr(compare.baseline, "value", "…"))
+    compare.baseline.value = f"{run} · train"
+    took["filter: one noise, while comparing"] = median_ms(select(Selection({"noise": ("car",)})), everything)
     took["write the CSV"] = median_ms(queries.file)
     return took
 

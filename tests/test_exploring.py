@@ -92,10 +92,6 @@ def test_neighbours_share_a_mistake_the_most_alike_first() -> None:
     assert near["shared"].tolist() == ["oslo → also, to → two", "to → two"]
 
 
-def test_mistakes_of_a_query_come_in_the_order_they_were_said(data: Explored) -> None:
-    assert data.mistakes_of("u3") == [Mistake("sub", "oslo", "also")] and data.mistakes_of("u2") == []
-
-
 def random_table(n: int = 1500, n_speakers: int = 40, seed: int = 1) -> tuple[pd.DataFrame, np.ndarray]:
     """Make answers whose errors depend on the noise and the speaker, some speakers unknown, with weights of use."""
     rng = np.random.default_rng(seed)

@@ -122,23 +122,24 @@ def read(source: Source) -> Opened:
         listened = listened[listened["arm"] == source.arm].drop(columns=["arm", "is_accepted"])
     listened, scope = listened.reset_index(drop=True), gates.read(promised.json("promises"))
     analyzed = storage.read_record(source.run, "analyze")
-    scores, edits = _scored(listened, [record.content["outputs"]["listened.parquet"], source.arm])
+    scores, edits, suspected = _scored(listened, [record.content["outputs"]["listened.parquet"], source.arm])
     data = exploring.explored(scores, edits, weights=scope.weights(scores),
                               expressions=analyzed.parameters.get("slices", {}) if analyzed else {})
-    return Opened(source, data, scope, suspects.suspected_references(listened), track_record.realization(),
+    return Opened(source, data, scope, suspected, track_record.realization(),
                   str(record.content["versions"].get("dataset", "")), bool((listened["split"] == "train").all()))
 
 
-def _scored(listened: pd.DataFrame, made_from: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Score and align once: at 100,000 utterances that takes longer than a visitor waits."""
-    code = [storage.hash_file(Path(str(module.__file__))) for module in (exploring, finding, scoring, slicing, text)]
+def _scored(listened: pd.DataFrame, made_from: list[str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Score, align and suspect once: at 100,000 utterances that takes longer than a visitor waits."""
+    modules = (exploring, finding, scoring, slicing, suspects, text)
+    code = [storage.hash_file(Path(str(module.__file__))) for module in modules]
     folder = storage.cache_folder("explored") / storage.hash_value([made_from, code])[:16]
-    parts = {name: folder / f"{name}.parquet" for name in ("edits", "scores")}
-    if not all(path.is_file() for path in parts.values()):
-        scores, edits = exploring.scored(listened)
-        storage.write_table(parts["edits"], edits)
-        storage.write_table(parts["scores"], scores)
-    return pd.read_parquet(parts["scores"]), pd.read_parquet(parts["edits"])
+    scores, edits, suspected = paths = [folder / f"{name}.parquet" for name in ("scores", "edits", "suspected")]
+    if not all(path.is_file() for path in paths):
+        for path, table in zip(paths, (*exploring.scored(listened), suspects.suspected_references(listened)),
+                               strict=True):
+            storage.write_table(path, table)
+    return pd.read_parquet(scores), pd.read_parquet(edits), pd.read_parquet(suspected)
 
 
 def samples(row: Mapping[Any, Any]) -> audio.Samples:

@@ -1,7 +1,6 @@
 """Two models on the same utterances: their difference by speaker, whether it is luck, and that for many slices."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,15 +119,15 @@ def noninferiority(paired: PairedResult, margin: float, alpha: float = ALPHA) ->
     return False if value - half > margin else None
 
 
-def changed(found: Sequence[PairedResult]) -> tuple[NDArray[np.float64], list[str]]:
+def changed(p: ArrayLike, change: ArrayLike) -> tuple[NDArray[np.float64], list[str]]:
     """Tell which of many slices changed, at a false discovery rate of 5 % over all of them.
 
-    Returns: q (the rate at which a slice would just be called changed), and better, worse or cannot tell of each.
+    `p` are two-sided, `change` is of an error rate. Returns: q (the rate at which a slice would just be called changed),
+        and better, worse or cannot tell of each.
     Source: Benjamini & Hochberg 1995; slices of one set overlap, and it holds all the same: benchmarks/comparisons.py.
     """
-    if not found:
-        return np.zeros(0), []
-    q = np.asarray(stats.false_discovery_control([one.p for one in found]), dtype=float)
-    words = ["cannot tell" if rate > FALSE_DISCOVERIES else "better" if one.difference.value < 0 else "worse"
-             for rate, one in zip(q, found, strict=True)]
+    values = np.asarray(p, dtype=float)
+    q = np.asarray(stats.false_discovery_control(values), dtype=float) if len(values) else values
+    words = ["cannot tell" if rate > FALSE_DISCOVERIES else "better" if value < 0 else "worse"
+             for rate, value in zip(q, np.asarray(change, dtype=float), strict=True)]
     return q, words

@@ -25,10 +25,11 @@ def on_a_card(figure: go.Figure, *, height: int = 0) -> go.Figure:
     return figure.update_layout(title=None, height=shorter, margin_t=24 if figure.layout.annotations else 8)
 
 
-def changes(by_slice: pd.DataFrame) -> go.Figure:
+def changes(by_slice: pd.DataFrame, order: Sequence[str] = (), reach: float = 0.0) -> go.Figure:
     """Show the paired change of each slice, told from chance over all of them.
 
-    Columns: name, change, change_low, change_high (fractions), verdict, n_utterances.
+    Columns: name, change, change_low, change_high (fractions), verdict, n_utterances. Figures of one `order` of names,
+    the lowest first, and one `reach` of changes can be read side by side.
     """
     if by_slice.empty:
         return figures.nothing("Slice by slice")
@@ -44,7 +45,8 @@ def changes(by_slice: pd.DataFrame) -> go.Figure:
             hovertemplate="%{y}: %{x:+.1f} points<br>%{customdata[1]:.1%} → %{customdata[2]:.1%}, "
                           "%{customdata[0]:,} queries<extra>" + word + "</extra>")
     figure.add_vline(x=0, line={"color": GREY, "width": 1.2})
-    figure.update_yaxes(type="category", categoryarray=rows["name"].tolist()).update_xaxes(title="WER points")
+    figure.update_yaxes(type="category", categoryarray=list(order) or rows["name"].tolist())
+    figure.update_xaxes(title="WER points", range=[-100 * reach, 100 * reach] if reach else None)
     return figures.dress(figure, "", height=CARD_PX + 50 + ROW_PX * len(rows), margin_t=8, margin_b=84)
 
 

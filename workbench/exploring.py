@@ -11,16 +11,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from workbench import finding, intervals, scoring, slicing
+from workbench import differences, finding, intervals, scoring, slicing
+from workbench.differences import PairedResult
 from workbench.records import Interval
 from workbench.selections import Mistake, Selection
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Group = tuple[NDArray[np.int64], list[str]]
+"""A column: the number of each utterance's value (-1: it has none), and the values."""
 
 _NOT_SLICED = {"word_times", "arm", "is_accepted"}
 """Columns of what a stage left that say nothing about an utterance."""
 
+_NOTHING = Interval(np.nan, np.nan, np.nan)
 MAX_ENTITIES = 400
 """Names listed by entity; beyond, the rarest are left out."""
 
@@ -31,6 +35,10 @@ class Sums(NamedTuple):
     errors: Floats
     totals: Floats
     squares: Floats
+
+    def of(self, group: int) -> "Sums":
+        """Give those of one group."""
+        return Sums(*(sums[group] for sums in self))
 
 
 class Explored:
@@ -70,6 +78,10 @@ class Explored:
         own = "unknown " + self.scores["utterance_id"].astype(str)
         blocks = pd.Categorical(known.where(known.notna() & known.ne(""), own))
         return blocks, np.asarray(blocks.codes, np.int64)
+
+    def speakers_of(self, mask: Mask) -> pd.Categorical | None:
+        """Give the speakers of a selection, none but those; None where speakers are unknown."""
+        return self.speakers[mask].remove_unused_categories() if self.has_speakers else None
 
     def _keep_edits(self, edits: pd.DataFrame) -> None:
         self.edit_row = self.rows.get_indexer(edits["utterance_id"])
@@ -120,11 +132,6 @@ class Explored:
         """Count a mistake in each utterance."""
         return np.bincount(self.wrong_row[self._wrong_edits(mistake)], minlength=len(self)).astype(float)
 
-    def mistakes_of(self, utterance_id: str) -> list[Mistake]:
-        """List what is wrong with an answer, in the order it was said."""
-        codes = self.wrong_pair[self.wrong_row == self.rows.get_loc(utterance_id)]
-        return [Mistake(*self.pairs[code].split("\t")) for code in codes]
-
     def neighbours(self, utterance_id: str, n: int = 6) -> pd.DataFrame:
         """Find answers with the same mistakes, most shared first. Returns: rows of `scores`, and `shared` in words."""
         own = np.unique(self.wrong_pair[self.wrong_row == self.rows.get_loc(utterance_id)])
@@ -139,28 +146,41 @@ class Explored:
 
     def rate(self, mask: Mask, errors: Floats, totals: Floats) -> Interval:
         """Give the weighted rate of a selection with its interval, by speaker."""
-        sums = self._sums(mask, np.zeros(len(self), np.int64), 1, errors, totals)
-        return self.interval(Sums(*(s[0] for s in sums)))
+        whole = np.zeros(len(self), np.int64), [""]
+        return self.interval(self.sums(mask, [whole], errors, totals)[0].of(0))
 
     def interval(self, sums: Sums) -> Interval:
-        """Turn sums by speaker into a rate and its interval.
+        """Turn sums by speaker into a rate and its interval."""
+        errors, totals, blocks, weights = self._stand_ins(sums)
+        return intervals.rate_interval(errors, totals, blocks, weights)
 
-        Speakers stand in for utterances of the weight and length that leave errors, totals and squares as they are.
+    def paired(self, before: Sums, now: Sums) -> PairedResult:
+        """Turn two models' sums by speaker into their difference and its interval; its p-values say nothing."""
+        a, totals, blocks, weights = self._stand_ins(before, now)
+        b, *_ = self._stand_ins(now, before)
+        return differences.paired_difference(a, b, totals, blocks, weights, n_resamples=1)
+
+    def _stand_ins(self, sums: Sums, *others: Sums) -> tuple[Floats, Floats, pd.Categorical | None, Floats]:
+        """Let speakers stand in for their utterances, of a weight that leaves errors, totals and squares as they are.
+
+        Speakers with neither errors (here or in `others`) nor totals are left out. Returns: errors, totals, blocks,
+            weights.
         """
-        used = (sums.totals > 0) | (sums.errors > 0)
-        e, n, q = (s[used] for s in sums)
+        used = (sums.totals > 0) | np.any([part.errors > 0 for part in (sums, *others)], axis=0)
+        e, n, q = (values[used] for values in sums)
         weights = np.divide(q, n, out=np.ones_like(n), where=n > 0)
-        blocks = self._numbered[: len(n)] if self.has_speakers else None
-        return intervals.rate_interval(e / weights, n / weights, blocks, weights)
+        return e / weights, n / weights, self._numbered[: len(n)] if self.has_speakers else None, weights
 
-    def _sums(self, mask: Mask, codes: NDArray[np.int64], n_codes: int, errors: Floats, totals: Floats) -> Sums:
-        """Sum by group and speaker. Shape: [groups, speakers] each."""
-        n_speakers = len(self.speakers.categories)
-        rows = np.flatnonzero(mask & (codes >= 0))
-        key, w = codes[rows] * n_speakers + self._speaker[rows], self.weights[rows]
-        counted = (np.bincount(key, weights=v, minlength=n_codes * n_speakers).reshape(n_codes, -1).astype(float)
-                   for v in (w * errors[rows], w * totals[rows], w * w * totals[rows]))
-        return Sums(*counted)
+    def sums(self, mask: Mask, groups: Sequence[Group], errors: Floats, totals: Floats) -> list[Sums]:
+        """Sum by the values of each column and by speaker. Shape: [values, speakers] each."""
+        rows, n_speakers = np.flatnonzero(mask), len(self.speakers.categories)
+        w, speaker = self.weights[rows], self._speaker[rows]
+        weighted, found = (w * errors[rows], w * totals[rows], w * w * totals[rows]), []
+        for codes, values in groups:
+            key, size = (codes[rows] + 1) * n_speakers + speaker, (len(values) + 1) * n_speakers  # unknown values first
+            sums = (np.bincount(key, v, size)[n_speakers:].astype(float) for v in weighted)
+            found.append(Sums(*(part.reshape(-1, n_speakers) for part in sums)))
+        return found
 
     def summary(self, mask: Mask) -> dict[str, Interval]:
         """Give wer, query_accuracy and, where known, entity_accuracy and same_result of a selection."""
@@ -181,29 +201,27 @@ class Explored:
         Empty slices are left out; share is of the selection.
         """
         chosen = columns or [column for column in self.names if column != "speaker"]
-        parts = [self._slices_of(mask, column) for column in chosen]
-        return pd.DataFrame([row for rows in parts for row in rows], columns=[
-            "column", "value", "name", "n_utterances", "n_speakers", "n_words", "mean_duration_s", "share", "wer",
-            "wer_low", "wer_high", "query_accuracy", "query_accuracy_low", "query_accuracy_high", "note"])
+        groups = [self.groups[column] for column in chosen]
+        words, exact = (self.sums(mask, groups, *counts) for counts in ((self.errors, self.words),
+                                                                        (self.is_exact, self.is_speech)))
+        rows = [row for column, *sums in zip(chosen, words, exact, strict=True)
+                for row in self._slices_of(mask, column, *sums)]
+        return pd.DataFrame(rows, columns=[
+            "column", "value", "name", "n_utterances", "n_speakers", "n_words", "mean_duration_s", "share",
+            *_ends("wer", _NOTHING), *_ends("query_accuracy", _NOTHING), "note"])
 
-    def _slices_of(self, mask: Mask, column: str) -> list[dict[str, Any]]:
-        codes, values = self.groups[column]
-        words = self._sums(mask, codes, len(values), self.errors, self.words)
-        exact = self._sums(mask, codes, len(values), self.is_exact, self.is_speech)
-        here, whole = codes[mask], float(self.weights[mask].sum())
-        kept = here >= 0
-        n, n_words, weight, seconds = (np.bincount(here[kept], weights=v[mask][kept], minlength=len(values))
-                                       for v in (np.ones(len(self)), self.words, self.weights, self.durations))
+    def _slices_of(self, mask: Mask, column: str, words: Sums, exact: Sums) -> list[dict[str, Any]]:
+        (codes, values), whole = self.groups[column], float(self.weights[mask].sum())
+        n, n_words, weight, seconds = (np.bincount(codes[mask] + 1, v, len(values) + 1)[1:]
+                              for v in (None, self.words[mask], self.weights[mask], self.durations[mask]))
         rows = []
-        for i in np.flatnonzero(n):
-            wer, right = self.interval(Sums(*(s[i] for s in words))), self.interval(Sums(*(s[i] for s in exact)))
+        for i in map(int, np.flatnonzero(n)):
+            wer, right = self.interval(words.of(i)), self.interval(exact.of(i))
             rows.append({
                 "column": column, "value": values[i], "name": self.names[column][i], "n_utterances": int(n[i]),
                 "n_speakers": int(np.count_nonzero(words.totals[i])), "n_words": int(n_words[i]),
-                "mean_duration_s": seconds[i] / n[i], "share": weight[i] / whole,
-                "wer": wer.value, "wer_low": wer.low, "wer_high": wer.high,
-                "query_accuracy": right.value, "query_accuracy_low": right.low, "query_accuracy_high": right.high,
-                "note": wer.note})
+                "mean_duration_s": seconds[i] / n[i], "share": weight[i] / whole, **_ends("wer", wer),
+                **_ends("query_accuracy", right), "note": wer.note})
         return rows
 
     def crossed(self, mask: Mask, down: str, across: str) -> pd.DataFrame:
@@ -256,6 +274,10 @@ class Explored:
         return self.rate(mask & (n > 0), n - wrong, n)
 
 
+def _ends(name: str, rate: Interval) -> dict[str, float]:
+    return {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}
+
+
 def scored(listened: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score and align what a model heard, the costly part. Returns: scores, with bands and finds_same; edits."""
     scores = slicing.bands(scoring.score(listened, listened["hypothesis"]))
@@ -269,7 +291,7 @@ def explored(scores: pd.DataFrame, edits: pd.DataFrame, *, weights: Floats,
     return Explored(scores, edits, weights=weights, columns=columns, expressions=expressions)
 
 
-def _factorized(values: pd.Series) -> tuple[NDArray[np.int64], list[str]]:
+def _factorized(values: pd.Series) -> Group:
     """Number values; bands in their order, what is missing or empty is -1."""
     codes, found = pd.factorize(values)
     names = [str(value) for value in found]

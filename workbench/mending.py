@@ -73,9 +73,8 @@ def _left(data: Explored, mask: Mask, title: str, fixes: Sequence[Fix]) -> Left:
 def _gain(data: Explored, mask: Mask, less: Floats, more: Floats, totals: Floats) -> Interval:
     if not (totals * mask).any():
         return Interval(np.nan, np.nan, np.nan, "nothing to count")
-    speakers = data.speakers[mask] if data.has_speakers else None
-    return differences.paired_difference(less[mask], more[mask], totals[mask], speakers, data.weights[mask],
-                                       n_resamples=1).difference
+    return differences.paired_difference(less[mask], more[mask], totals[mask], data.speakers_of(mask),
+                                         data.weights[mask], n_resamples=1).difference
 
 
 def queries_to_win(slices: pd.DataFrame) -> pd.DataFrame:

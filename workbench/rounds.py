@@ -39,7 +39,7 @@ def by_slice(arms: Arms, scope: Scope, columns: Sequence[str]) -> pd.DataFrame:
                     **_spread("beyond", control.difference),
                 }
             )
-    q, words = differences.changed(held)
+    q, words = differences.changed([one.p for one in held], [one.difference.value for one in held])
     return pd.DataFrame(rows).assign(q=q, verdict=words)
 
 

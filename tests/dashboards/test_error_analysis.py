@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.conftest import Project
 from tests.dashboards.conftest import Door, Visitors, photograph
-from workbench import answers, data_requests, explorer
+from workbench import answers, comparing, data_requests, explorer, storage
 from workbench.answers import Opened
 from workbench.marks import Marks
 from workbench.selections import Mistake, Selection
@@ -61,6 +62,14 @@ def pick(page: Page, column: str, value: str) -> None:
     page.keyboard.press("Escape")
 
 
+def click_middle(page: Page, target: Locator) -> None:
+    """Click into the middle of something that plotly drew."""
+    target.scroll_into_view_if_needed()
+    at = target.bounding_box()
+    assert at
+    page.mouse.click(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+
+
 def give_name(page: Page, name: str = "Ada") -> None:
     page.locator("dialog[open] input").fill(name)
     page.keyboard.press("Enter")
@@ -108,20 +117,14 @@ def test_a_range_of_snr_filters(page: Page, truth: Opened) -> None:
 
 def test_a_click_in_the_plot_of_slices_and_in_the_heat_map_filters(page: Page, truth: Opened) -> None:
     plot = page.locator('[aria-label="WER by slice with intervals"]')
-    point = plot.locator(".scatterlayer .point").first
-    point.scroll_into_view_if_needed()
-    at = point.bounding_box()
-    assert at
-    page.mouse.click(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+    click_middle(page, plot.locator(".scatterlayer .point").first)
     expect(told(page)).not_to_have_text(count(truth, Selection()))
     expect(page.locator("details.wb-chip.wb-on")).to_have_count(1)
     page.get_by_role("button", name="show all").click()
     expect(told(page)).to_have_text(count(truth, Selection()))
     label = page.locator('[aria-label="WER of two columns crossed"] .heatmap-label text').first
-    label.scroll_into_view_if_needed()
-    box, words = label.bounding_box(), label.text_content()
-    assert box and words
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    words = str(label.text_content())
+    click_middle(page, label)
     expect(page.locator("details.wb-chip.wb-on")).to_have_count(2)
     n = words.rpartition("n ")[2]
     expect(told(page)).to_have_text(f"{n} of {len(truth.data)} queries")
@@ -338,21 +341,52 @@ def test_what_if_takes_slices_and_words_out_and_says_that_gains_overlap(page: Pa
     expect(part.locator(".wb-note")).to_have_text("Choose slices or words to take out of the errors.")
 
 
-def test_two_models_are_compared_by_slice_by_query_and_by_word(page: Page, truth: Opened) -> None:
-    part = card(page, "Compare two models")
+def test_a_model_is_compared_with_another_by_slice_by_query_and_by_word(page: Page, truth: Opened) -> None:
+    part = card(page, "Compare models")
     others = [source for source in answers.sources("default") if source != truth.source]
     part.locator("select").select_option(others[0].title)
+    compared = comparing.compare(truth.data, answers.read(others[0]).data, [truth.data])
+    everything = truth.data.mask(Selection())
+    counts = comparing.won_and_lost(compared, 0, everything)
     expect(part.locator(".wb-note").first).to_contain_text(re.compile(r"WER [\d.]+ → [\d.]+ %, [+-][\d.]+ points"))
-    bubbles = part.locator('[aria-label="errors by query of two models"]')
-    bubble = bubbles.locator(".scatterlayer .point").last
-    bubble.scroll_into_view_if_needed()
-    at = bubble.bounding_box()
-    assert at
-    page.mouse.click(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+    expect(part.locator(".wb-note").first).to_contain_text(f"{counts['won']} queries won, {counts['lost']} lost")
+    expect(part.locator('[aria-label^="change of WER by slice"] .scatterlayer .point').first).to_be_visible()
+    changed = comparing.by_query(compared, everything)
+    expect(rows(page, "queries won and lost")).to_have_count(min(len(changed), 8))
+    words = comparing.by_word(compared, everything)["said"].tolist()
+    expect(part).to_contain_text(words[0] if words else "No word changed.")
+    click_middle(page, part.locator('[aria-label^="errors by query"] .scatterlayer .point').last)
     expect(page.get_by_role("button", name=re.compile("no longer only . errors before"))).to_be_visible()
     n = int(told(page).inner_text().split()[0])
-    assert 0 < n <= len(truth.data)
-    assert part.locator('[aria-label="change of WER by slice"] .scatterlayer .point').count() > 0
+    cells = comparing.cells(compared, 0, everything)
+    assert n == cells["n"].iloc[-1]
+
+
+def test_several_models_stand_side_by_side_against_one(finished: Project, door: Door, visit: Visitors,
+                                                       truth: Opened) -> None:
+    runs, stage = finished.root / "data" / "runs", storage.stage_folder_name(truth.source.stage)
+    for part in ("01_scope", stage):  # the page's model once more: nothing won, nothing lost
+        shutil.copytree(runs / "default" / part, runs / "an-earlier" / part, dirs_exist_ok=True)
+    again = truth.source.title.replace("default", "an-earlier")
+    other = next(source.title for source in answers.sources("default") if source != truth.source)
+    page = visit(door.page(PAGE), shown=READY)
+    part, choices = card(page, "Compare models"), card(page, "Compare models").locator(".wb-choices")
+    part.locator("select").select_option(truth.source.title)
+    expect(part.locator(".wb-note")).to_have_text("Choose another model beside it.")
+    verdicts = part.locator(".wb-note", has_text="WER")
+    for n, title in enumerate((other, again), 1):
+        choices.get_by_role("button", name=title, exact=True).click()
+        expect(verdicts).to_have_count(n)
+        expect(verdicts.last).to_contain_text(f"{title}: ")
+    expect(verdicts.last).to_contain_text("Cannot tell")
+    expect(verdicts.last).to_contain_text("0 queries won, 0 lost")
+    for title in (other, again):
+        points = part.locator(f'[aria-label="change of WER by slice, {title}"] .scatterlayer .point')
+        expect(points.first).to_be_visible()
+        assert f"wrong {title}" in part.locator('table[aria-label="words won and lost"] th').all_inner_texts()
+    choices.get_by_role("button", name=other, exact=True).click()
+    expect(verdicts).to_have_count(1)
+    expect(part).to_contain_text("No query changed.")
 
 
 def test_another_model_can_be_opened(page: Page, truth: Opened) -> None:

@@ -51,11 +51,10 @@ class Page:
         opened = answers.read(self.sources[str(self.choice.value)])
         self.state = state = State(opened, marks=self.marks, visitor=self.visitor)
         state.observe(lambda change: self.say(change["new"]), "said")
-        others = [source for source in self.sources.values() if source != opened.source]
         failing = Failing(state)
         self.parts: dict[str, Any] = {
             "filters": Filters(state), "failing": failing, "fixes": Fixes(state, failing), "words": Words(state),
-            "queries": Queries(state), "what_if": WhatIf(state), "compare": Compare(state, others),
+            "queries": Queries(state), "what_if": WhatIf(state), "compare": Compare(state, [*self.sources.values()]),
             "listening": Listening(state)}
         p = self.parts
         self.body.children = (

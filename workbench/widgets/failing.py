@@ -61,6 +61,7 @@ class Failing:
 
     def _turn(self, view: str) -> None:
         self.forest.layout.display, self.table.layout.display = ("", "none") if view == PLOT else ("none", "")
+        self._draw()
 
     def show(self) -> None:
         """Measure the selection."""
@@ -70,11 +71,18 @@ class Failing:
             ceiling=[], is_actionable=[])
         labels = [mending.label(*pair) for pair in self.opportunities[["column", "value"]].itertuples(index=False)]
         self.opportunities["label"] = labels
-        known = self.opportunities.assign(name=labels).sort_values("ceiling", ascending=False, kind="stable")
-        self.forest.show(explorer_figures.on_a_card(figures.slice_forest(known.head(N_PLOTTED), self.target)))
+        self._draw()
+        self.cross()
+
+    def _draw(self) -> None:
+        """Draw what is looked at, the plot or the table."""
+        known = self.opportunities.assign(name=lambda table: table["label"])
+        known = known.sort_values("ceiling", ascending=False, kind="stable")
+        if self.view.value == PLOT:
+            self.forest.show(explorer_figures.on_a_card(figures.slice_forest(known.head(N_PLOTTED), self.target)))
+            return
         spans = zip(known["wer_low"], known["wer_high"], strict=True)
         self.table.show(known.assign(between=[f"{100 * low:.1f}–{100 * high:.1f}" for low, high in spans]))
-        self.cross()
 
     def cross(self) -> None:
         """Cross the two columns that were chosen."""
