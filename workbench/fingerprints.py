@@ -73,11 +73,16 @@ def source_files(modules: Iterable[str]) -> list[Path]:
 @cache
 def modules_of_file(path: Path) -> frozenset[str]:
     """Name what a Python file imports from `workbench`; a file that is no Python imports nothing."""
+    return frozenset(name for node in ast.walk(tree(path)) for name in imported_modules(node))
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """Parse a Python file; one that is no Python is empty: the kernel will say so, with the line."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        return ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError:
-        return frozenset()  # the kernel will say so, with the line
-    return frozenset(name for node in ast.walk(tree) for name in imported_modules(node))
+        return ast.Module([], [])
 
 
 def _module_file(name: str) -> Path | None:
