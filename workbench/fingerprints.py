@@ -60,14 +60,16 @@ def _labels(run: str) -> str:
 
 def source_files(modules: Iterable[str]) -> list[Path]:
     """Find the files of `workbench` modules and of all they import from it, in order of path."""
-    waiting, found = set(modules), dict[str, Path]()
+    found, waiting = set[Path](), files_of(modules)
     while waiting:
-        name = waiting.pop()
-        path = _module_file(name)
-        if path is not None and name not in found:
-            found[name] = path
-            waiting |= modules_of_file(path)
-    return sorted(found.values())
+        found |= waiting
+        waiting = set[Path]().union(*(files_of(modules_of_file(path)) for path in waiting)) - found
+    return sorted(found)
+
+
+def files_of(modules: Iterable[str]) -> set[Path]:
+    """Find the files of `workbench` modules themselves; a name that is no module has none."""
+    return {path for path in map(_module_file, modules) if path is not None}
 
 
 @cache

@@ -13,11 +13,14 @@ from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from nbclient.util import run_sync
+from jupyter_core.utils import run_sync
 
 from workbench import fingerprints, settings
 from workbench.notebooks import StageNotebook
 
+# jsonschema, which checks notebooks for nbformat, and so for papermill and plotly, would compile 39 grammars of
+# addresses (IRIs) when imported, a second each time. It does without where this module is absent; notebooks have none.
+_GRAMMARS = "rfc3987_syntax"
 # As nbclient starts kernels: they neither read nor write the user's history.
 _NO_HISTORY = "--HistoryManager.hist_file=:memory:"
 # A kernel begins to watch its parent once it serves; one whose parent died while it imported ends here.
@@ -56,8 +59,10 @@ def start(imports: str, *, environment: Mapping[str, str], lock: int, log: Path)
 
     `imports` are statements that it runs before it serves, in a namespace of their own: the notebook sees no name.
     """
+    sys.modules.setdefault(_GRAMMARS, None)  # type: ignore[arg-type]  # this process is about to import papermill
     kernel = Kernel()
-    lines = [f"exec({imports!r}, {{}})", _END_WITH_PARENT.format(parent=os.getpid())]
+    lines = (f"__import__('sys').modules.setdefault({_GRAMMARS!r}, None)", f"exec({imports!r}, {{}})",
+             _END_WITH_PARENT.format(parent=os.getpid()))
     arguments = [_NO_HISTORY, *(f"--IPKernelApp.exec_lines={line}" for line in lines)]
     with log.open("w") as words:
         run_sync(kernel.start_kernel)(extra_arguments=arguments, env=dict(environment), cwd=str(settings.root()),
@@ -66,13 +71,15 @@ def start(imports: str, *, environment: Mapping[str, str], lock: int, log: Path)
 
 
 def imports(notebook: StageNotebook) -> str:
-    """Collect what a notebook, and the modules that it imports from us, import from libraries when they load."""
-    statements = {ast.unparse(node) for path in fingerprints.source_files(notebook.modules)
-                  for node in fingerprints.tree(path).body if _is_library(node)}
-    return "\n".join(sorted(statements))
+    """Collect what the modules that a notebook uses import from libraries: all of ours when they load, and those that
+    it names itself also later, inside their functions."""
+    named = fingerprints.files_of(notebook.modules)
+    nodes = (node for path in fingerprints.source_files(notebook.modules)
+             for node in (ast.walk if path in named else ast.iter_child_nodes)(fingerprints.tree(path)))
+    return "\n".join(sorted({ast.unparse(node) for node in nodes if _is_library(node)}))
 
 
-def _is_library(node: ast.stmt) -> bool:
+def _is_library(node: ast.AST) -> bool:
     if isinstance(node, ast.Import):
         names = [alias.name for alias in node.names]
     else:

@@ -1,6 +1,6 @@
-"""The batch run: which stages are out of date, each executed by papermill in a kernel of its own, skipped or resumed.
+"""The batch run: which stages are out of date, each executed in a kernel of its own, skipped or resumed.
 
-Only this module imports papermill, and only once a kernel is really needed: an unchanged run ends within a second.
+What starts kernels and executes notebooks loads once a kernel is really needed: an unchanged run ends within a second.
 """
 
 import os
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from workbench import errors, fingerprints, locks, notebooks, pages, parameters, runs, settings, storage, twins
-from workbench.errors import ParameterError, SettingsError, StageError, WorkbenchError
+from workbench import execution, fingerprints, locks, notebooks, pages, parameters, runs, settings, storage, twins
+from workbench.errors import ParameterError, StageError, StageWaits
+from workbench.execution import Failure
 from workbench.live import Display
 from workbench.notebooks import StageNotebook
 from workbench.storage import StageRecord
@@ -24,12 +25,9 @@ from workbench.storage import StageRecord
 if TYPE_CHECKING:
     from workbench.kernels import Kernel  # needs jupyter, which an unchanged run does not
 
-# No cell of ours takes two days; the limit is there so that a hung kernel ends at all.
-MAX_SECONDS_A_CELL = 2 * 24 * 3600
 DONE, FAILED = 0, 1
 KERNEL_LOG = ".{stage}.kernel.log"
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_LAST_WORDS = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,22 +43,6 @@ class Order:
     parameter_file: Path | None = None
     is_forced: bool = False
     folder: Path = field(default_factory=Path.cwd)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a stage did not end: `cell` is the number Jupyter shows beside it, 0 when none is to blame.
-
-    `mistake` is what the user can mend, None for any other failure.
-    """
-
-    message: str
-    cell: int = 0
-    mistake: WorkbenchError | None = None
-
-    def sentence(self) -> str:
-        """Say it in one line."""
-        return f"in cell [{self.cell}], {self.message}" if self.cell else self.message
 
 
 def run(order: Order, console: Console) -> int:
@@ -141,7 +123,7 @@ class _Batch:
         record = storage.read_record(self.order.run, notebook.name)
         if failure is None and record is None:
             failure = Failure("the notebook ended without closing its stage; its last cell must call stage.close(...)")
-        if failure is not None and not isinstance(failure.mistake, errors.StageWaits):
+        if failure is not None and not isinstance(failure.mistake, StageWaits):
             return self._fail(notebook, failure)
         assert record is not None
         pages.write_page(self._executed(notebook), notebook, record)
@@ -191,7 +173,7 @@ class _Batch:
             target = self._executed(notebook)
             with storage.explaining(target):
                 kernel.stage_environment = {"WORKBENCH_FINGERPRINT": fingerprint}
-                return _papermill(notebook, target, passed, kernel, self.display)
+                return execution.execute(notebook, target, passed, kernel, self.display)
         finally:
             kernel.stop()
 
@@ -205,41 +187,6 @@ class _Batch:
         log = storage.run_folder(self.order.run) / KERNEL_LOG.format(stage=notebook.folder_name)
         with storage.explaining(log):
             return kernels.start(kernels.imports(notebook), environment=environment, lock=self.lock, log=log)
-
-
-def _papermill(notebook: StageNotebook, target: Path, passed: Mapping[str, Any], kernel: "Kernel",
-               display: Display) -> Failure | None:
-    import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
-
-    def cell_starts(cell: Any, cell_index: int) -> None:
-        n_before = sum(c.kind == "code" for c in notebook.cells[:cell_index])
-        display.cell(min(n_before + 1, notebook.n_code_cells))
-
-    try:
-        papermill.execute_notebook(
-            notebook.path, target, parameters=dict(passed), kernel_name="python3", language="python",
-            progress_bar=False, execution_timeout=MAX_SECONDS_A_CELL, on_cell_start=cell_starts,
-            km=kernel, on_notebook_start=kernel.tell_environment)
-    except PapermillExecutionError as error:
-        return _failure_of_cell(error.ename, error.evalue, error.exec_count or 0)
-    except DeadKernelError:
-        return Failure("the kernel died, out of memory or killed from outside; the same command runs this stage again")
-    except CellTimeoutError:
-        return Failure(f"a cell took longer than {MAX_SECONDS_A_CELL} s and was stopped")
-    return None
-
-
-def _failure_of_cell(name: str, value: str, cell: int) -> Failure:
-    leaf = getattr(errors, name, None)
-    if isinstance(leaf, type) and issubclass(leaf, errors.WorkbenchError):
-        return Failure(value, cell, leaf(value))
-    if any(words in value for words in _LAST_WORDS):
-        message = f"the disk is full ({value}); free some space and run the same command"
-        return Failure(message, cell, SettingsError(message))
-    first_line = value.strip().splitlines()[0] if value.strip() else ""
-    return Failure(f"{name}: {first_line}", cell)
 
 
 def stop_on_sigterm() -> None:
