@@ -92,12 +92,11 @@ def edit(project: Project, stage: str, change: Callable[[str], str]) -> None:
 def test_editing_prose_runs_that_stage_again_and_trains_nothing(unbroken: Project) -> None:
     fits = sorted((unbroken.root / "data" / "cache" / "fits").iterdir())
     edit(unbroken, "03_train", lambda text: text.replace("Does the model learn from it?", "Does it learn from it?"))
-    edit(unbroken, "04_analyze", lambda text: text.replace("## Which words", "## Which words, exactly"))
     done = workbench(unbroken, *ORDER)
     assert done.returncode == 0, done.stderr
     assert sorted((unbroken.root / "data" / "cache" / "fits").iterdir()) == fits
-    assert done.stdout.count("unchanged") == 3, done.stdout  # scope, collect and improve
-    assert "Which words, exactly" in unbroken.report("04_analyze.html", "toy").read_text()
+    assert done.stdout.count("unchanged") == 4, done.stdout  # all but train
+    assert "Does it learn from it?" in unbroken.report("03_train.html", "toy").read_text()
 
 
 def test_what_a_recipe_invents_once_reaches_every_stage(unbroken: Project) -> None:
@@ -348,6 +347,14 @@ def readable(path: Path) -> str:
     return "\n".join(words)
 
 
+def mention(needles: set[str], text: str) -> re.Match[str] | None:
+    """Find the first mention of any needle that is a word of its own: plainly first, as most texts have none."""
+    if not any(needle in text for needle in needles):
+        return None
+    # not after a backslash: "\\u0003" in a vocabulary is a letter, and no user
+    return re.search(rf"(?<![\w\\-])(?:{'|'.join(map(re.escape, sorted(needles)))})(?![\w-])", text)
+
+
 def test_a_forgotten_user_is_in_no_database_file_dataset_artifact_notebook_or_page(cycle: Project) -> None:
     record = cycle.record("08_retrain", "toy")
     manifest = cycle.root / "data" / "datasets" / record["versions"]["dataset"] / "manifest.parquet"
@@ -368,10 +375,8 @@ def test_a_forgotten_user_is_in_no_database_file_dataset_artifact_notebook_or_pa
     needles = {user, hashed, *own}
     files = [path for place in ("data", "reports") for path in (cycle.root / place).rglob("*") if path.is_file()]
     assert {path.suffix for path in files} >= {".db", ".parquet", ".ipynb", ".html", ".json"}
-    # not after a backslash: "\\u0003" in a vocabulary is a letter, and no user
-    wanted = re.compile(rf"(?<![\w\\-])(?:{'|'.join(map(re.escape, sorted(needles)))})(?![\w-])")
-    found = {path: wanted.search(path.name + "\n" + readable(path)) for path in files}
-    left = {str(path.relative_to(cycle.root)): hit[0] for path, hit in found.items() if hit}
+    left = {str(path.relative_to(cycle.root)): hit[0] for path in files
+            if (hit := mention(needles, path.name + "\n" + readable(path)))}
     assert not left
     kept = log_rows(cycle).set_index("request_id").loc[theirs["request_id"]]
     assert kept["user_hash"].eq("").all() and kept["hypothesis"].eq("").all() and kept["duration_s"].gt(0).all()

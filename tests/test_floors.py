@@ -53,11 +53,11 @@ FLOORS = (
     ("gates", "data_requests", "track_record", "corrections", "causes", "improvement", "rounds", "shipping",
      "monitoring", "monitoring_reports", "labelling", "probes", "retraining", "evaluation", "consent", "answers",
      "explorer", "bases", "live_log", "watching", "timelines", "standing", "monitoring_page"),
-    ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "twins", "runs", "pipeline", "serving",
-     "traffic", "widgets", "dashboards", "service_cli", "cli"),
+    ("notebooks", "parameters", "fingerprints", "kernels", "locks", "live", "execution", "pages", "twins", "runs",
+     "pipeline", "serving", "traffic", "widgets", "dashboards", "service_cli", "cli"),
 )
 OWNERS = {
-    "papermill": {"pipeline"},
+    "papermill": {"execution"},
     "jiwer": {"scoring"},
     "rapidfuzz": {"terms", "mishearing"},
     "sklearn": {"expected_wer"},

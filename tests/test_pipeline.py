@@ -231,32 +231,39 @@ def test_a_stage_that_only_asks_for_data_is_not_out_of_date_when_the_answer_come
 # --- one runner, and no kernel left behind ---------------------------------------------------------------------------
 
 
-def start(project: Project) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a run in a process of its own and wait until its second stage is in a long cell."""
+def start(project: Project) -> tuple[subprocess.Popen[bytes], set[int]]:
+    """Start a run in a process of its own and wait until its second stage is in a long cell.
+
+    Returns: the runner, and its kernels: the one at work and the one that waits for the third stage.
+    """
+    project.notebook("02_second", SLOW_SECOND)
+    project.notebook("03_third", [cell.replace("second", "third") for cell in SECOND])
     runner = subprocess.Popen(project.command("run"), env=project.environment(), stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL)
-    return runner, int(wait_for(project.root / "kernel.pid"))
+    at_work = int(wait_for(project.root / "kernel.pid"))
+    kernels = {int(pid) for pid in Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()}
+    assert at_work in kernels and len(kernels) == 2
+    return runner, kernels
 
 
 def test_killed_at_once_the_same_command_finishes_and_no_kernel_lives_on(project: Project) -> None:
-    project.notebook("02_second", SLOW_SECOND)
-    runner, kernel = start(project)
+    runner, kernels = start(project)
     runner.send_signal(signal.SIGKILL)
     runner.wait()
     (project.root / "go").touch()
-    code, said = go()  # it waits for the orphaned kernel, which holds the lock until it has noticed
-    assert not is_running(kernel)
-    assert code == 0 and "01_first     unchanged" in said and "yes: The sum is 3." in said
+    code, said = go()  # it waits for the orphaned kernels, which hold the lock until they have noticed
+    assert not any(map(is_running, kernels))
+    assert code == 0 and "01_first     unchanged" in said and said.count("yes: The sum is 3.") == 2
 
 
 def test_a_second_runner_is_refused_with_the_pid_and_an_interrupt_ends_cleanly(project: Project) -> None:
-    project.notebook("02_second", SLOW_SECOND)
-    runner, kernel = start(project)
+    runner, kernels = start(project)
     with pytest.raises(errors.RunHeldError, match=f"held by process {runner.pid}"):
         go()
     runner.send_signal(signal.SIGINT)
     assert runner.wait(timeout=20) == 130
-    wait_until_gone(kernel)
+    for kernel in kernels:
+        wait_until_gone(kernel)
     assert not (project.root / "data/runs/default/02_second/record.json").exists()
     with locks.held("default"):
         pass

@@ -122,8 +122,8 @@ def noninferiority(paired: PairedResult, margin: float, alpha: float = ALPHA) ->
 def changed(p: ArrayLike, change: ArrayLike) -> tuple[NDArray[np.float64], list[str]]:
     """Tell which of many slices changed, at a false discovery rate of 5 % over all of them.
 
-    `p` are two-sided, `change` is of an error rate. Returns: q (the rate at which a slice would just be called changed),
-        and better, worse or cannot tell of each.
+    `p` are two-sided, `change` is of an error rate.
+    Returns: q (the rate at which a slice would just be called changed), and better, worse or cannot tell of each.
     Source: Benjamini & Hochberg 1995; slices of one set overlap, and it holds all the same: benchmarks/comparisons.py.
     """
     values = np.asarray(p, dtype=float)

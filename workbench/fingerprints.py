@@ -60,24 +60,31 @@ def _labels(run: str) -> str:
 
 def source_files(modules: Iterable[str]) -> list[Path]:
     """Find the files of `workbench` modules and of all they import from it, in order of path."""
-    waiting, found = set(modules), dict[str, Path]()
+    found, waiting = set[Path](), files_of(modules)
     while waiting:
-        name = waiting.pop()
-        path = _module_file(name)
-        if path is not None and name not in found:
-            found[name] = path
-            waiting |= modules_of_file(path)
-    return sorted(found.values())
+        found |= waiting
+        waiting = set[Path]().union(*(files_of(modules_of_file(path)) for path in waiting)) - found
+    return sorted(found)
+
+
+def files_of(modules: Iterable[str]) -> set[Path]:
+    """Find the files of `workbench` modules themselves; a name that is no module has none."""
+    return {path for path in map(_module_file, modules) if path is not None}
 
 
 @cache
 def modules_of_file(path: Path) -> frozenset[str]:
     """Name what a Python file imports from `workbench`; a file that is no Python imports nothing."""
+    return frozenset(name for node in ast.walk(tree(path)) for name in imported_modules(node))
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """Parse a Python file; one that is no Python is empty: the kernel will say so, with the line."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        return ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError:
-        return frozenset()  # the kernel will say so, with the line
-    return frozenset(name for node in ast.walk(tree) for name in imported_modules(node))
+        return ast.Module([], [])
 
 
 def _module_file(name: str) -> Path | None:

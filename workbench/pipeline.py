@@ -1,6 +1,6 @@
-"""The batch run: which stages are out of date, each executed by papermill in a kernel of its own, skipped or resumed.
+"""The batch run: which stages are out of date, each executed in a kernel of its own, skipped or resumed.
 
-Only this module imports papermill, and only once a kernel is really needed: an unchanged run ends within a second.
+What starts kernels and executes notebooks loads once a kernel is really needed: an unchanged run ends within a second.
 """
 
 import os
@@ -9,23 +9,25 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from workbench import errors, fingerprints, locks, notebooks, pages, parameters, runs, settings, storage, twins
-from workbench.errors import ParameterError, SettingsError, StageError, WorkbenchError
+from workbench import execution, fingerprints, locks, notebooks, pages, parameters, runs, settings, storage, twins
+from workbench.errors import ParameterError, StageError, StageWaits
+from workbench.execution import Failure
 from workbench.live import Display
 from workbench.notebooks import StageNotebook
 from workbench.storage import StageRecord
 
-# No cell of ours takes two days; the limit is there so that a hung kernel ends at all.
-MAX_SECONDS_A_CELL = 2 * 24 * 3600
+if TYPE_CHECKING:
+    from workbench.kernels import Kernel  # needs jupyter, which an unchanged run does not
+
 DONE, FAILED = 0, 1
-KERNEL_LOG = ".kernel.log"
+KERNEL_LOG = ".{stage}.kernel.log"
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_LAST_WORDS = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,22 +43,6 @@ class Order:
     parameter_file: Path | None = None
     is_forced: bool = False
     folder: Path = field(default_factory=Path.cwd)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a stage did not end: `cell` is the number Jupyter shows beside it, 0 when none is to blame.
-
-    `mistake` is what the user can mend, None for any other failure.
-    """
-
-    message: str
-    cell: int = 0
-    mistake: WorkbenchError | None = None
-
-    def sentence(self) -> str:
-        """Say it in one line."""
-        return f"in cell [{self.cell}], {self.message}" if self.cell else self.message
 
 
 def run(order: Order, console: Console) -> int:
@@ -98,23 +84,31 @@ class _Batch:
         self.progress_file = storage.run_folder(order.run) / ".progress.json"
         self.display = Display(console, self.progress_file)
         self.has_run = False
+        self.waiting: Kernel | None = None
 
     def go(self, chosen: Sequence[StageNotebook]) -> int:
         with storage.explaining(self.reports / pages.INDEX):
             self.reports.mkdir(parents=True, exist_ok=True)
-        code = DONE
-        for notebook in chosen:
-            code = self._bring_up_to_date(notebook)
-            record = storage.read_record(self.order.run, notebook.name)
-            if code != DONE or (record is not None and record.decision.outcome == "waiting"):
-                break
+        try:
+            code = self._go_through(chosen)
+        finally:
+            if self.waiting:
+                self.waiting.stop()
         if self.has_run:
             twins.write(self.order.run, self.reports, self.display.line)
         self._write_index()
         self.display.line(f"report: {self.reports / pages.INDEX}")
         return code
 
-    def _bring_up_to_date(self, notebook: StageNotebook) -> int:
+    def _go_through(self, chosen: Sequence[StageNotebook]) -> int:
+        for notebook, after in zip_longest(chosen, chosen[1:]):
+            code = self._bring_up_to_date(notebook, after)
+            record = storage.read_record(self.order.run, notebook.name)
+            if code != DONE or (record is not None and record.decision.outcome == "waiting"):
+                return code
+        return DONE
+
+    def _bring_up_to_date(self, notebook: StageNotebook, after: StageNotebook | None) -> int:
         passed = self.passed[notebook.name]
         fingerprint = fingerprints.fingerprint(notebook, passed, self.order.run)
         record = storage.read_record(self.order.run, notebook.name)
@@ -125,11 +119,11 @@ class _Batch:
         self.has_run = True
         started_s = time.monotonic()
         with self.display.stage(notebook.folder_name, notebook.n_code_cells):
-            failure = self._execute(notebook, passed, fingerprint)
+            failure = self._execute(notebook, after, passed, fingerprint)
         record = storage.read_record(self.order.run, notebook.name)
         if failure is None and record is None:
             failure = Failure("the notebook ended without closing its stage; its last cell must call stage.close(...)")
-        if failure is not None and not isinstance(failure.mistake, errors.StageWaits):
+        if failure is not None and not isinstance(failure.mistake, StageWaits):
             return self._fail(notebook, failure)
         assert record is not None
         pages.write_page(self._executed(notebook), notebook, record)
@@ -169,70 +163,30 @@ class _Batch:
     def _write_index(self) -> None:
         pages.write_index(self.reports, self.order.run, self.every)
 
-    def _execute(self, notebook: StageNotebook, passed: Mapping[str, Any], fingerprint: str) -> Failure | None:
+    def _execute(self, notebook: StageNotebook, after: StageNotebook | None, passed: Mapping[str, Any],
+                 fingerprint: str) -> Failure | None:
+        """Execute a stage in the kernel that waits for it, while the kernel of the stage after it starts."""
+        kernel = self.waiting if self.waiting and self.waiting.is_running() else self._start_kernel(notebook)
+        self.waiting = None
+        try:
+            self.waiting = self._start_kernel(after) if after else None
+            target = self._executed(notebook)
+            with storage.explaining(target):
+                kernel.stage_environment = {"WORKBENCH_FINGERPRINT": fingerprint}
+                return execution.execute(notebook, target, passed, kernel, self.display)
+        finally:
+            kernel.stop()
+
+    def _start_kernel(self, notebook: StageNotebook) -> "Kernel":
+        from workbench import kernels
+
         environment = {
-            **os.environ, "WORKBENCH_ROOT": str(settings.root()), "WORKBENCH_FINGERPRINT": fingerprint,
-            "WORKBENCH_PROGRESS_FILE": str(self.progress_file), "PLOTLY_RENDERER": "plotly_mimetype",
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            **os.environ, "WORKBENCH_ROOT": str(settings.root()), "WORKBENCH_PROGRESS_FILE": str(self.progress_file),
+            "PLOTLY_RENDERER": "plotly_mimetype", "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         }
-        target = self._executed(notebook)
-        log = storage.run_folder(self.order.run) / KERNEL_LOG
-        with storage.explaining(target):
-            return _papermill(notebook, target, passed, _kernel_class(environment, self.lock, log), self.display)
-
-
-def _kernel_class(environment: Mapping[str, str], lock: int, log: Path) -> type:
-    """Make the manager of a kernel of this very Python, in the root; it inherits the run's lock and logs its words."""
-    from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
-
-    class Kernel(AsyncKernelManager):
-        """Without folders to look in, `python3` is this interpreter, whatever kernels the user has installed."""
-
-        def __init__(self, **traits: Any) -> None:
-            super().__init__(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]), **traits)
-
-        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-            with log.open("w") as words:
-                await super().start_kernel(**options, env=dict(environment), cwd=str(settings.root()),
-                                           pass_fds=(lock,), stdout=words, stderr=words)
-
-    return Kernel
-
-
-def _papermill(notebook: StageNotebook, target: Path, passed: Mapping[str, Any], kernel: type,
-               display: Display) -> Failure | None:
-    import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
-
-    def cell_starts(cell: Any, cell_index: int) -> None:
-        n_before = sum(c.kind == "code" for c in notebook.cells[:cell_index])
-        display.cell(min(n_before + 1, notebook.n_code_cells))
-
-    try:
-        papermill.execute_notebook(
-            notebook.path, target, parameters=dict(passed), kernel_name="python3", language="python",
-            progress_bar=False, execution_timeout=MAX_SECONDS_A_CELL, on_cell_start=cell_starts,
-            kernel_manager_class=kernel, shutdown_kernel="immediate")
-    except PapermillExecutionError as error:
-        return _failure_of_cell(error.ename, error.evalue, error.exec_count or 0)
-    except DeadKernelError:
-        return Failure("the kernel died, out of memory or killed from outside; the same command runs this stage again")
-    except CellTimeoutError:
-        return Failure(f"a cell took longer than {MAX_SECONDS_A_CELL} s and was stopped")
-    return None
-
-
-def _failure_of_cell(name: str, value: str, cell: int) -> Failure:
-    leaf = getattr(errors, name, None)
-    if isinstance(leaf, type) and issubclass(leaf, errors.WorkbenchError):
-        return Failure(value, cell, leaf(value))
-    if any(words in value for words in _LAST_WORDS):
-        message = f"the disk is full ({value}); free some space and run the same command"
-        return Failure(message, cell, SettingsError(message))
-    first_line = value.strip().splitlines()[0] if value.strip() else ""
-    return Failure(f"{name}: {first_line}", cell)
+        log = storage.run_folder(self.order.run) / KERNEL_LOG.format(stage=notebook.folder_name)
+        with storage.explaining(log):
+            return kernels.start(kernels.imports(notebook), environment=environment, lock=self.lock, log=log)
 
 
 def stop_on_sigterm() -> None:

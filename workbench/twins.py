@@ -6,22 +6,30 @@ What a still holds is its page's to say; one whose data is not there yet is left
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from workbench import pages
+from workbench import pages, storage
 from workbench.errors import StageError, WorkbenchError
 
 Body = Callable[[str], str]
 
 
 def _error_analysis(run: str) -> str:
+    _wait_for("train", run)
     from workbench import explorer
 
     return explorer.twin(run)
 
 
 def _monitoring(run: str) -> str:
+    _wait_for("monitor", run)
     from workbench import monitoring_page
 
     return monitoring_page.twin(run)
+
+
+def _wait_for(stage: str, run: str) -> None:
+    """Look for a stage's record before the seconds that it takes to load what writes the page."""
+    if storage.read_record(run, stage) is None:
+        raise StageError(f"{stage} of run {run} has not happened")
 
 
 BODIES: Mapping[str, Body] = {"error_analysis": _error_analysis, "monitoring": _monitoring}
