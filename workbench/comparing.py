@@ -8,7 +8,8 @@ import pandas as pd
 
 from workbench import differences
 from workbench.differences import PairedResult
-from workbench.exploring import Explored, Floats, Mask, Sums
+from workbench.exploring import Explored
+from workbench.speaker_sums import Floats, Mask, Sums
 
 N_FLIPS = 4000
 """Sign flips a slice: p-values down to 1 in 4,000, as fifty slices at a rate of 5 % need."""

@@ -12,9 +12,10 @@ import pandas as pd
 from workbench import answers, cards, explorer_figures, figures, mending, opportunities
 from workbench.answers import Opened
 from workbench.cards import Tile
-from workbench.exploring import Explored, Mask
+from workbench.exploring import Explored
 from workbench.records import Interval
 from workbench.selections import Selection
+from workbench.speaker_sums import Mask
 
 PRODUCTION = "production"
 N_WORST, N_WORDS, N_FIXES, N_SLICES = 20, 12, 6, 12

@@ -1,25 +1,19 @@
 """A scored set as arrays: any selection of it is counted in milliseconds, by slice, by pair of slices and by word.
 
-Sums by speaker come first, intervals (of `intervals`) from those: the same as `slicing` gives, at 100,000 utterances
-within a third of a second. Nothing here draws or reads files.
+It gives what `slicing` does, at 100,000 utterances within a third of a second. Nothing here draws or reads files.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from workbench import differences, finding, intervals, scoring, slicing
-from workbench.differences import PairedResult
+from workbench import finding, scoring, slicing
 from workbench.records import Interval
 from workbench.selections import Mistake, Selection
-
-Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-Group = tuple[NDArray[np.int64], list[str]]
-"""A column: the number of each utterance's value (-1: it has none), and the values."""
+from workbench.speaker_sums import Floats, Group, Mask, SpeakerSums, Sums
 
 _NOT_SLICED = {"word_times", "arm", "is_accepted"}
 """Columns of what a stage left that say nothing about an utterance."""
@@ -29,19 +23,7 @@ MAX_ENTITIES = 400
 """Names listed by entity; beyond, the rarest are left out."""
 
 
-class Sums(NamedTuple):
-    """Weighted errors and totals by speaker, and the totals' squared weights."""
-
-    errors: Floats
-    totals: Floats
-    squares: Floats
-
-    def of(self, group: int) -> "Sums":
-        """Give those of one group."""
-        return Sums(*(sums[group] for sums in self))
-
-
-class Explored:
+class Explored(SpeakerSums):
     """A scored set with its alignments and weights, ready to be asked about selections.
 
     `scores` is what `scoring.score` gives (with `slicing.bands`), `edits` its alignments; `columns` are those to slice
@@ -50,16 +32,13 @@ class Explored:
 
     def __init__(self, scores: pd.DataFrame, edits: pd.DataFrame, *, weights: Floats, columns: Sequence[str],
                  expressions: Mapping[str, str] | None = None) -> None:
-        self.scores, self.weights, self.columns = scores.reset_index(drop=True), np.asarray(weights, float), columns
+        self.scores, self.columns = scores.reset_index(drop=True), columns
+        super().__init__(self.scores, weights)
         self.rows = pd.Index(self.scores["utterance_id"])
         self.errors, self.words = (self.scores[c].to_numpy(float) for c in ("n_errors", "n_words"))
         self.is_speech = (self.words > 0).astype(float)
         self.is_exact = self.scores["is_exact"].to_numpy(float) * self.is_speech
         self.durations = self.scores.get("duration_s", pd.Series(np.nan, self.scores.index)).to_numpy(float)
-        self.has_speakers = "speaker" in self.scores
-        self.speakers, self._speaker = self._blocks()
-        numbers = np.arange(len(self.speakers.categories))
-        self._numbered = pd.Categorical.from_codes(numbers, pd.RangeIndex(len(numbers)))
         self.groups = {c: _factorized(self.scores[c]) for c in (*columns, "entity") if c in self.scores}
         self.names = {c: [f"{c} = {v}" for v in self.groups[c][1]] for c in columns}
         for name, expression in (expressions or {}).items():
@@ -68,20 +47,6 @@ class Explored:
         self._text = (self.scores["utterance_id"] + " " + self.scores["reference"] + " "
                       + self.scores["hypothesis"]).str.lower()
         self._keep_edits(edits)
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def _blocks(self) -> tuple[pd.Categorical, NDArray[np.int64]]:
-        """Number the speakers; who is unknown is a block of their own."""
-        known = self.scores["speaker"] if self.has_speakers else pd.Series(pd.NA, self.scores.index, dtype="object")
-        own = "unknown " + self.scores["utterance_id"].astype(str)
-        blocks = pd.Categorical(known.where(known.notna() & known.ne(""), own))
-        return blocks, np.asarray(blocks.codes, np.int64)
-
-    def speakers_of(self, mask: Mask) -> pd.Categorical | None:
-        """Give the speakers of a selection, none but those; None where speakers are unknown."""
-        return self.speakers[mask].remove_unused_categories() if self.has_speakers else None
 
     def _keep_edits(self, edits: pd.DataFrame) -> None:
         self.edit_row = self.rows.get_indexer(edits["utterance_id"])
@@ -144,44 +109,6 @@ class Explored:
 
     # --- rates -------------------------------------------------------------------------------------------------------
 
-    def rate(self, mask: Mask, errors: Floats, totals: Floats) -> Interval:
-        """Give the weighted rate of a selection with its interval, by speaker."""
-        whole = np.zeros(len(self), np.int64), [""]
-        return self.interval(self.sums(mask, [whole], errors, totals)[0].of(0))
-
-    def interval(self, sums: Sums) -> Interval:
-        """Turn sums by speaker into a rate and its interval."""
-        errors, totals, blocks, weights = self._stand_ins(sums)
-        return intervals.rate_interval(errors, totals, blocks, weights)
-
-    def paired(self, before: Sums, now: Sums) -> PairedResult:
-        """Turn two models' sums by speaker into their difference and its interval; its p-values say nothing."""
-        a, totals, blocks, weights = self._stand_ins(before, now)
-        b, *_ = self._stand_ins(now, before)
-        return differences.paired_difference(a, b, totals, blocks, weights, n_resamples=1)
-
-    def _stand_ins(self, sums: Sums, *others: Sums) -> tuple[Floats, Floats, pd.Categorical | None, Floats]:
-        """Let speakers stand in for their utterances, of a weight that leaves errors, totals and squares as they are.
-
-        Speakers with neither errors (here or in `others`) nor totals are left out. Returns: errors, totals, blocks,
-            weights.
-        """
-        used = (sums.totals > 0) | np.any([part.errors > 0 for part in (sums, *others)], axis=0)
-        e, n, q = (values[used] for values in sums)
-        weights = np.divide(q, n, out=np.ones_like(n), where=n > 0)
-        return e / weights, n / weights, self._numbered[: len(n)] if self.has_speakers else None, weights
-
-    def sums(self, mask: Mask, groups: Sequence[Group], errors: Floats, totals: Floats) -> list[Sums]:
-        """Sum by the values of each column and by speaker. Shape: [values, speakers] each."""
-        rows, n_speakers = np.flatnonzero(mask), len(self.speakers.categories)
-        w, speaker = self.weights[rows], self._speaker[rows]
-        weighted, found = (w * errors[rows], w * totals[rows], w * w * totals[rows]), []
-        for codes, values in groups:
-            key, size = (codes[rows] + 1) * n_speakers + speaker, (len(values) + 1) * n_speakers  # unknown values first
-            sums = (np.bincount(key, v, size)[n_speakers:].astype(float) for v in weighted)
-            found.append(Sums(*(part.reshape(-1, n_speakers) for part in sums)))
-        return found
-
     def summary(self, mask: Mask) -> dict[str, Interval]:
         """Give wer, query_accuracy and, where known, entity_accuracy and same_result of a selection."""
         found = {"wer": self.rate(mask, self.errors, self.words),
@@ -213,7 +140,7 @@ class Explored:
     def _slices_of(self, mask: Mask, column: str, words: Sums, exact: Sums) -> list[dict[str, Any]]:
         (codes, values), whole = self.groups[column], float(self.weights[mask].sum())
         n, n_words, weight, seconds = (np.bincount(codes[mask] + 1, v, len(values) + 1)[1:]
-                              for v in (None, self.words[mask], self.weights[mask], self.durations[mask]))
+                                       for v in (None, self.words[mask], self.weights[mask], self.durations[mask]))
         rows = []
         for i in map(int, np.flatnonzero(n)):
             wer, right = self.interval(words.of(i)), self.interval(exact.of(i))

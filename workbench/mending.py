@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from workbench import differences, opportunities
-from workbench.exploring import Explored, Floats, Mask
+from workbench.exploring import Explored
 from workbench.records import Interval
 from workbench.selections import Mistake
+from workbench.speaker_sums import Floats, Mask
 
 _PLACES = {"noise": "in {} noise", "accent": "with accent {}", "device": "on {} phones", "gender": "with {} voices",
            "entity_type": "with names of type {}", "intent": "in {} queries", "snr_band": "at {}",

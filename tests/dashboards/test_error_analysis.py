@@ -365,8 +365,8 @@ def test_a_model_is_compared_with_another_by_slice_by_query_and_by_word(page: Pa
 def test_several_models_stand_side_by_side_against_one(finished: Project, door: Door, visit: Visitors,
                                                        truth: Opened) -> None:
     runs, stage = finished.root / "data" / "runs", storage.stage_folder_name(truth.source.stage)
-    for part in ("01_scope", stage):  # the page's model once more: nothing won, nothing lost
-        shutil.copytree(runs / "default" / part, runs / "an-earlier" / part, dirs_exist_ok=True)
+    for name in ("01_scope", stage):  # the page's model once more: nothing won, nothing lost
+        shutil.copytree(runs / "default" / name, runs / "an-earlier" / name, dirs_exist_ok=True)
     again = truth.source.title.replace("default", "an-earlier")
     other = next(source.title for source in answers.sources("default") if source != truth.source)
     page = visit(door.page(PAGE), shown=READY)

@@ -10,7 +10,7 @@ import pandas as pd
 from workbench import answers, cards, comparing, explorer_figures, mending
 from workbench.answers import Opened, Source
 from workbench.comparing import Comparison
-from workbench.exploring import Mask
+from workbench.speaker_sums import Mask
 from workbench.widgets import shell
 from workbench.widgets.chart import Chart
 from workbench.widgets.filters import Choices

@@ -8,9 +8,9 @@ import numpy as np
 import traitlets
 
 from workbench.answers import Opened
-from workbench.exploring import Mask
 from workbench.marks import Marks
 from workbench.selections import Mistake, Selection
+from workbench.speaker_sums import Mask
 from workbench.widgets.visitor import Visitor
 
 
