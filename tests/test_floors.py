@@ -47,7 +47,7 @@ FLOORS = (
         "consented_audio",
         "keys",
     ),
-    ("gates", "data_requests", "corrections", "causes", "improvement", "rounds", "shipping", "monitoring",
+    ("gates", "data_requests", "corrections", "causes", "improvement", "looks", "rounds", "shipping", "monitoring",
      "monitoring_reports", "labelling", "retraining", "evaluation", "consent", "answers", "explorer", "bases",
      "live_log", "watching", "timelines", "standing", "monitoring_page"),
     ("notebooks", "parameters", "fingerprints", "locks", "live", "pages", "twins", "runs", "pipeline", "serving",
