@@ -36,4 +36,4 @@ def test_few_speakers_are_flipped_in_every_way_and_many_by_chance() -> None:
 
 
 def test_ten_thousand_resamples_of_two_hundred_speakers_take_about_a_second() -> None:
-    assert bench.speed()["median_s"].iloc[0] < 3  # 0.3 on a machine of its own; tests share theirs
+    assert bench.speed(n_times=1)["median_s"].iloc[0] < 1.5

@@ -27,10 +27,10 @@ def test_equal_models_are_called_better_in_at_most_5_of_100_sets(n_speakers: int
 
 @pytest.mark.slow
 def test_of_slices_that_are_called_changed_one_in_twenty_is_not() -> None:
-    nothing, something = (bench.discoveries(gain, n_sets=500, seed=3) for gain in (0.0, 0.5))
-    assert nothing["false_discovery_rate"] < 0.05 + 3 * monte_carlo_error(0.05, 500)
+    nothing, something = (bench.discoveries(gain, n_sets=150, seed=3) for gain in (0.0, 0.5))
+    assert nothing["false_discovery_rate"] < 0.05 + 3 * monte_carlo_error(0.05, 150)
     assert something["false_discovery_rate"] < 0.05 + 3 * something["mc_error"]
-    assert something["found_the_slice"] > 0.5
+    assert something["found_the_slice"] > 0.3
 
 
 def pair(better_by: float, n_speakers: int = 30, n_queries: int = 20, seed: int = 0) -> PairedResult:

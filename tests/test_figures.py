@@ -168,6 +168,8 @@ def test_paired_changes_are_called_better_worse_or_cannot_tell() -> None:
     change = trace(figure, "change")
     assert list(change.x) == pytest.approx([-8, 3, -1]) and len(set(change.marker.symbol)) == 3
     assert list(trace(figure, "treated").x) == pytest.approx([12, 5, 5])
+    many = figures.before_after(ARMS.assign(verdict="cannot tell"))  # among many slices an interval alone says too much
+    assert set(many.layout.yaxis2.ticktext) == {"cannot tell"}
 
 
 def test_without_a_control_there_is_none_in_the_picture() -> None:

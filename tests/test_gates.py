@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import gates
+from workbench import gates, storage
 from workbench.errors import ParameterError, ScoringError
-from workbench.records import Interval
+from workbench.records import Decision, Interval
 
 TARGETS = ["wer at most 0.10", "query_accuracy at least 0.8"]
 FIELDS = gates.save_fields(TARGETS, "noise", ["quiet 0.8", "car 0.2"], [], 0.005)
@@ -72,6 +74,24 @@ def test_gates_are_held_to_what_scope_planned() -> None:
     stakes = scope.stakes()
     assert (stakes.planned, stakes.margin, stakes.most_labels) == (0.03, 0.005, 700)
     assert scope.stakes(planned=0.1, margin=0.01).planned == 0.1
+
+
+def test_a_pilot_is_what_improves_arms_did_on_dev(root: Path) -> None:
+    (root / "notebooks" / "05_improve.ipynb").touch()
+    heard = pd.DataFrame({"utterance_id": [f"u{i}" for i in range(40)], "speaker": [f"s{i % 8}" for i in range(40)],
+                          "reference": "play queen"})
+    rng, stage = np.random.default_rng(0), storage.open_stage("improve", "earlier")
+    said = {arm: rng.choice(["play queen", "play green", "lay green"], 40) for arm in ("control", "treated")}
+    stage.save_table("listened", pd.concat([heard.assign(hypothesis=said[arm], arm=arm) for arm in said]))
+    stage.close(parameters={}, metrics={}, decision=Decision("done", ""))
+    told = gates.pilot("earlier")
+    assert told.n_per_speaker == 5 and told.variance > 0 and told.range[0] < told.variance < told.range[1]
+
+
+def test_a_pilot_without_arms_says_what_to_name(root: Path) -> None:
+    (root / "notebooks" / "05_improve.ipynb").touch()
+    with pytest.raises(ParameterError, match='name a run whose improve compared some, or ""'):
+        gates.pilot("nowhere")
 
 
 def test_promises_of_an_older_run_have_the_usual_plan() -> None:

@@ -97,6 +97,19 @@ def test_slices_show_where_something_changed_and_where_not() -> None:
     assert table.loc["noise = quiet", "change_low"] < 0 < table.loc["noise = quiet", "change_high"]
 
 
+def test_slices_are_called_changed_only_beyond_what_many_of_them_show_by_chance() -> None:
+    called = rounds.by_slice(MENDED, SCOPE, ["noise"]).set_index("name")["verdict"].to_dict()
+    assert called == {"noise = car": "better", "noise = quiet": "cannot tell"}
+
+
+def test_rounds_on_the_same_gate_share_the_risk() -> None:
+    drawn = next(one for seed in range(99) for one in [Arms({}, {
+        "before": scores(0.1, 0.3, seed), "treated": scores(0.08, 0.28, 100 + seed)})]
+        if 0.02 < improvement.compare(one, SCOPE).p_better < 0.05)
+    assert improvement.decide(drawn, SCOPE).outcome == "yes"
+    assert improvement.decide(drawn, SCOPE, alpha=0.05 / 3).outcome == "cannot_tell"
+
+
 def test_a_relative_change_has_an_interval_that_holds_the_truth() -> None:
     picked = MENDED.scores["before"]["noise"].eq("car").to_numpy()
     change = rounds.relative_change(MENDED, picked)

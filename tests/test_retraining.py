@@ -203,6 +203,14 @@ def test_a_challenger_that_is_worse_on_production_may_not_answer() -> None:
     assert retraining.decide(trial((.15, .30), (.10, .10))).outcome == "no"
 
 
+def test_a_look_at_production_spends_what_the_plan_leaves_it(root: Path) -> None:
+    few = Arms({}, {arm: scores(.3, seed, n_speakers=6) for seed, arm in enumerate(("before", "treated"))})
+    held, look = retraining.look(Trial(arms(.10, .10), few, SCOPE, .01), run="r", champion="1", challenger="a")
+    assert look.fraction < 1 and held.alpha == look.alpha < .05
+    whole, later = retraining.look(trial((.30, .15), (.10, .10)), run="r", champion="1", challenger="b")
+    assert later.number == 2 and later.n_models == 2 and whole.alpha == pytest.approx(.05 - look.alpha, abs=1e-3)
+
+
 def test_the_table_of_gates_says_who_was_asked_and_how_it_ended() -> None:
     table = retraining.gates(trial((.30, .15), (.10, .10)))
     assert table["gate"].tolist() == ["on production: better", "on the base gate: at most 1 points worse",

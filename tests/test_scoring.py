@@ -160,6 +160,15 @@ def test_the_summary_gives_every_rate_that_the_set_has_with_its_interval() -> No
     assert "silence_answered" not in scoring.summary(scoring.score(utterances.iloc[:3], ["play abba", "x", "y"]))
 
 
+def test_the_same_result_rate_is_told_where_results_were_looked_up() -> None:
+    utterances = pd.DataFrame({"utterance_id": list("abc"), "reference": ["play abba", "play queen", ""],
+                               "speaker": list("xyz")})
+    scored = scoring.score(utterances, ["play abba", "the queen", ""])
+    assert "same_result" not in scoring.summary(scored)
+    found = scoring.summary(scored.assign(finds_same=[True, False, True]))["same_result"]
+    assert found.value == 0.5 and found.low < 0.5 < found.high  # silence asks for nothing
+
+
 def test_weights_move_the_summary_to_the_mix_of_use() -> None:
     utterances = table(["a", "b"], speaker=["s1", "s2"])
     scored = scoring.score(utterances, ["a", "x"])

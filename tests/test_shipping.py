@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,17 @@ def test_only_a_better_model_takes_a_champions_place() -> None:
 def test_a_better_model_that_harms_a_protected_slice_does_not_ship() -> None:
     found = shipping.gate(scores(0.15, 0.05, 2), scores(0.05, 0.80, 1), SCOPE)
     assert found.outcome == "no" and "with noise quiet it got worse" in found.sentence
+
+
+def test_a_look_is_taken_only_against_a_champion_and_may_spend_its_share(root: Path) -> None:
+    champion, candidate = scores(0.05, 0.40, 1), scores(0.05, 0.15, 2)
+    asked = {"run": "r", "model": "m1", "rival": "1"}
+    assert shipping.look(candidate, None, SCOPE, **asked) is None
+    look = shipping.look(candidate, champion, SCOPE, **asked)
+    assert look is not None and 0 < look.alpha <= 0.05
+    assert shipping.gate(candidate, champion, SCOPE, look=look).outcome == "yes"
+    told = shipping.gate(scores(0.05, 0.37, 5), champion, SCOPE, look=replace(look, alpha=0.0))
+    assert told.outcome == "cannot_tell"
 
 
 def test_promises_have_a_verdict_each() -> None:

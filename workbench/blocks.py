@@ -95,13 +95,13 @@ def resampled(by_block: Floats, n_resamples: int, seed: int) -> Floats:
 def signed(totals: Floats, n_resamples: int, seed: int) -> Floats:
     """Flip the sign of each block's total, again and again, and add up: all ways of flipping where there are so few.
 
-    Shape: totals [blocks]; returns [n_resamples], or [2^blocks] where that is no more.
+    Shape: totals [blocks, ...]; returns [n_resamples, ...], or [2^blocks, ...] where that is no more.
     """
     G = len(totals)
     if 2 ** min(G, 60) <= n_resamples:
         return np.asarray((1.0 - 2.0 * (np.arange(2**G)[:, None] >> np.arange(G) & 1)) @ totals)
     rng, step = np.random.default_rng(seed), max(1, _CHUNK // G)
     # 2 * sum over a random half of the blocks - sum of all = the sum with random signs
-    parts = [2 * (rng.integers(2, size=(min(step, n_resamples - start), G), dtype=bool) @ totals) - totals.sum()
+    parts = [2 * (rng.integers(2, size=(min(step, n_resamples - start), G), dtype=bool) @ totals) - totals.sum(axis=0)
              for start in range(0, n_resamples, step)]
     return np.concatenate(parts)

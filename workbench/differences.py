@@ -68,7 +68,7 @@ def paired_difference(errors_a: ArrayLike, errors_b: ArrayLike, totals: ArrayLik
         D, N = w * (b - a), w * n
     se, df = _error(D, N, size)
     value, half = float(D.sum() / total), float(stats.t.ppf((1 + LEVEL) / 2, df)) * se
-    p_better, p_worse = _sign_flips(by_speaker, n_resamples, seed)
+    p_better, p_worse = map(float, sign_flips(by_speaker[by_speaker != 0], n_resamples, seed))
     difference = Interval(value, value - half, value + half, note or (ONE_SPEAKER if is_one else ""))
     return PairedResult(difference, p_better, p_worse, float((w * a).sum() / total), float((w * b).sum() / total),
                         se, df, _se_df(D - value * N, df), len(a), len(by_speaker))
@@ -99,13 +99,17 @@ def _se_df(residuals: Floats, df: float) -> float:
     return max(1 / (1 / df + 1 / (2 * fourth)), 1.0)
 
 
-def _sign_flips(D: Floats, n_resamples: int, seed: int) -> tuple[float, float]:
-    """Give the shares of sign flips whose sum is as low, and as high, as the one seen (which is one of them)."""
-    D = D[D != 0]
-    seen, slack, sums = float(D.sum()), 1e-9 * float(np.abs(D).sum()), of_speakers.signed(D, n_resamples, seed)
-    n_seen = 0 if len(sums) == 2 ** min(len(D), 60) else 1  # all ways of flipping hold the one seen
-    n_low, n_high = int((sums <= seen + slack).sum()), int((sums >= seen - slack).sum())
-    return (n_low + n_seen) / (len(sums) + n_seen), (n_high + n_seen) / (len(sums) + n_seen)
+def sign_flips(totals: Floats, n_resamples: int, seed: int) -> tuple[Floats, Floats]:
+    """Flip signs by speaker; the one seen is among the flips. Shape: totals [speakers], or [speakers, comparisons].
+
+    Returns: p_better and p_worse of each comparison, the shares of flips whose sum is as low, and as high.
+    """
+    sums = of_speakers.signed(totals, n_resamples, seed)
+    seen, slack = totals.sum(axis=0), 1e-9 * np.abs(totals).sum(axis=0)
+    n_seen = 0 if len(sums) == 2 ** min(len(totals), 60) else 1  # all ways of flipping hold the one seen
+    counts = ((sums <= seen + slack).sum(axis=0), (sums >= seen - slack).sum(axis=0))
+    low, high = ((count + n_seen) / (len(sums) + n_seen) for count in counts)
+    return low, high
 
 
 def noninferiority(paired: PairedResult, margin: float, alpha: float = ALPHA) -> bool | None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import audio, corpora, progress, recognizers, scoring, slicing
+from workbench import audio, corpora, finding, progress, recognizers, scoring, slicing
 from workbench.errors import ManifestError
 
 BATCH = 256
@@ -16,8 +16,8 @@ BATCH = 256
 def evaluate(model: str, manifest: Path, *, by: str = "", audio_root: Path | None = None) -> pd.DataFrame:
     """Decode a manifest's recordings as they are and score them, overall and by the values of a column.
 
-    Returns: slice, n_utterances, n_speakers, n_words, then wer, cer, query_accuracy, each with _low and _high
-        (fractions, 95 %), note; the first row is for all.
+    Returns: slice, n_utterances, n_speakers, n_words, then what `scoring.summary` gives (wer, cer, query_accuracy,
+        same_result, ...), each with _low and _high (fractions, 95 %), note; the first row is for all.
     Raises: ManifestError for a manifest or column, CheckpointError for a model, that cannot be used.
     """
     utterances = corpora.read_rows([str(manifest)], audio_root=audio_root, is_stored=False, progress=progress.track)
@@ -28,7 +28,7 @@ def evaluate(model: str, manifest: Path, *, by: str = "", audio_root: Path | Non
     for start in progress.track(range(0, len(utterances), BATCH), "decoding"):
         paths = utterances["audio_path"].iloc[start : start + BATCH]
         heard += [hypothesis.text for hypothesis in recognizer.transcribe([audio.read(path) for path in paths])]
-    scores = slicing.bands(scoring.score(utterances, heard))
+    scores = finding.with_results(slicing.bands(scoring.score(utterances, heard)))
     groups = [("all", scores)] + ([(f"{by} = {value}", group) for value, group in scores.groupby(by)] if by else [])
     return pd.DataFrame([_measured(name, group) for name, group in groups])
 

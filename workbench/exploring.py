@@ -208,7 +208,7 @@ def _ends(name: str, rate: Interval) -> dict[str, float]:
 def scored(listened: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score and align what a model heard, the costly part. Returns: scores, with bands and finds_same; edits."""
     scores = slicing.bands(scoring.score(listened, listened["hypothesis"]))
-    return scores.assign(finds_same=finding.finds_same(scores)), scoring.edits(scores)
+    return finding.with_results(scores), scoring.edits(scores)
 
 
 def explored(scores: pd.DataFrame, edits: pd.DataFrame, *, weights: Floats,

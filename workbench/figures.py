@@ -249,7 +249,8 @@ def before_after(slices: pd.DataFrame) -> go.Figure:
     """Show what each slice gained: the arms, and the paired change with its interval.
 
     Columns: name, before, treated, where present control (WER); change (treated - before), where present beyond
-    (treated - control), each with _low and _high (fractions).
+    (treated - control), each with _low and _high (fractions); where present verdict, which counts how many slices there
+    are and so may say less than an interval alone.
     """
     title = "What the new data changed, slice by slice"
     if slices.empty:
@@ -277,8 +278,9 @@ def _dots(figure: go.Figure, rows: pd.DataFrame, column: str, colour: Any, symbo
 
 
 def _add_changes(figure: go.Figure, rows: pd.DataFrame) -> None:
-    words = ["better" if high < 0 else "worse" if low > 0 else "cannot tell"
-             for low, high in zip(rows["change_low"], rows["change_high"], strict=True)]
+    words = list(rows["verdict"]) if "verdict" in rows else [
+        "better" if high < 0 else "worse" if low > 0 else "cannot tell"
+        for low, high in zip(rows["change_low"], rows["change_high"], strict=True)]
     colours, symbols = zip(*(_CHANGES[word] for word in words), strict=True)
     shift = 0.17 if "beyond" in rows else 0.0
     figure.add_vline(x=0, line={"color": GREY, "width": 1.2}, row=1, col=2)

@@ -56,6 +56,11 @@ def _features(text: str) -> Iterator[str]:
     yield from (f"{a} {b}" for a, b in zip(words, words[1:], strict=False))
 
 
+def with_results(scores: pd.DataFrame) -> pd.DataFrame:
+    """Add `finds_same` to a scored set, so that its same-result rate is told with the others."""
+    return scores.assign(finds_same=finds_same(scores))
+
+
 def finds_same(scores: pd.DataFrame) -> "pd.Series[bool]":
     """Say for each scored utterance whether its answer finds what its reference finds.
 

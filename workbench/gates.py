@@ -7,9 +7,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from workbench import verdicts
-from workbench.differences import ALPHA
+from workbench import planning, scoring, storage, verdicts
+from workbench.differences import ALPHA, paired_difference
 from workbench.errors import ParameterError, ScoringError
+from workbench.planning import Pilot
 from workbench.records import Interval, Outcome
 from workbench.verdicts import Stakes
 
@@ -120,6 +121,22 @@ def read(fields: Mapping[str, Any]) -> Scope:
         fields.get("planned_difference", PLANNED_DIFFERENCE),
         fields.get("most_labels", verdicts.MOST_LABELS),
     )
+
+
+def pilot(run: str) -> Pilot:
+    """Take from an earlier run how much two models of one family differ: the arms of its last round, on dev.
+
+    Raises: ParameterError where that run has no such arms.
+    """
+    record = storage.read_record(run, "improve")
+    if record is None or "listened.parquet" not in record.content["outputs"]:
+        raise ParameterError(f"pilot is {run!r}, which has no answers of improve's arms; name a run whose improve "
+                             'compared some, or "" to assume how much models differ')
+    heard = record.table("listened")
+    control, treated = (scoring.score(part, part["hypothesis"].tolist())
+                        for arm in ("control", "treated") for part in [heard[heard["arm"].eq(arm)]])
+    return planning.pilot(paired_difference(control["n_errors"], treated["n_errors"], control["n_words"],
+                                            control["speaker"]))
 
 
 def poststratification_weights(values: pd.Series, shares: Mapping[str, float]) -> np.ndarray:

@@ -5,7 +5,7 @@ a voice or a week is no merit. The base gate split stays as it was, and says wha
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from workbench import (
     datasets,
     improvement,
     labelling,
+    looks,
     model_registry,
     query_log,
     recognizers,
@@ -27,12 +28,13 @@ from workbench import (
     verdicts,
 )
 from workbench.datasets import Dataset
-from workbench.differences import ALPHA
+from workbench.differences import ALPHA, PairedResult
 from workbench.gates import Scope
 from workbench.improvement import Arms
+from workbench.looks import Look
 from workbench.model_registry import ModelVersion
 from workbench.records import Decision, Interval
-from workbench.verdicts import Gate, Verdict
+from workbench.verdicts import Gate, Stakes, Verdict
 
 SOURCE = "production"
 SALT = "production-judges"
@@ -186,10 +188,21 @@ def listened(challenger: Path, speech: Dataset, *, is_accepted: bool) -> pd.Data
 def questions(trial: Trial) -> list[Gate]:
     """Ask whether production is heard better, the base gate kept within the budget, and protected slices spared."""
     production, base = (improvement.compare(arms, trial.scope) for arms in (trial.production, trial.base))
-    a_third = trial.scope.stakes(planned=production.rate_a / 3, alpha=trial.alpha)
-    return [Gate("on production", "better", production, a_third, of="of production"),
+    return [Gate("on production", "better", production, _a_third(trial, production), of="of production"),
             Gate("on the base gate", "kept", base, trial.scope.stakes(margin=trial.budget)),
             *improvement.spared(trial.base, trial.scope)]
+
+
+def look(trial: Trial, *, run: str, champion: str, challenger: str) -> tuple[Trial, Look]:
+    """Note that a run looks at production: what this look may spend goes with the trial."""
+    production = improvement.compare(trial.production, trial.scope)
+    taken = looks.take(f"retrain of {run}: better than version {champion} on production", challenger, production,
+                       _a_third(trial, production).planned)
+    return replace(trial, alpha=taken.alpha), taken
+
+
+def _a_third(trial: Trial, production: PairedResult) -> Stakes:
+    return trial.scope.stakes(planned=production.rate_a / 3, alpha=trial.alpha)
 
 
 def gates(trial: Trial) -> pd.DataFrame:

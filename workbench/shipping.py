@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from workbench import improvement, scoring, storage, verdicts
+from workbench import improvement, looks, scoring, storage, verdicts
 from workbench.differences import ALPHA
 from workbench.gates import Scope, Target
 from workbench.improvement import Arms
+from workbench.looks import Look
 from workbench.records import Decision, Interval
 
 VERDICTS = {"yes": "met", "no": "missed", "cannot_tell": "cannot tell"}
@@ -35,7 +36,17 @@ def _promise(target: Target, found: Interval, scores: pd.DataFrame, scope: Scope
             "verdict": VERDICTS[outcome], "to_tell": to_tell}
 
 
-def gate(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *, alpha: float = ALPHA) -> Decision:
+def look(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *, run: str, model: str,
+         rival: str) -> Look | None:
+    """Note that a run looks at the gate split for a better model; None without a champion, where nothing is spent."""
+    if champion is None:
+        return None
+    seen = improvement.compare(Arms({}, {"before": champion, "treated": candidate}), scope)
+    return looks.take(f"deploy of {run}: better than version {rival} on gate", model, seen, scope.planned_difference)
+
+
+def gate(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *,
+         look: Look | None = None) -> Decision:
     """Decide whether a candidate ships, from both models' scores on the same gate utterances.
 
     With a champion only a yes of the comparison ships: better over all use, no protected slice shown to be worse.
@@ -46,7 +57,8 @@ def gate(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *
     if champion is None:
         wer = scoring.summary(candidate, scope.weights(candidate))["wer"].percent()
         return Decision("yes", f"Ships as a pilot, there is no champion yet: WER {wer} on gate ({told}).")
-    asked = improvement.questions(Arms({}, {"before": champion, "treated": candidate}), scope, alpha=alpha)
+    arms = Arms({}, {"before": champion, "treated": candidate})
+    asked = improvement.questions(arms, scope, alpha=look.alpha if look else ALPHA)
     found = verdicts.conclude(asked, yes="Ships", no="Does not ship", not_yet="Does not ship yet")
     return Decision(found.outcome, f"{found.sentence} ({told})")
 

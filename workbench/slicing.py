@@ -111,9 +111,8 @@ def slice_table(scores: pd.DataFrame, columns: Sequence[str], expressions: Mappi
     """Measure every slice of a scored set; an expression gives two rows, `name` and `not name`.
 
     Returns: column, value, name, n_utterances, n_speakers, n_words, mean_duration_s (nan where unknown), share
-        (weighted share of all utterances), wer, wer_low, wer_high, cer, query_accuracy, query_accuracy_low,
-        query_accuracy_high (fractions), note. Columns stay in the order given, bands in theirs, other values by name;
-        slices that hold nothing are left out.
+        (weighted share of all utterances), wer, cer, query_accuracy, each with _low and _high (fractions), note. Columns
+        stay in the order given, bands in theirs, other values by name; slices that hold nothing are left out.
     Raises: ValueError for a column that the scores lack; RecipeError for a bad expression.
     """
     table = bands(scores)
@@ -140,14 +139,14 @@ def _measure(table: pd.DataFrame, w: Any, all_weight: float) -> dict[str, Any]:
         return intervals.rate_interval(table[errors].to_numpy(float) * (totals > 0), totals, speakers, w)
 
     wer = intervals.rate_interval(table["n_errors"], table["n_words"], speakers, w)
-    n_chars = float((w * table["n_chars"]).sum())
+    cer = intervals.rate_interval(table["n_char_errors"], table["n_chars"], speakers, w)
     exact = rate("is_exact", has_speech.astype(float))
     return {
         "n_utterances": len(table), "n_speakers": 0 if speakers is None else int(speakers.nunique()),
         "n_words": int(table["n_words"].sum()), "mean_duration_s": _mean_duration_s(table),
         "share": float(w.sum() / all_weight) if all_weight else np.nan,
         "wer": wer.value, "wer_low": wer.low, "wer_high": wer.high,
-        "cer": float((w * table["n_char_errors"]).sum() / n_chars) if n_chars else np.nan,
+        "cer": cer.value, "cer_low": cer.low, "cer_high": cer.high,
         "query_accuracy": exact.value, "query_accuracy_low": exact.low, "query_accuracy_high": exact.high,
         "note": wer.note,
     }
