@@ -16,8 +16,8 @@ MODULES |= {name: PACKAGE / name for name in ("serving", "widgets")}
 FILES = [path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"]
 FLOORS = (
     ("errors", "records", "settings"),
-    ("text", "scoring", "slicing", "decisions", "drift", "terms", "expected_wer", "suspects", "audio", "degrade",
-     "catalogue", "figures", "monitoring_figures", "cards", "selections", "finding", "exploring", "mending",
+    ("text", "scoring", "slicing", "decisions", "distributions", "drift", "terms", "expected_wer", "suspects", "audio",
+     "degrade", "catalogue", "figures", "monitoring_figures", "cards", "selections", "finding", "exploring", "mending",
      "comparing", "explorer_figures", "rephrasing", "shadowing"),
     (
         "storage",

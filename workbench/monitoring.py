@@ -243,7 +243,8 @@ class Look:
 
 def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: pd.DataFrame, rules: Rules) -> Look:
     answered = window[window["error"].eq("")]
-    result = drift.compare(reference, answered, user="block", level=rules.level, seed=rules.seed)
+    costed = (_costed(rows, basis.calibration) for rows in (reference, answered))
+    result = drift.compare(*costed, user="block", level=rules.level, seed=rules.seed)
     rising = terms.new_terms(answered, reference=reference, known_words=basis.known, min_gap=basis.gap_limit,
                              catalogue=basis.catalogue, min_users=rules.min_users)
     audit = expected_wer.audited_wer(expected_wer.audited(answered, labels))
@@ -252,6 +253,11 @@ def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: p
            "audited_wer_high": audit.high}
     failed = decisions.rate_interval(window["error"].isin(OUR_FAULTS), np.ones(len(window)), window["block"])
     return Look(row, result, rising, failed)
+
+
+def _costed(rows: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
+    """Add the errors and words to expect in each query, so that what moved can be ranked by them."""
+    return rows.assign(errors=calibration.errors(rows), words=calibration.words(rows))
 
 
 def _alarms(look: Look, rules: Rules) -> list[dict[str, Any]]:
