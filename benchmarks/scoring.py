@@ -59,7 +59,7 @@ def ours(table: pd.DataFrame, a: Sequence[str], b: Sequence[str]) -> list[float]
     seconds = [clock.lap()]
     slicing.slice_table(scores_a, list(COLUMNS))
     seconds.append(clock.lap())
-    decisions.paired_difference(scores_a["n_errors"], scores_b["n_errors"], scores_a["n_words"], scores_a["speaker"],
+    differences.paired_difference(scores_a["n_errors"], scores_b["n_errors"], scores_a["n_words"], scores_a["speaker"],
                                 n_resamples=N_RESAMPLES)
     return [*seconds, clock.lap()]
 

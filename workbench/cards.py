@@ -55,8 +55,8 @@ padding:.35em 1.6em .35em 0;border:0;border-bottom:1px solid var(--line)}
 """The same rules with every piece: repeating them changes nothing, and a piece can stand alone."""
 
 _FRACTIONS = ("wer", "cer", "share", "query_accuracy", "entity_accuracy", "same_result", "before", "control", "treated",
-              "accuracy", "shrunk_wer", "unseen", "expected_wer", "expected_accuracy", "audited_wer", "empty_share", "failed",
-              "champion", "challenger")
+              "accuracy", "shrunk_wer", "unseen", "expected_wer", "expected_accuracy", "audited_wer", "empty_share",
+              "failed", "champion", "challenger")
 _DIFFERENCES = ("gain", "gap", "ceiling", "predicted", "achieved", "change", "beyond", "difference", "margin")
 """Columns that begin so hold fractions, and are shown as percent and as percentage points."""
 

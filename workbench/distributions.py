@@ -157,19 +157,32 @@ def by_chance(curves: Sequence[Curve], n: int, seed: int) -> list[Floats]:
 def rate_change(x: Floats, costs: tuple[Floats, Floats], sides: Sides, curve: Curve, *, is_share: bool) -> Change:
     """Say by how much a rate changes when a feature's mix goes from one side's to the other's, and nothing else does.
 
-    `costs` are the errors and words of each row. The rates of the feature's bins are those of both sides together, so
-    that bins that only one side has count with what is known of them; the interval takes these rates as they are.
-    Source: standardization of rates, Kitagawa 1955.
+    `costs` are the errors and words of each row. The rates of the feature's bins are those of both sides, less what
+    sets the sides apart bin by bin, so that the window's other changes do not count, and bins that only one side has
+    do; the interval takes these rates as they are.
+    Source: standardization of rates, Kitagawa 1955; the sides' common difference, Greenland & Robins 1985.
     """
     errors, words = costs
     is_known = np.isfinite(x) & np.isfinite(errors) & np.isfinite(words)
     weight = np.where(is_known, np.concatenate([sides.reference.weight, sides.window.weight]), 0.0)
     asked, wrong = weight * np.where(is_known, words, 0.0), weight * np.where(is_known, errors, 0.0)
-    bins, n = _bins(x, curve.points, is_share), len(curve.points) + 1
-    expected = asked * (np.bincount(bins, wrong, n) / np.maximum(np.bincount(bins, asked, n), 1e-12))[bins]
+    bins, both = _bins(x, curve.points, is_share), (sides.reference, sides.window)
+    W, E = (np.array([np.bincount(bins[side.rows], values[side.rows], len(curve.points) + 1) for side in both])
+            for values in (asked, wrong))
+    expected = asked * _common_rates(W, E)[bins]
     (before, held), (now, pulled) = (
-        _ratios(side.sums(expected[side.rows])[:, None], side.sums(asked[side.rows]))
-        for side in (sides.reference, sides.window))
+        _ratios(side.sums(expected[side.rows])[:, None], side.sums(asked[side.rows])) for side in both)
     change, pulls = float((now - before)[0]), sides.between(pulled, held)
     half = float(special.ndtri(0.975)) * math.sqrt(float((pulls**2).sum()))
     return Change(change, change - half, change + half)
+
+
+def _common_rates(W: Floats, E: Floats) -> Floats:
+    """Give each bin's rate with the sides' common difference taken off the window's. Shape: [2, bins].
+
+    Source: Mantel & Haenszel's weights, for a difference of rates: Greenland & Robins 1985.
+    """
+    n = np.maximum(W.sum(0), 1e-12)
+    rates, shared = E / np.maximum(W, 1e-12), W[0] * W[1] / n
+    apart = float((shared * (rates[1] - rates[0])).sum() / max(float(shared.sum()), 1e-12))
+    return np.asarray((E.sum(0) - apart * W[1]) / n)

@@ -231,26 +231,33 @@ WORDS = {"snr_db": ("SNR", "dB"), "bandwidth_hz": ("bandwidth", "Hz"), "level_db
 
 
 def before_and_now(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Say how a feature's middle moved, and where its distribution moved most: `17.1 → 11.0 dB`, `up to 10: 22 → 41 %`.
+    """Say how a feature's middle moved: `17.1 → 11.0 dB`; then where most, and at what cost if it is an alarm.
 
-    The second is "" for a share.
+    The second is `up to 10: 22 → 41 %, about +1.2 points of WER`; of a share the cost alone.
     """
-    unit = WORDS.get(row["feature"], ("", ""))[1]
+    unit, cost = WORDS.get(row["feature"], ("", ""))[1], _cost(row) if row["is_alarm"] else ""
     if row["kind"] == "share":
-        return f"{100 * row['reference']:.1f} → {100 * row['window']:.1f} {unit}", ""
+        return f"{100 * row['reference']:.1f} → {100 * row['window']:.1f} {unit}", cost
     before, now, at = (_short(row[side]) for side in ("reference", "window", "at"))
-    return (f"{before} → {now} {unit}".rstrip(),
-            f"up to {at}: {100 * row['below_reference']:.0f} → {100 * row['below_window']:.0f} %")
+    where = f"up to {at}: {100 * row['below_reference']:.0f} → {100 * row['below_window']:.0f} %"
+    return f"{before} → {now} {unit}".rstrip(), ", ".join(filter(None, (where, cost)))
 
 
 def describe(row: Mapping[str, Any]) -> str:
-    """Say how one feature moved: `SNR 17.1 to 11.0 dB (up to 10 dB: 22 to 41 %)`."""
+    """Say how one feature moved: `SNR 17.1 to 11.0 dB (up to 10 dB: 22 to 41 %), about +1.2 points of WER`."""
     name, unit = WORDS.get(row["feature"], (row["feature"], ""))
     if row["kind"] == "share":
-        return f"{name} {100 * row['reference']:.1f} to {100 * row['window']:.1f} {unit}"
-    before, now, at = (_short(row[side]) for side in ("reference", "window", "at"))
-    shares = f"{100 * row['below_reference']:.0f} to {100 * row['below_window']:.0f} %"
-    return f"{name} {before} to {now} {unit}".rstrip() + f" (up to {at}: {shares})"
+        told = f"{name} {100 * row['reference']:.1f} to {100 * row['window']:.1f} {unit}"
+    else:
+        before, now, at = (_short(row[side]) for side in ("reference", "window", "at"))
+        shares = f"{100 * row['below_reference']:.0f} to {100 * row['below_window']:.0f} %"
+        told = f"{name} {before} to {now} {unit}".rstrip() + f" (up to {at}: {shares})"
+    return ", ".join(filter(None, (told, _cost(row))))
+
+
+def _cost(row: Mapping[str, Any]) -> str:
+    """Say what goes with a move; "" where it is not known. The word "about" says that it is an estimate."""
+    return "" if math.isnan(row["quality"]) else f"about {100 * row['quality']:+.1f} points of WER"
 
 
 def _short(value: float) -> str:

@@ -245,7 +245,8 @@ class Look:
 
 def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: pd.DataFrame, rules: Rules) -> Look:
     answered = window[window["error"].eq("")]
-    result = drift.compare(reference, answered, user="block", level=rules.level, seed=rules.seed)
+    costed = (_costed(rows, basis.calibration) for rows in (reference, answered))
+    result = drift.compare(*costed, user="block", level=rules.level, seed=rules.seed)
     rising = new_names.new_terms(answered, reference=reference, known_words=basis.known, min_gap=basis.gap_limit,
                              catalogue=basis.catalogue, min_users=rules.min_users)
     scores = auditing.audited(answered, labels)
@@ -255,6 +256,11 @@ def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: p
            **_ends("disagreement", auditing.disagreement(scores, basis.calibration, level=1 - rules.level))}
     failed = intervals.rate_interval(window["error"].isin(OUR_FAULTS), np.ones(len(window)), window["block"])
     return Look(row, result, rising, failed)
+
+
+def _costed(rows: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
+    """Add the errors and words to expect in each query, so that what moved can be ranked by them."""
+    return rows.assign(errors=calibration.errors(rows), words=calibration.words(rows))
 
 
 def _alarms(look: Look, rules: Rules) -> list[dict[str, Any]]:

@@ -111,8 +111,8 @@ def slice_table(scores: pd.DataFrame, columns: Sequence[str], expressions: Mappi
     """Measure every slice of a scored set; an expression gives two rows, `name` and `not name`.
 
     Returns: column, value, name, n_utterances, n_speakers, n_words, mean_duration_s (nan where unknown), share
-        (weighted share of all utterances), wer, cer, query_accuracy, each with _low and _high (fractions), note. Columns
-        stay in the order given, bands in theirs, other values by name; slices that hold nothing are left out.
+        (weighted share of all utterances), wer, cer, query_accuracy, each with _low and _high (fractions), note.
+        Columns stay in the order given, bands in theirs, other values by name; slices that hold nothing are left out.
     Raises: ValueError for a column that the scores lack; RecipeError for a bad expression.
     """
     table = bands(scores)
