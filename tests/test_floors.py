@@ -16,7 +16,8 @@ MODULES |= {name: PACKAGE / name for name in ("serving", "widgets")}
 FILES = [path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"]
 FLOORS = (
     ("errors", "records", "settings"),
-    ("text", "scoring", "slicing", "decisions", "drift", "mishearing", "terms", "new_names", "expected_wer", "suspects", "audio", "degrade",
+    ("text", "scoring", "slicing", "decisions", "drift", "mishearing", "terms", "new_names", "typed_queries",
+     "expected_wer", "suspects", "audio", "degrade",
      "catalogue", "figures", "monitoring_figures", "cards", "selections", "finding", "exploring", "mending",
      "comparing", "explorer_figures", "rephrasing", "shadowing"),
     (
