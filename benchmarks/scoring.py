@@ -19,7 +19,7 @@ import jiwer
 import numpy as np
 import pandas as pd
 
-from workbench import decisions, scoring, slicing, storage
+from workbench import differences, scoring, slicing, storage
 
 N_RESAMPLES, QUERIES_A_SPEAKER, WORDS_A_QUERY, N_WORDS, CHANGED = 10_000, 50, 4, 5_000, 0.1
 COLUMNS = {"noise": 4, "accent": 6, "gender": 2, "device": 5, "intent": 8}

@@ -17,10 +17,9 @@ FILES = [path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"]
 FLOORS = (
     ("errors", "records", "settings"),
     ("text", "blocks", "intervals", "differences", "planning", "spending", "verdicts", "scoring", "slicing",
-     "opportunities", "distributions", "drift", "mishearing", "terms", "new_names", "expected_wer", "auditing",
-     "suspects",
-     "audio", "degrade", "catalogue", "figures", "monitoring_figures", "cards", "selections", "finding", "speaker_sums",
-     "exploring", "mending", "comparing", "explorer_figures", "rephrasing", "shadowing"),
+     "opportunities", "distributions", "drift", "mishearing", "terms", "new_names", "typed_queries", "expected_wer",
+     "auditing", "suspects", "audio", "degrade", "catalogue", "figures", "monitoring_figures", "cards", "selections", "finding",
+     "speaker_sums", "exploring", "mending", "comparing", "explorer_figures", "rephrasing", "shadowing"),
     (
         "storage",
         "progress",

@@ -25,30 +25,45 @@ PRIOR = (0.5, 2_000.0)
 """What is known of a centre before looking: as if it had come half a time in 2,000 queries."""
 N_LEARNED = 4_000
 
-COLUMNS = ["request_id", "term", "n_queries", "n_users", "n_reference", "chance", "nearest", "example_ids"]
+COLUMNS = ["request_id", "term", "n_queries", "n_users", "n_reference", "chance", "nearest", "n_typed", "example_ids"]
+
+
+def chance(n_now: NDArray[np.intp], n_before: NDArray[np.intp], exposures: tuple[float, float]) -> NDArray[np.float64]:
+    """Say with what probability so many or more would come now, were it RISE times as frequent as before.
+
+    `exposures` are the queries of now and before.
+    Source: gamma-Poisson rates, as for rare events in large tables (DuMouchel 1999, The American Statistician 53).
+    """
+    shape, rate = PRIOR[0] + n_before, PRIOR[1] + exposures[1]
+    return np.asarray(stats.nbinom.sf(n_now - 1, shape, rate / (rate + RISE * exposures[0])))
 
 
 def new_terms(window: pd.DataFrame, *, reference: pd.DataFrame, known_words: Collection[str],
-              catalogue: Sequence[str] = (), min_users: int = 3, min_gap: float | None = None) -> pd.DataFrame:
+              catalogue: Sequence[str] = (), typed: pd.DataFrame | None = None, min_users: int = 3,
+              min_gap: float | None = None, level: float = LEVEL) -> pd.DataFrame:
     """List what at least `min_users` users said in a window, that sounds alike and was said less in the reference.
 
     Both tables hold request_id, user_hash, hypothesis, heard_letters, ctc_gap; `known_words` are words and phrases
-    (`terms.phrases`), `catalogue` names that may be meant; `min_gap` is the reference's own `gap_limit` unless given.
-    A column `piece` is taken as what `terms.pieces` has found.
+    (`terms.phrases`), `catalogue` names that may be meant, `typed` those that rise among typed queries
+    (`typed_queries.rising`); `min_gap` is the reference's own `gap_limit` unless given. A column `piece` is taken as
+    what `terms.pieces` has found.
     Returns: request_id and term (the query whose piece is most like the others, and that piece), n_queries, n_users,
-        n_reference, chance (of so many users were it not new), nearest (of the catalogue, "" when none is near),
-        example_ids (request ids of all its queries); most queries first.
+        n_reference, chance (of so many users were it not new), nearest (of the catalogue and what was typed, "" when
+        none is near), n_typed (of `nearest`), example_ids (request ids of all its queries); most queries first.
     """
     limit = terms.gap_limit(reference) if min_gap is None else min_gap
     now, before = (rows if "piece" in rows else rows.assign(piece=terms.pieces(rows, known_words, limit))
                    for rows in (window, reference))
     weights = mishearing.learn(_borne_out(reference))
     now, pieces = now[now["piece"] != ""], before.loc[before["piece"] != "", "piece"].tolist()
-    unlearned = sorted(set(catalogue) - set(known_words))
-    around, n_before = _centres(now["piece"].tolist(), pieces, unlearned, weights)
-    exposures = len(reference), RISE * len(window)
-    rows = [_term(now.iloc[members], n_reference, chance, catalogue, weights)
-            for members, n_reference, chance in _risen(around, n_before, now["user_hash"], exposures, min_users)]
+    risen = pd.DataFrame(columns=["name", "n_typed", "chance"]) if typed is None else typed
+    names = sorted(set(catalogue) - set(known_words) - set(risen["name"])) + risen["name"].tolist()
+    around, n_before = _centres(now["piece"].tolist(), pieces, names, weights)
+    typed_chance = np.append(np.ones(len(around) - len(risen)), risen["chance"].to_numpy(float))
+    found = _risen(around, n_before, typed_chance, now["user_hash"], (len(window), len(reference)), min_users, level)
+    meant, n_typed = sorted({*catalogue, *risen["name"]}), dict(zip(risen["name"], risen["n_typed"], strict=True))
+    rows = [_term(now.iloc[members], meant, n_typed, weights) | {"n_reference": n, "chance": p}
+            for members, n, p in found]
     return pd.DataFrame(rows, columns=COLUMNS).sort_values(["n_queries", "n_users"], ascending=False, kind="stable",
                                                            ignore_index=True)
 
@@ -70,36 +85,38 @@ def _centres(now: Sequence[str], before: Sequence[str], names: Sequence[str], we
     return around, then.sum(1)
 
 
-def _risen(around: NDArray[np.bool_], n_before: NDArray[np.intp], users: pd.Series, exposures: tuple[float, float],
-           min_users: int) -> list[tuple[NDArray[np.intp], int, float]]:
-    """Take the centre that is surest new, with all that lies around it, then the next of what is left.
-
-    Source: gamma-Poisson rates, as for rare events in large tables (DuMouchel 1999, The American Statistician 53).
-    """
+def _risen(around: NDArray[np.bool_], n_before: NDArray[np.intp], typed_chance: NDArray[np.float64], users: pd.Series,
+           exposures: tuple[float, float], min_users: int, level: float) -> list[tuple[NDArray[np.intp], int, float]]:
+    """Take the centre that is surest new, with all that lies around it, then the next of what is left."""
     said = pd.get_dummies(users.where(users.ne(""))).to_numpy(np.float32)
-    shape, rate = PRIOR[0] + n_before, PRIOR[1] + exposures[0]
     left, found = around.copy(), []
     while left.any():
-        n_users = (left.astype(np.float32) @ said > 0).sum(1)
-        is_more = (n_users >= min_users) & (left.sum(1) * exposures[0] > n_before * exposures[1])
-        chance = np.where(is_more, stats.nbinom.sf(n_users - 1, shape, rate / (rate + exposures[1])), 1.0)
-        surest = int(chance.argmin())
-        if chance[surest] > LEVEL:
+        n_users, n_now = (left.astype(np.float32) @ said > 0).sum(1), left.sum(1)
+        is_more = (n_users >= min_users) & (n_now * exposures[1] > RISE * n_before * exposures[0])
+        p = np.where(is_more, _both(chance(n_users, n_before, exposures), typed_chance), 1.0)
+        surest = int(p.argmin())
+        if p[surest] > level:
             break
         members = np.flatnonzero(left[surest])
-        found.append((members, int(n_before[surest]), float(chance[surest])))
+        found.append((members, int(n_before[surest]), float(p[surest])))
         left[:, members] = False
     return found
 
 
-def _term(group: pd.DataFrame, n_reference: int, chance: float, catalogue: Sequence[str],
-          weights: mishearing.Weights) -> Mapping[str, Any]:
+def _both(heard: NDArray[np.float64], typed: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Combine what was heard with what was typed, where anything was. Source: Fisher's method, for two tests."""
+    product = np.maximum(heard * typed, np.finfo(float).tiny)
+    return np.where(typed < 1, product * (1 - np.log(product)), heard)
+
+
+def _term(group: pd.DataFrame, names: Sequence[str], n_typed: Mapping[str, int], weights: mishearing.Weights
+          ) -> dict[str, Any]:
     spoken = group["piece"].tolist()
     middle = int(mishearing.evidence(spoken, spoken, weights.alike).sum(1).argmax())
-    meant = mishearing.evidence(catalogue, spoken, weights.said).mean(1) if len(catalogue) else np.zeros(0)
-    is_meant = len(meant) > 0 and meant.max() >= MEANT_FROM
+    meant = mishearing.evidence(names, spoken, weights.said).mean(1) if len(names) else np.zeros(0)
+    nearest = names[int(meant.argmax())] if len(meant) and meant.max() >= MEANT_FROM else ""
     return {
         "request_id": group["request_id"].iloc[middle], "term": spoken[middle], "n_queries": len(group),
-        "n_users": int(group["user_hash"].replace("", np.nan).nunique()), "n_reference": n_reference, "chance": chance,
-        "nearest": catalogue[int(meant.argmax())] if is_meant else "", "example_ids": group["request_id"].tolist(),
+        "n_users": int(group["user_hash"].replace("", np.nan).nunique()), "nearest": nearest,
+        "n_typed": n_typed.get(nearest, 0), "example_ids": group["request_id"].tolist(),
     }
