@@ -134,8 +134,7 @@ def harm(heard: pd.DataFrame) -> Harm:
     before, after = (scoring.score(heard, heard[name].tolist()) for name in ("before", "after"))
     is_changed = heard["before"].ne(heard["after"]).to_numpy()
     is_right = before["n_errors"].eq(0).to_numpy()
-    paired = decisions.paired_difference(before["n_errors"], after["n_errors"], before["n_words"],
-                                         datasets.blocks(before))
+    paired = decisions.paired_difference(before["n_errors"], after["n_errors"], before["n_words"], heard["speaker"])
     return Harm(len(heard), int(is_changed.sum()), int((is_changed & is_right).sum()), paired.difference)
 
 
