@@ -118,7 +118,8 @@ def listen(planned: pd.DataFrame, engine: Path) -> Heard:
         with storage.replacing(path) as temporary:
             torch.save(kept, temporary)
     kept = torch.load(path, weights_only=False)
-    return Heard(pd.DataFrame(kept["said"]), tuple(kept["answers"]), tuple(t.float() for t in kept["letters"]),
+    said = pd.DataFrame(kept["said"])
+    return Heard(said.assign(reference=said["text"]), tuple(kept["answers"]), tuple(t.float() for t in kept["letters"]),
                  kept["decode_ms"])
 
 

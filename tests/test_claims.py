@@ -11,7 +11,8 @@ import pytest
 
 from tests.conftest import Project
 from tests.test_cycle import REPOSITORY, make_project
-from workbench import catalogue, monitoring, standing
+from workbench import catalogue, datasets, engines, model_registry, monitoring, probes, standing
+from workbench.biasing import BiasingList
 from workbench.log_database import LoggedQuery
 from workbench.monitoring import DAY_S, WEEK_S
 from workbench.query_log import QueryLog
@@ -81,6 +82,22 @@ def test_retraining_wins_a_third_back_forgets_nothing_and_drops_no_request(defau
     assert metrics["replay_relative_change"]["value"] <= -0.30 and metrics["replay_relative_change"]["high"] < 0
     assert metrics["base_gate_change"]["high"] <= 0.01
     assert metrics["n_failed_in_change"]["value"] == 0
+
+
+def test_the_biasing_list_wins_names_that_nobody_taught_and_costs_others_less_than_half_a_point(
+    default_run: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKBENCH_ROOT", str(default_run.root))
+    released = model_registry.resolve("1")  # before production taught it the names of the new season
+    recognizer = engines.open_version(released.folder)
+    names = {name: "" for group in catalogue.NEW_ENTITIES.values() for name in group}
+    found = probes.probe(list(names), recognizer, "1", listed=names, n_clips=10)
+    n, before, after = (sum(getattr(each, of) for each in found) for of in ("n_clips", "n_before", "n_after"))
+    print(f"{before} of {n} recognized without the list, {after} with it")
+    assert before <= 0.05 * n and after >= 0.30 * n
+    spoiled = probes.harm(probes.hear(recognizer, datasets.load(released.tags["dataset"]).dev, BiasingList(names)))
+    print(spoiled)
+    assert spoiled.wer_difference.high < 0.005
 
 
 def test_real_digits_go_through_the_same_stages(default_run: Project) -> None:

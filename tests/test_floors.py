@@ -18,8 +18,8 @@ FLOORS = (
     ("errors", "records", "settings"),
     ("text", "blocks", "intervals", "differences", "planning", "spending", "verdicts", "scoring", "slicing",
      "opportunities", "distributions", "drift", "mishearing", "terms", "new_names", "typed_queries", "expected_wer",
-     "auditing", "suspects", "audio", "degrade", "catalogue", "figures", "monitoring_figures", "cards", "selections", "finding",
-     "speaker_sums", "exploring", "mending", "comparing", "explorer_figures", "rephrasing", "shadowing"),
+     "auditing", "suspects", "audio", "degrade", "catalogue", "figures", "monitoring_figures", "cards", "selections",
+     "finding", "speaker_sums", "exploring", "mending", "comparing", "explorer_figures", "rephrasing", "shadowing"),
     (
         "storage",
         "progress",
@@ -51,8 +51,8 @@ FLOORS = (
         "keys",
     ),
     ("gates", "data_requests", "track_record", "corrections", "causes", "improvement", "looks", "rounds",
-     "shipping", "monitoring", "monitoring_reports", "labelling", "probes", "retraining", "evaluation", "consent", "answers",
-     "explorer", "bases", "live_log", "watching", "timelines", "standing", "monitoring_page"),
+     "shipping", "monitoring", "monitoring_reports", "labelling", "probes", "retraining", "evaluation", "consent",
+     "answers", "explorer", "bases", "live_log", "watching", "timelines", "standing", "monitoring_page"),
     ("notebooks", "parameters", "fingerprints", "kernels", "locks", "live", "execution", "pages", "twins", "runs",
      "pipeline", "serving", "traffic", "widgets", "dashboards", "service_cli", "cli"),
 )

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import sqlalchemy as sql
 
 from tests.postgresql import Server
 from workbench import query_log
 from workbench.errors import QueryLogError, SettingsError
-from workbench.log_database import Database
+from workbench.log_database import Database, queries
 from workbench.query_log import LoggedQuery, QueryLog
 
 GROUP = 40
@@ -76,6 +77,23 @@ def test_reading_takes_rows_after_one_up_to_another_and_times_before_another(log
     assert list(log.read(columns=["device"]).columns) == ["row_id", "device"] and log.last_row() == 10
     with pytest.raises(ValueError, match="no column.*words.*it has row_id"):
         log.read(columns=["words"])
+
+
+def test_a_log_of_an_older_release_gets_the_columns_that_came_later_and_its_server_writes_on(url: str) -> None:
+    older = Database(url)
+    with older.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE queries DROP COLUMN biased_from")
+        texts = [c.name for c in queries.columns if not c.nullable and c.name not in ("row_id", "biased_from")]
+        old_row = dict.fromkeys(texts, "") | {"request_id": "old", "time_s": 1.0}
+        insert = sql.text(f"INSERT INTO queries ({', '.join(old_row)}) VALUES (:{', :'.join(old_row)})")
+        connection.execute(insert, old_row)
+    newer = QueryLog(url)
+    newer.append([query(1, hypothesis="play hozier", biased_from="play oasis")])
+    with older.writing() as connection:  # the older server does not know of the column
+        connection.execute(insert, old_row | {"request_id": "late"})
+    assert newer.read().set_index("request_id")["biased_from"].to_dict() == {"old": "", "r1": "play oasis", "late": ""}
+    older.close()
+    newer.close()
 
 
 def test_a_group_is_written_whole_or_not_at_all(log: QueryLog) -> None:
@@ -231,14 +249,16 @@ def test_a_later_label_replaces_and_only_consented_queries_take_one(log: QueryLo
 
 
 def test_forgetting_leaves_measurements_and_no_trace_of_who_said_what(log: QueryLog) -> None:
-    given = {"consent": "audio", "hypothesis": "play jazz", "heard_letters": "pley", "device": "phone", "snr_db": 20.0}
+    given = {"consent": "audio", "hypothesis": "play jazz", "heard_letters": "pley", "biased_from": "play blur",
+             "device": "phone", "snr_db": 20.0}
     log.append([query(1, user_hash="ann", audio_sha="aa", **given), query(2, user_hash="ann", audio_sha="bb", **given),
                 query(3, user_hash="bob", audio_sha="bb", **given)])
     log.add_labels(labels(r1="play jazz", r3="play jazz"))
     gone = log.forget("ann")
     assert gone == query_log.Forgotten(2, ("aa",), ("r1", "r2"))  # bob sent the same recording as r2, and keeps it
     rows = log.read().set_index("request_id")
-    assert rows.loc[["r1", "r2"], ["user_hash", "hypothesis", "heard_letters", "audio_sha", "consent"]].eq("").all(None)
+    words = ["user_hash", "hypothesis", "heard_letters", "biased_from", "audio_sha", "consent"]
+    assert rows.loc[["r1", "r2"], words].eq("").all(None)
     assert rows.loc["r1", "device"] == "phone" and rows.loc["r1", "snr_db"] == 20
     assert rows.loc["r3", "hypothesis"] == "play jazz" and log.labels()["request_id"].tolist() == ["r3"]
     assert log.is_forgotten("ann") and not log.is_forgotten("bob")
@@ -277,14 +297,14 @@ def test_nobody_slips_in_while_being_forgotten(url: str, log: QueryLog) -> None:
 
 
 def test_words_without_consent_and_old_sounds_go(log: QueryLog) -> None:
-    log.append([query(1, time_s=10.0, hypothesis="a"), query(2, time_s=30.0, hypothesis="b"),
+    log.append([query(1, time_s=10.0, hypothesis="a", biased_from="z"), query(2, time_s=30.0, hypothesis="b"),
                 query(3, time_s=10.0, hypothesis="c", consent="audio", audio_sha="aa"),
                 query(4, time_s=10.0, hypothesis="d", consent="audio", audio_sha="bb"),
                 query(5, time_s=30.0, hypothesis="e", consent="audio", audio_sha="bb")])
     assert log.drop_words(20.0) == 1 and log.drop_words(20.0) == 0
     assert log.expired_audio(20.0) == ("aa",) and log.audio_shas() == {"bb"}
     rows = log.read()
-    assert rows["hypothesis"].tolist() == ["", "b", "c", "d", "e"]
+    assert rows["hypothesis"].tolist() == ["", "b", "c", "d", "e"] and rows["biased_from"].eq("").all()
     assert rows["audio_sha"].tolist() == ["", "", "", "", "bb"]
 
 

@@ -97,6 +97,10 @@ class NameList:
         """List all names that nobody removed."""
         return entries_of(self._marks.rows(ADDED, REMOVED, LEARNED))
 
+    def sounds(self, version: str) -> dict[str, str]:
+        """Give the names that a model's answers are held against, with how they sound."""
+        return {entry.name: entry.sounds for entry in self.entries() if entry.is_for(version)}
+
     def close(self) -> None:
         """Let go of the database."""
         self._marks.close()

@@ -6,7 +6,7 @@ list, which then serves it to older models alone.
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from workbench import (
     text,
 )
 from workbench.biasing import BiasingList
-from workbench.name_list import NameList, Probe, keep
+from workbench.errors import SynthesisError
+from workbench.name_list import Entry, NameList, Probe, keep
 from workbench.recognizers import ShortContextRecognizer
 from workbench.records import Interval
 
@@ -133,8 +134,7 @@ def harm(heard: pd.DataFrame) -> Harm:
     before, after = (scoring.score(heard, heard[name].tolist()) for name in ("before", "after"))
     is_changed = heard["before"].ne(heard["after"]).to_numpy()
     is_right = before["n_errors"].eq(0).to_numpy()
-    paired = differences.paired_difference(before["n_errors"], after["n_errors"], before["n_words"],
-                                         datasets.blocks(before))
+    paired = differences.paired_difference(before["n_errors"], after["n_errors"], before["n_words"], heard["speaker"])
     return Harm(len(heard), int(is_changed.sum()), int((is_changed & is_right).sum()), paired.difference)
 
 
@@ -144,7 +144,7 @@ def of_champion(listed: NameList, names: Sequence[str] = ()) -> list[Probe]:
     Raises: RegistryError when there is none; SynthesisError when espeak-ng is not installed.
     """
     champion = model_registry.resolve("champion")
-    served = {entry.name: entry.sounds for entry in listed.entries() if entry.is_for(champion.version)}
+    served = listed.sounds(champion.version)
     wanted = [name for name in served if name in names or not names]
     return probe(wanted, engines.open_version(champion.folder), champion.version, listed=served)
 
@@ -155,9 +155,9 @@ def harm_of_champion(listed: NameList) -> Harm:
     Raises: RegistryError when there is no champion.
     """
     champion = model_registry.resolve("champion")
-    served = {entry.name: entry.sounds for entry in listed.entries() if entry.is_for(champion.version)}
     dev = datasets.load(champion.tags["dataset"]).dev
-    return harm(hear(engines.open_version(champion.folder), dev, BiasingList(served)))
+    served = BiasingList(listed.sounds(champion.version))
+    return harm(hear(engines.open_version(champion.folder), dev, served))
 
 
 def is_learned(found: Probe) -> bool:
@@ -165,6 +165,8 @@ def is_learned(found: Probe) -> bool:
 
     Source: the exact upper bound of a share (Clopper & Pearson 1934).
     """
+    if not found.n_clips:
+        return False
     most_won = stats.beta.ppf(1 - ALPHA, found.n_won + 1, found.n_clips - found.n_won)
     return bool(most_won <= MAX_WON and 2 * found.n_before >= found.n_clips)
 
@@ -172,21 +174,40 @@ def is_learned(found: Probe) -> bool:
 def settle(listed: NameList, recognizer: ShortContextRecognizer, version: str, *, by: str) -> pd.DataFrame:
     """Probe all names of the list with a new model: those that it has learned expire, from its version on.
 
-    A name that an earlier model had learned and this one has not comes back.
+    A name that an earlier model had learned and this one has not comes back. Where nothing can be synthesized no name
+    is probed, and all stay as they are.
     Returns: name, n_clips, n_before, n_after, and became ("expires", "comes back" or "stays"); a row a name.
     """
     entries = listed.entries()
     all_names = {entry.name: entry.sounds for entry in entries}
-    found = probe(list(all_names), recognizer, version, listed=all_names, n_clips=N_SETTLING)
-    rows = []
-    for entry, each in zip(entries, found, strict=True):
-        became = "stays"
-        if is_learned(each) and entry.is_for(version):
-            listed.learned(entry.name, version=version, by=by)
-            became = "expires"
-        elif not is_learned(each) and not entry.is_for(version):
-            listed.add(entry.name, by=by, sounds=entry.sounds)
-            became = "comes back"
-        rows.append({"name": entry.name, "n_clips": each.n_clips, "n_before": each.n_before, "n_after": each.n_after,
-                     "became": became})
-    return pd.DataFrame(rows, columns=["name", "n_clips", "n_before", "n_after", "became"])
+    try:
+        found = probe(list(all_names), recognizer, version, listed=all_names, n_clips=N_SETTLING)
+    except SynthesisError:
+        found = [Probe(name, version, 0, 0, 0, 0) for name in all_names]
+    became = [_settled(listed, entry, each, by) for entry, each in zip(entries, found, strict=True)]
+    columns = ["name", "n_clips", "n_before", "n_after"]
+    return pd.DataFrame([asdict(each) for each in found], columns=columns).assign(became=pd.Series(became, dtype=str))
+
+
+def _settled(listed: NameList, entry: Entry, found: Probe, by: str) -> str:
+    is_served, has_learned = entry.is_for(found.version), is_learned(found)
+    if is_served and has_learned:
+        listed.learned(entry.name, version=found.version, by=by)
+        return "expires"
+    if found.n_clips and not is_served and not has_learned:
+        listed.add(entry.name, by=by, sounds=entry.sounds)
+        return "comes back"
+    return "stays"
+
+
+def told(settled: pd.DataFrame) -> str:
+    """Say in a sentence, without any name, what became of the list: reports hold nothing that users said."""
+    if settled.empty:
+        return "No name is on the biasing list."
+    if not settled["n_clips"].sum():
+        return f"{len(settled)} names are on the biasing list; without espeak-ng no clips of them can be tried."
+    before, after, n = (settled[name].sum() for name in ("n_before", "n_after", "n_clips"))
+    became = settled["became"].value_counts()
+    return (f"Of {len(settled)} names on the biasing list this model recognizes {before:,} of {n:,} clips by itself, "
+            f"{after:,} with the list; {became.get('expires', 0)} it has learned, so that they expire, "
+            f"{became.get('comes back', 0)} come back: workbench names list.")
