@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pandas as pd
 import pytest
 
 from tests import watched
-from workbench import audio, bases, model_registry, monitoring, terms
+from workbench import audio, bases, degrade, model_registry, monitoring, terms
+from workbench.audio import Samples
 from workbench.errors import RegistryError
+from workbench.records import Hypothesis
 
 TRAIN = pd.DataFrame({
     "text": ["play adele", "play lizzo", "play lizzo", "play lizzo", "call grandma ada"],
@@ -22,10 +25,7 @@ def test_a_basis_comes_back_as_it_was_released(root: Path) -> None:
     back = bases.load(version.version, ["lizzo"])
     pd.testing.assert_frame_equal(back.rows, made.rows)
     assert back.known == made.known and back.catalogue == ["lizzo"] and back.gap_limit == made.gap_limit
-    assert back.calibration.words_per_s == made.calibration.words_per_s
-    for theirs, ours in zip(back.calibration.curves, made.calibration.curves, strict=True):
-        np.testing.assert_array_equal(theirs[0], ours[0])
-        np.testing.assert_array_equal(theirs[1], ours[1])
+    assert back.calibration.as_dict() == made.calibration.as_dict()
 
 
 def test_the_same_basis_again_is_the_same_version(root: Path) -> None:
@@ -58,8 +58,31 @@ def test_measuring_writes_what_the_engine_heard_beside_what_the_sound_is(tmp_pat
     assert made.rows["user_hash"].tolist() == said["speaker"].tolist() and made.rows["weight"].eq(1).all()
     assert made.rows["duration_s"].eq(1).all() and made.rows["bandwidth_hz"].notna().all()
     sure, unsure = made.calibration.errors(made.rows.head(2))
-    assert sure == pytest.approx(0) and unsure == pytest.approx(1)
+    assert sure == pytest.approx(0, abs=0.05) and unsure == pytest.approx(1, abs=0.05)
     assert len(monitoring.with_features(made.rows, made.known, made.gap_limit)) == 40
+
+
+def test_worse_copies_are_heard_by_the_engine_and_teach_beside_the_originals(tmp_path: Path) -> None:
+    rng, paths = np.random.default_rng(0), [tmp_path / f"{i}.wav" for i in range(30)]
+    for path in paths:
+        audio.write(path, degrade.band_limit(0.3 * rng.standard_normal(16_000).astype(np.float32), 7_000))
+    audio.write(paths[-1], np.zeros(16_000, np.float32))
+    said = pd.DataFrame({"utterance_id": [f"u{i}" for i in range(30)], "speaker": [f"s{i % 10}" for i in range(30)],
+                         "text": "play adele", "reference": "play adele", "audio_path": [str(p) for p in paths],
+                         "duration_s": 1.0})
+
+    def transcribe(clips: Sequence[Samples]) -> list[Hypothesis]:
+        widths = [audio.estimate_bandwidth_hz(clip) for clip in clips]
+        return [Hypothesis("play adele" if width > 6_500 else "play a", -width / 1e4, 0.0, 0.8) for width in widths]
+
+    worse = bases.worsened(said, transcribe, seed=0)
+    assert worse["request_id"].tolist() == said["utterance_id"].tolist()
+    assert 0.2 < worse["bandwidth_hz"].lt(6_500).mean() < 0.9  # some go over a narrower phone, some do not
+    pd.testing.assert_frame_equal(worse, bases.worsened(said, transcribe, seed=0))
+    heard = pd.DataFrame({name: "play adele" if name == "hypothesis" else worse[name] for name in bases.HEARD})
+    alone, taught = (bases.measure(said, heard, weights=np.ones(30), known=set(), worse=more) for more in (None, worse))
+    assert alone.calibration.errors(worse).sum() < 0.1 * taught.calibration.errors(worse).sum()
+    assert taught.rows.equals(alone.rows)
 
 
 def test_watching_loads_no_model() -> None:
@@ -70,4 +93,4 @@ def test_watching_loads_no_model() -> None:
 
 def test_the_registry_keeps_the_basis_with_the_other_files(root: Path) -> None:
     folder = watched.release(root, "weights").folder / model_registry.BASIS
-    assert sorted(path.name for path in folder.iterdir()) == ["curves.parquet", "known.parquet", "rows.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == ["calibration.json", "known.parquet", "rows.parquet"]

@@ -1,15 +1,18 @@
 """What people are asked to write down, and that their words find the way back; the audit is drawn by chance alone."""
 
+import functools
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from workbench import cli, labelling, storage
+from workbench import cli, expected_wer, labelling, storage
 from workbench.errors import ManifestError
+from workbench.expected_wer import Calibration
 from workbench.log_database import LoggedQuery
 from workbench.marks import Marks
 from workbench.query_log import QueryLog
@@ -20,7 +23,22 @@ def table(n: int = 60, n_users: int = 20, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({
         "request_id": [f"r{i:04d}" for i in range(n)], "user_hash": [f"h{i % n_users}" for i in range(n)],
         "role": "champion", "error": "", "consent": "audio", "audio_sha": [f"{i:064x}" for i in range(n)],
-        "hypothesis": "play queen", "ctc_gap": rng.exponential(0.2, n), "avg_logprob": -rng.exponential(0.2, n)})
+        "hypothesis": "play queen", "ctc_gap": rng.exponential(0.2, n), "avg_logprob": -rng.exponential(0.2, n),
+        "no_speech_prob": 0.0, "compression_ratio": 0.8, "snr_db": 20.0, "bandwidth_hz": 7_000.0, "level_dbfs": -20.0,
+        "duration_s": rng.uniform(1, 4, n)})
+
+
+@functools.cache
+def calibration() -> Calibration:
+    """Calibrate on answers that are wrong as often as their letters lie apart."""
+    rng, rows = np.random.default_rng(1), table(600, seed=1)
+    n_words = np.ceil(2 * rows["duration_s"]).astype(int)
+    wrong = rng.binomial(n_words, np.clip(rows["ctc_gap"], 0, 1))
+    return expected_wer.calibrate(rows.assign(n_errors=wrong, n_words=n_words, speaker=rows["user_hash"]))
+
+
+def choose(log: pd.DataFrame, **how: Any) -> pd.DataFrame:
+    return labelling.choose(log, calibration=calibration(), **({"n_audit": 0, "n_chosen": 0, "seed": 0} | how))
 
 
 def test_nobody_is_listened_to_without_consent_and_nothing_that_cannot_be_heard() -> None:
@@ -28,48 +46,68 @@ def test_nobody_is_listened_to_without_consent_and_nothing_that_cannot_be_heard(
     log.loc[0, "consent"], log.loc[1, "audio_sha"], log.loc[2, "error"] = "", "", "invalid_audio"
     log.loc[3, "role"], log.loc[4, "user_hash"] = "shadow", ""
     assert labelling.askable(log)["request_id"].tolist() == ["r0005", "r0006", "r0007"]
-    asked = labelling.choose(log, n_audit=10, n_chosen=10, seed=0)
+    asked = choose(log, n_audit=10, n_chosen=10, seed=0)
     assert set(asked["request_id"]) == {"r0005", "r0006", "r0007"}
 
 
 def test_the_audit_is_fair_and_follows_the_seed() -> None:
     log, counts = table(40), np.zeros(40)
     for seed in range(400):
-        asked = labelling.choose(log, n_audit=10, n_chosen=0, seed=seed)
+        asked = choose(log, n_audit=10, n_chosen=0, seed=seed)
         counts[[int(name[1:]) for name in asked["request_id"]]] += 1
     assert counts.sum() == 4000 and counts.min() > 60 and counts.max() < 140  # 100 +/- 4.6 standard errors
-    again = labelling.choose(log, n_audit=10, n_chosen=0, seed=399)
+    again = choose(log, n_audit=10, n_chosen=0, seed=399)
     pd.testing.assert_frame_equal(asked, again)
 
 
-def test_reasons_take_turns_and_each_brings_its_most_telling() -> None:
+def test_new_terms_and_what_is_likely_wrong_take_turns() -> None:
     log = table(60)
-    asked = labelling.choose(log, n_audit=0, n_chosen=9, seed=0, new_terms=["r0007", "r0011", "r0013"])
-    assert asked["reason"].value_counts().to_dict() == {reason: 3 for reason in labelling.REASONS}
+    asked = choose(log, n_chosen=6, new_terms=["r0007", "r0011", "r0013"])
+    assert asked["reason"].tolist() == ["new term", "likely wrong"] * 3
     assert set(asked.query("reason == 'new term'")["request_id"]) == {"r0007", "r0011", "r0013"}
-    assert log["request_id"][log["ctc_gap"].idxmax()] in set(asked["request_id"])
-    assert log["request_id"][log["avg_logprob"].idxmin()] in set(asked["request_id"])
 
 
-def test_a_shadow_that_answered_otherwise_is_a_disagreement() -> None:
+def test_the_most_errors_to_expect_a_minute_come_first() -> None:
+    log = table(60).assign(ctc_gap=0.1, duration_s=2.0)
+    log.loc[[3, 9], "ctc_gap"] = 0.9
+    assert set(choose(log, n_chosen=2)["request_id"]) == {"r0003", "r0009"}
+    same = table(60).assign(ctc_gap=0.4, avg_logprob=-0.2, duration_s=[8.0] * 30 + [2.0] * 30)
+    handled = labelling.minutes(same)
+    assert handled.iloc[0] == pytest.approx((5 + 6 * 8) / 60) and handled.iloc[-1] == pytest.approx((5 + 6 * 2) / 60)
+    value = calibration().errors(same) / handled
+    assert choose(same, n_chosen=1)["request_id"].tolist() == [same.loc[value.idxmax(), "request_id"]]
+
+
+@pytest.mark.parametrize("way", ["shadow", "replayed"])
+def test_what_a_challenger_answered_otherwise_comes_before_all_but_what_people_asked_for(way: str) -> None:
     log = table(30)
-    shadow = log.iloc[[4, 5]].assign(role="shadow", hypothesis=["play queen", "play adele"])
-    asked = labelling.choose(pd.concat([log, shadow]), n_audit=0, n_chosen=1, seed=0)
-    assert asked[["request_id", "reason"]].to_numpy().tolist() == [["r0005", "disagreement"]]
+    shadow = log.iloc[[4, 5, 6]].assign(role="shadow", hypothesis=["play queen", "play adele", "Play Queen!"])
+    told: dict[str, Any] = {"challenger": dict(zip(shadow["request_id"], shadow["hypothesis"], strict=True))}
+    log, told = (pd.concat([log, shadow]), {}) if way == "shadow" else (log, told)
+    asked = choose(log, n_chosen=3, new_terms=["r0011"], asked_for=["r0020"], **told)
+    assert asked[["request_id", "reason"]].to_numpy().tolist() == [
+        ["r0020", "asked for"], ["r0005", "disagreement"], ["r0011", "new term"]]
+
+
+def test_the_audit_is_the_same_whatever_is_chosen_beside_it() -> None:
+    log = table(60)
+    audits = [choose(log, n_audit=10, n_chosen=n, new_terms=terms).query("kind == 'audit'")["request_id"].tolist()
+              for n, terms in ((0, []), (30, ["r0001", "r0002"]))]
+    assert audits[0] == audits[1]
 
 
 def test_no_user_is_asked_about_more_than_five_times() -> None:
-    asked = labelling.choose(table(60, n_users=2), n_audit=0, n_chosen=40, seed=0)
+    asked = choose(table(60, n_users=2), n_audit=0, n_chosen=40, seed=0)
     assert len(asked) == 10
 
 
 def test_audit_and_chosen_stay_in_their_pools_and_never_meet() -> None:
     log = table(60)
     judged, learned = log["request_id"][:20], log["request_id"][20:]
-    asked = labelling.choose(log, n_audit=15, n_chosen=30, seed=0, audit_from=judged, chosen_from=learned)
+    asked = choose(log, n_audit=15, n_chosen=30, seed=0, audit_from=judged, chosen_from=learned)
     assert set(asked.query("kind == 'audit'")["request_id"]) <= set(judged) and len(asked) == 45
     assert set(asked.query("kind == 'chosen'")["request_id"]) <= set(learned)
-    mixed = labelling.choose(log, n_audit=30, n_chosen=30, seed=0)
+    mixed = choose(log, n_audit=30, n_chosen=30, seed=0)
     assert mixed["request_id"].is_unique and len(mixed) == 60
 
 
@@ -178,14 +216,15 @@ def test_what_people_marked_on_the_page_is_asked_first(root: Path) -> None:
     log = pd.DataFrame({
         "request_id": [f"q{i}" for i in range(40)], "user_hash": [f"u{i}" for i in range(40)], "consent": "audio",
         "audio_sha": [f"s{i}" for i in range(40)], "error": "", "role": "champion", "hypothesis": "play adele",
-        "ctc_gap": np.linspace(0, 1, 40), "avg_logprob": np.linspace(-1, 0, 40)})
+        "ctc_gap": np.linspace(0, 1, 40), "avg_logprob": np.linspace(-1, 0, 40), "no_speech_prob": 0.0,
+        "compression_ratio": 0.8, "snr_db": 20.0, "bandwidth_hz": 7_000.0, "level_dbfs": -20.0, "duration_s": 2.0})
     with closing(Marks()) as marks:
         for name in ("q7", "q21", "elsewhere"):
             marks.add("label", "lizzo", utterance_id=name, by="ada")
-    asked = labelling.choose(log, n_audit=0, n_chosen=6, seed=0, asked_for=labelling.asked_for())
+    asked = choose(log, n_audit=0, n_chosen=6, seed=0, asked_for=labelling.asked_for())
     assert asked["request_id"].tolist()[:2] == ["q7", "q21"] and asked["reason"].tolist()[:2] == ["asked for"] * 2
     assert len(asked) == 6 == asked["request_id"].nunique()
     assert labelling.summary(asked, log.head(0).assign(reference=""), log).query("n_asked > 0")["reason"].tolist() == [
-        "asked for", "disagreement", "low confidence"]
-    few = labelling.choose(log, n_audit=0, n_chosen=1, seed=0, asked_for={"q7", "q21"})
+        "asked for", "likely wrong"]
+    few = choose(log, n_audit=0, n_chosen=1, seed=0, asked_for={"q7", "q21"})
     assert few["reason"].tolist() == ["asked for"]

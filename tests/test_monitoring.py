@@ -1,5 +1,6 @@
 """Weeks of a log that shift on purpose: what is seen, what alarms, which stage reopens, and what pages may show."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -111,19 +112,29 @@ def test_an_audit_says_what_confidence_cannot() -> None:
     labels = drawn[["request_id", "reference"]].assign(labeller="ada", kind="audit")
     rules = Rules(target=gates.parse_target("wer at most 0.005"))
     report = monitoring.watch(rows.drop(columns="reference"), basis(), labels=labels, rules=rules)
-    true = scoring.score(drawn.assign(utterance_id=drawn["request_id"], speaker=drawn["user_hash"],
-                                      text=drawn["reference"]), drawn["hypothesis"].tolist())
-    wer = true.groupby((drawn["time_s"] // WEEK_S).to_numpy())[["n_errors", "n_words"]].sum()
-    assert report.windows["audited_wer"].to_numpy() == pytest.approx((wer["n_errors"] / wer["n_words"]).to_numpy())
+    true = scoring.score(rows.assign(utterance_id=rows["request_id"], speaker=rows["user_hash"],
+                                     text=rows["reference"]), rows["hypothesis"].tolist())
+    wer = true.groupby((rows["time_s"] // WEEK_S).to_numpy())[["n_errors", "n_words"]].sum()
+    found = report.windows.set_index("window")
+    assert found["audited_wer"].to_numpy() == pytest.approx((wer["n_errors"] / wer["n_words"]).to_numpy(), abs=0.02)
+    assert found["n_audited"].eq(200).all()
+    disagreeing = report.alarms[report.alarms["rule"].eq("audit against expectation")]
+    assert set(disagreeing["window"]) == {3} and set(disagreeing["reopen"]) == {"retrain"}
+    assert re.fullmatch(r"200 audited queries hold \+\d.* points .* against what confidence let one expect",
+                        disagreeing["evidence"].iloc[0])
     assert report.labelled["day"].tolist() == [1, 8, 15]
     assert "audited WER" in set(report.alarms.loc[report.alarms["window"].eq(3), "rule"])
     assert "audited_wer" in monitoring_reports.metrics(report)
     assert any(tile.label.lower().startswith("audited") for tile in monitoring_reports.tiles(report, rules))
 
 
-def test_an_expectation_is_never_a_verdict(quiet: Report) -> None:
-    tile = next(t for t in monitoring_reports.tiles(quiet, Rules()) if t.label == "Expected WER")
-    assert tile.verdict == "" and "estimate" in tile.interval
+def test_an_expectation_is_never_a_verdict(quiet: Report, shifted: Report) -> None:
+    for report, doubt in ((quiet, "estimate"), (shifted, "extrapolating")):
+        for tile in monitoring_reports.tiles(report, Rules()):
+            if tile.label.startswith("Expected"):
+                assert tile.verdict == "" and tile.outcome == "done" and doubt in tile.interval
+    assert quiet.windows["extrapolating"].eq("").all() and shifted.windows["extrapolating"].ne("").tolist() == [
+        False, False, True]
     assert {"n_queries", "expected_wer", "n_alarmed_windows"} <= set(monitoring_reports.metrics(quiet))
 
 

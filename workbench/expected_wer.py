@@ -144,10 +144,13 @@ def _fits(heights: Floats, counts: Floats, exposure: Floats, group: NDArray[np.i
     """
     from sklearn.linear_model import PoissonRegressor  # a second to import; only calibrating needs it
 
-    counts = counts + HALF_AN_ERROR * exposure / exposure.sum()
-    model = PoissonRegressor(alpha=RIDGE, solver="newton-cholesky", max_iter=300)
-    model.fit(heights, counts / exposure, sample_weight=exposure)
-    best, X = np.r_[model.intercept_, model.coef_], np.column_stack([np.ones(len(heights)), heights])
+    X = np.column_stack([np.ones(len(heights)), heights])
+    has_none, counts = not counts.any(), counts + HALF_AN_ERROR * exposure / exposure.sum()
+    best = np.r_[math.log(counts.sum() / exposure.sum()), np.zeros(heights.shape[1])]
+    if not has_none:
+        model = PoissonRegressor(alpha=RIDGE, solver="newton-cholesky", max_iter=300)
+        model.fit(heights, counts / exposure, sample_weight=exposure)
+        best = np.r_[model.intercept_, model.coef_]
     expected = np.exp(X @ best) * exposure
     penalty = np.diag([1e-9, *np.full(heights.shape[1], RIDGE * exposure.sum())])
     hessian, found = X.T @ (expected[:, None] * X) + penalty, [best]

@@ -1,9 +1,11 @@
 """Which production queries people should write down, and what they wrote: a random audit beside those worth most.
 
-The audit is drawn by chance alone, so that it can be trusted as a measure; what is chosen by value teaches most and
-measures nothing. Words go to the query log, where forgetting finds them, and nowhere else.
+The audit is drawn by chance alone, so that it can be trusted as a measure; what is chosen by value, the errors that a
+minute of work should bring, teaches most and measures nothing. Words go to the query log, where forgetting finds them,
+and nowhere else.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,14 +16,19 @@ import pandas as pd
 
 from workbench import consented_audio, storage, text
 from workbench.errors import ManifestError
+from workbench.expected_wer import Calibration
 from workbench.marks import Marks
 from workbench.query_log import CONSENTED, QueryLog
 from workbench.records import Decision
 
 AUDIT, CHOSEN = "audit", "chosen"
 ASKED_FOR = "asked for"
-REASONS = ("new term", "disagreement", "low confidence")
-"""Why a query is chosen, in the order in which they take turns, once those are in that people asked for."""
+DISAGREES, NEW_TERM, LIKELY = "disagreement", "new term", "likely wrong"
+REASONS = (DISAGREES, NEW_TERM, LIKELY)
+"""Why a query is chosen: disagreements come before all that nobody asked for, the other two take turns."""
+WRITE_FACTOR, HANDLE_S = 6.0, 5.0
+"""Writing down takes about six times as long as the sound (quick transcription, Kimball et al., LREC 2004); the seconds
+that each clip costs besides, opened, played and left, are our own assumption."""
 MAX_A_USER = 5
 """Queries chosen of one user: the sixth says less about others than the first of somebody else."""
 ENOUGH = .5
@@ -46,15 +53,22 @@ def asked_for() -> set[str]:
         return {str(row["utterance_id"]) for row in marks.rows("label")}
 
 
-def choose(log: pd.DataFrame, *, n_audit: int, n_chosen: int, seed: int, new_terms: Collection[str] = (),
+def minutes(rows: pd.DataFrame) -> "pd.Series[float]":
+    """Say how long people take to write each query down."""
+    return (HANDLE_S + WRITE_FACTOR * rows["duration_s"]) / 60
+
+
+def choose(log: pd.DataFrame, *, calibration: Calibration, n_audit: int, n_chosen: int, seed: int,
+           new_terms: Collection[str] = (), challenger: Mapping[str, str] | None = None,
            asked_for: Collection[str] = (), audit_from: Collection[str] | None = None,
            chosen_from: Collection[str] | None = None) -> pd.DataFrame:
     """Pick queries for people to write down, among those with consent.
 
-    Ids in `asked_for` come first: people marked them. Then reasons take turns: ids in `new_terms` (those heard with a
-    name never seen), disagreement (a shadow model answered otherwise, or the letters heard fit much
-    better than the answer), low confidence; at most five of a user. The two
-    pools, by request_id, keep the audit apart from what is learned from; without them all can be either.
+    Ids in `asked_for` come first: people marked them. Then come those which a challenger answered otherwise, as a
+    shadow or when they were replayed to it (`challenger`: its answer by request_id): one of the two is wrong. Then ids
+    in `new_terms` (heard with a name never seen) and those likely wrong take turns. Within each the most errors to
+    expect a minute of writing come first, and at most five of a user. The two pools, by request_id, keep the audit
+    apart from what is learned from; without them all can be either.
     Returns: request_id, kind ("audit" or "chosen"), reason ("audit", "asked for", or one of REASONS); fewer where pools
         are small.
     """
@@ -65,8 +79,10 @@ def choose(log: pd.DataFrame, *, n_audit: int, n_chosen: int, seed: int, new_ter
     left = second[~second["request_id"].isin(set(audit))]
     wanted = left.loc[left["request_id"].isin(set(asked_for)), "request_id"].tolist()[:n_chosen]
     rest = left[~left["request_id"].isin(set(wanted))]
-    by_value = _by_value(rest, _orders(rest, log, new_terms), n_chosen - len(wanted))
-    chosen = dict.fromkeys(wanted, ASKED_FOR) | by_value
+    chosen = dict.fromkeys(wanted, ASKED_FOR)
+    orders = _orders(rest, _answers_beside(log) | dict(challenger or {}), new_terms, calibration)
+    for turns in ([DISAGREES], [NEW_TERM, LIKELY]):
+        chosen |= _in_turn(rest, {reason: orders[reason] for reason in turns}, chosen, n_chosen)
     asked = [(name, AUDIT, AUDIT) for name in audit] + [(name, CHOSEN, why) for name, why in chosen.items()]
     return pd.DataFrame(asked, columns=["request_id", "kind", "reason"])
 
@@ -75,32 +91,41 @@ def _pool(rows: pd.DataFrame, ids: Collection[str] | None) -> pd.DataFrame:
     return rows if ids is None else rows[rows["request_id"].isin(set(ids))]
 
 
-def _orders(rows: pd.DataFrame, log: pd.DataFrame, new_terms: Collection[str]) -> dict[str, list[str]]:
-    """Order queries by each reason, the most telling first."""
-    shadows = log[log["role"].eq("shadow")].drop_duplicates("request_id").set_index("request_id")["hypothesis"]
-    told_apart = rows["request_id"].map(shadows)
-    is_other = told_apart.notna() & told_apart.ne(rows["hypothesis"])
-    doubt = rows.assign(is_other=is_other, gap=rows["ctc_gap"].fillna(0.0))
-    named = doubt[doubt["request_id"].isin(set(new_terms))]
-    orders = (named.sort_values(["gap", "request_id"], ascending=[False, True]),
-              doubt.sort_values(["is_other", "gap", "request_id"], ascending=[False, False, True]),
-              doubt.sort_values(["avg_logprob", "request_id"]))
-    return {reason: order["request_id"].tolist() for reason, order in zip(REASONS, orders, strict=True)}
+def _answers_beside(log: pd.DataFrame) -> dict[str, str]:
+    """Give what a shadow answered, by request_id."""
+    shadows = log[log["role"].eq("shadow") & log["error"].eq("")]
+    return dict(zip(shadows["request_id"], shadows["hypothesis"], strict=True))
 
 
-def _by_value(rows: pd.DataFrame, orders: Mapping[str, Sequence[str]], n: int) -> dict[str, str]:
-    """Let reasons take turns, each naming its first query that is not chosen yet and whose user has not had enough."""
+def _orders(rows: pd.DataFrame, beside: Mapping[str, str], new_terms: Collection[str],
+            calibration: Calibration) -> dict[str, list[str]]:
+    """List the queries that each reason holds for, the most errors to expect a minute first."""
+    value = pd.Series(calibration.errors(rows), index=rows.index) / minutes(rows)
+    ranked = rows.assign(value=value).sort_values(["value", "request_id"], ascending=[False, True])
+    other = ranked["request_id"].map(beside)
+    is_other = other.notna() & other.fillna("").map(text.normalize).ne(ranked["hypothesis"].map(text.normalize))
+    named = ranked["request_id"].isin(set(new_terms))
+    return {reason: ranked.loc[holds, "request_id"].tolist()
+            for reason, holds in ((DISAGREES, is_other), (NEW_TERM, named), (LIKELY, ranked["value"].notna()))}
+
+
+def _in_turn(rows: pd.DataFrame, orders: Mapping[str, Sequence[str]], before: Mapping[str, str],
+             n: int) -> dict[str, str]:
+    """Let reasons take turns until `n` are chosen, each naming its first query that is free and whose user has not had
+    enough.
+    """
     users = dict(zip(rows["request_id"], rows["user_hash"], strict=True))
-    chosen, n_of_user, lines = dict[str, str](), dict[str, int](), {why: iter(ids) for why, ids in orders.items()}
-    while lines and len(chosen) < n:
-        for why in list(lines)[: n - len(chosen)]:
-            taken = next((name for name in lines[why]
-                          if name not in chosen and n_of_user.get(users[name], 0) < MAX_A_USER), None)
+    chosen, lines = dict[str, str](), {why: iter(ids) for why, ids in orders.items()}
+    n_of_user = Counter(users[name] for name in before if name in users)
+    while lines and len(before) + len(chosen) < n:
+        for why in list(lines)[: n - len(before) - len(chosen)]:
+            taken = next((name for name in lines[why] if name not in chosen and name not in before
+                          and n_of_user[users[name]] < MAX_A_USER), None)
             if taken is None:
                 del lines[why]
                 continue
             chosen[taken] = why
-            n_of_user[users[taken]] = n_of_user.get(users[taken], 0) + 1
+            n_of_user[users[taken]] += 1
     return chosen
 
 

@@ -4,7 +4,7 @@ Those who judge are other users, on later days: nothing of theirs is ever traine
 a voice or a week is no merit. The base gate split stays as it was, and says what was forgotten.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from workbench import (
     audio,
     consented_audio,
     datasets,
+    engines,
     improvement,
     labelling,
     looks,
@@ -71,6 +72,20 @@ def pools(log: pd.DataFrame, *, n_later_days: float) -> Pools:
 def split_of(users: pd.Series) -> dict[str, str]:
     """Give each user train, valid or judge, for ever, by salted hash."""
     return datasets.assign_splits(users, SALT, SHARES)
+
+
+def replay(version: str, log: pd.DataFrame, ids: Collection[str]) -> dict[str, str]:
+    """Let a released version answer consented recordings again; nothing where there is no such version ("").
+
+    Returns: its answer by request_id.
+    """
+    rows = labelling.askable(log).query("request_id in @ids")
+    if not version or rows.empty:
+        return {}
+    paths = [str(consented_audio.clip_path(sha)) for sha in rows["audio_sha"]]
+    engine = engines.FastRecognizer(model_registry.resolve(version).folder / "engine")
+    heard = recognizers.decode(engine, rows.assign(utterance_id=rows["request_id"], audio_path=paths))
+    return dict(zip(heard["utterance_id"], heard["hypothesis"], strict=True))
 
 
 # --- the data --------------------------------------------------------------------------------------------------------
