@@ -187,7 +187,7 @@ def two_fixes(**columns: Any) -> pd.DataFrame:
 def test_clips_cost_minutes_by_their_number_and_length() -> None:
     short, long = (ranked(two_fixes(duration_s=seconds), ["noise", "accent"])["noise = car"] for seconds in (2.0, 8.0))
     assert short["n_clips"] == long["n_clips"]
-    assert short["cost_min"] == pytest.approx(60 + short["n_clips"] * (6 + 2 * 2.0) / 60)
+    assert short["cost_min"] == pytest.approx(480 + short["n_clips"] * (6 + 2 * 2.0) / 60)
     assert long["cost_min"] - short["cost_min"] == pytest.approx(short["n_clips"] * 2 * 6.0 / 60)
     assert short["gain_per_hour"] == pytest.approx(short["gain"] / short["cost_min"] * 60)
     assert short["gain_per_hour_low"] == pytest.approx(short["gain_low"] / short["cost_min"] * 60)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from workbench import settings
 
@@ -45,11 +45,12 @@ _ADVICE = {
 class Costs:
     """Minutes of people that a request takes: so many for any, then for each clip, and for each second of it.
 
-    A prompted clip is read, spoken and heard once more by who checks it; a request is prepared and explained. These
-    are our own estimates: give yours. `by_method` scales a method's clips: {"augment": 0.1} where noise is at hand.
+    A prompted clip is read, spoken and heard once more by who checks it. Any request takes a working day: people are
+    found and told, what they bring is checked, models are trained and judged. These are our own estimates: give yours.
+    `by_method` scales a method's clips: {"augment": 0.1} where noise is at hand.
     """
 
-    request_min: float = 60.0
+    request_min: float = 480.0
     clip_s: float = 6.0
     times_real: float = 2.0
     by_method: Mapping[str, float] = field(default_factory=dict)
@@ -72,7 +73,7 @@ BETWEEN_ROUNDS = 4.0
 
 _PARTS = (np.arange(200) + 0.5) / 200
 _MEANS = (np.arange(50) + 0.5) / 50
-_N_QUANTILES = 60
+_N_QUANTILES = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def rank(table: pd.DataFrame, *, realization: Realization = NO_ROUNDS, costs: Co
     Returns: the columns of `slice_table`, then shrunk_wer, best_name, gap, ceiling, ceiling_low, ceiling_high, gain,
         gain_low, gain_high (fractions), is_actionable, method (collect, augment, bias), n_clips (CLIPS_PER_POINT a
         point of gap, at most `max_clips`), cost_min, gain_per_hour, gain_per_hour_low, gain_per_hour_high, advice.
-        What can be asked for comes first, then the larger gain per hour.
+        What can be asked for comes first, of that what clearly gains something, then the larger gain per hour.
     """
     is_row = table["column"].ne("speaker") & table["wer"].notna()
     groups = [_against_best(group, min_comparable) for _, group in table[is_row].groupby("column", sort=False)]
@@ -155,8 +156,9 @@ def rank(table: pd.DataFrame, *, realization: Realization = NO_ROUNDS, costs: Co
     ranked = ranked[~ranked["name"].str.startswith("not ") | ranked["value"].ne("no")]
     ranked = _priced(_expected(ranked, realization), costs or Costs(), max_clips)
     ranked["advice"] = [_advice(row) for row in ranked.to_dict("records")]
-    return ranked.sort_values(["is_actionable", "gain_per_hour", "gain"], ascending=False, kind="stable",
-                              ignore_index=True)
+    order = ranked.assign(is_clear=ranked["gain_low"].gt(0)).sort_values(
+        ["is_actionable", "is_clear", "gain_per_hour", "gain"], ascending=False, kind="stable")
+    return order.drop(columns="is_clear").reset_index(drop=True)
 
 
 def first(ranked: pd.DataFrame) -> Mapping[str, Any] | None:
@@ -167,10 +169,9 @@ def first(ranked: pd.DataFrame) -> Mapping[str, Any] | None:
 
 def _against_best(group: pd.DataFrame, min_comparable: int) -> pd.DataFrame:
     """Compare the slices of one column with its best, after empirical-Bayes shrinkage."""
-    wer, n = group["wer"].to_numpy(float), group["n_utterances"].to_numpy()
-    variance = np.maximum(((group["wer_high"] - group["wer_low"]).to_numpy(float) / (2 * _Z)) ** 2, 1e-12)
-    shrunk, posterior, mean, mean_variance = _shrink(wer, variance)
-    comparable = np.flatnonzero(n >= min_comparable)
+    shrunk, posterior, mean, mean_variance = _shrink(*(group[f"wer{end}"].to_numpy(float)
+                                                       for end in ("", "_low", "_high")))
+    comparable = np.flatnonzero(group["n_utterances"].to_numpy() >= min_comparable)
     if len(comparable):
         best = comparable[shrunk[comparable].argmin()]
         best_name, best_wer, best_variance = str(group["name"].iloc[best]), shrunk[best], posterior[best]
@@ -189,19 +190,27 @@ class _Shrunk(NamedTuple):
     mean_variance: float
 
 
-def _shrink(wer: Floats, variance: Floats) -> _Shrunk:
-    """Shrink slices towards their mean.
+def _shrink(wer: Floats, low: Floats, high: Floats) -> _Shrunk:
+    """Shrink slices towards their mean, on the logit scale, where bad slices are not known worse than good ones.
 
-    Source: between-slice variance by DerSimonian & Laird 1986; shrunk = mean + B (wer - mean), B = var / (var + se^2).
+    On the plain scale a bad slice's own variance would pull it nearly all the way to the others. A slice without
+    errors is taken to be known within a factor of a hundred below its upper end; a WER of 100 % and above as 99 %.
+    Source: between-slice variance by DerSimonian & Laird 1986; shrunk = mean + B (x - mean), B = var / (var + se^2).
     """
+    high = np.clip(high, 1e-6, 0.999)
+    low = np.clip(low, high / 100, high)
+    x = special.logit(np.clip(np.where(wer > 0, wer, np.sqrt(low * high)), 1e-6, 0.99))
+    variance = np.maximum((special.logit(high) - special.logit(low)) / (2 * _Z), 1e-6) ** 2
     precision = 1 / variance
-    mean = float((precision * wer).sum() / precision.sum())
-    spread = float((precision * (wer - mean) ** 2).sum()) - (len(wer) - 1)
+    mean = float((precision * x).sum() / precision.sum())
+    spread = float((precision * (x - mean) ** 2).sum()) - (len(x) - 1)
     scale = precision.sum() - (precision**2).sum() / precision.sum()
     between = max(0.0, spread / scale) if scale > 0 else 0.0
     kept = between / (between + variance)
     posterior = kept * variance + (1 - kept) ** 2 / precision.sum()
-    return _Shrunk(mean + kept * (wer - mean), posterior, mean, float(1 / precision.sum()))
+    shrunk, centre = special.expit(mean + kept * (x - mean)), float(special.expit(mean))
+    slope, slope_of_centre = shrunk * (1 - shrunk), centre * (1 - centre)
+    return _Shrunk(shrunk, posterior * slope**2, centre, slope_of_centre**2 / float(precision.sum()))
 
 
 def _expected(ranked: pd.DataFrame, realization: Realization) -> pd.DataFrame:
