@@ -3,7 +3,6 @@
 import csv
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -365,8 +364,8 @@ def test_a_model_is_compared_with_another_by_slice_by_query_and_by_word(page: Pa
 def test_several_models_stand_side_by_side_against_one(finished: Project, door: Door, visit: Visitors,
                                                        truth: Opened) -> None:
     runs, stage = finished.root / "data" / "runs", storage.stage_folder_name(truth.source.stage)
-    for part in ("01_scope", stage):  # the page's model once more: nothing won, nothing lost
-        shutil.copytree(runs / "default" / part, runs / "an-earlier" / part, dirs_exist_ok=True)
+    for name in ("01_scope", stage):  # the page's model once more: nothing won, nothing lost
+        shutil.copytree(runs / "default" / name, runs / "an-earlier" / name, dirs_exist_ok=True)
     again = truth.source.title.replace("default", "an-earlier")
     other = next(source.title for source in answers.sources("default") if source != truth.source)
     page = visit(door.page(PAGE), shown=READY)
@@ -451,25 +450,11 @@ def test_it_can_be_used_by_keyboard_alone(page: Page, truth: Opened) -> None:
 # --- for people to look at -------------------------------------------------------------------------------------------
 
 
-def grown(then: Callable[[Page], None]) -> Callable[[Page], None]:
-    """Make a window as tall as its page, once something was done there."""
-    def prepare(page: Page) -> None:
-        page.wait_for_selector(READY)
-        then(page)
-        charts = "[...document.querySelectorAll('.wb-chart')].filter((chart) => chart.offsetParent)"
-        page.wait_for_function(charts + ".every((chart) => chart.querySelector('[data-drawn]'))")
-        height = page.locator(".wb-page").bounding_box()
-        assert height and page.viewport_size
-        page.set_viewport_size({"width": page.viewport_size["width"], "height": int(height["height"]) + 20})
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page is wider than it"
-
-    return prepare
-
-
 def test_pictures_are_taken_for_review(door: Door, visit: Visitors, truth: Opened) -> None:
     def look(page: Page) -> None:
+        page.wait_for_selector(READY)
         rows(page, "queries").first.click()
         expect(page.locator(".wb-clip .wb-player").first).to_have_attribute("data-drawn", re.compile("."))
 
-    taken = photograph(visit, door.page(PAGE), "error-analysis", grown(look), schemes=("light", "dark"), shown=READY)
+    taken = photograph(visit, door.page(PAGE), "error-analysis", look, schemes=("light", "dark"), shown=READY)
     assert len(taken) == 4 and all(path.stat().st_size > 50_000 for path in taken)

@@ -73,6 +73,13 @@ def _content(scene: Scene) -> str:
     return f"{scene.reading.last_row} {len(scene.marks)} {len(scene.labelled)} {dict(scene.lineup)} {dict(scene.clips)}"
 
 
-def build() -> widgets.Widget:
+def read_ahead() -> Watcher:
+    """Read the log before a visitor comes; who is given the watcher reads on from there."""
+    watcher = Watcher()
+    watcher.refresh()
+    return watcher
+
+
+def build(watcher: Watcher | None = None) -> widgets.Widget:
     """Give the page for a visitor."""
-    return Monitoring(Watcher()).view
+    return Monitoring(watcher or Watcher()).view
