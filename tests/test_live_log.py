@@ -142,6 +142,6 @@ def test_consent_and_labels_and_pairs_are_told(url: str) -> None:
     pairs = reader.pairs(10)
     assert len(pairs) == 10 and pairs["model_version"].eq("1").all()
     assert pairs["shadow_hypothesis"].eq("play blur").all()
-    assert reader.n_labels() == 5 and reader.n_forgotten() == 0
+    assert len(labelled) == 5 and reader.n_forgotten() == 0
     reader.close()
     log.close()

@@ -31,7 +31,7 @@ def twin(run: str) -> str:
     return "\n".join([
         path_line(opened), cards.headline(opening(opened)), cards.tiles(tiles(opened)),
         _section("Where it fails", "WER by slice, 95 % interval, dot as large as the slice's share of use"),
-        *(_plot(figure) for figure in _figures(opened)),
+        *(_plot(figure) for figure in drawn(opened)),
         _section("What to do next", "gains overlap and do not add up"), cards.note(opened.realization.sentence),
         cards.table(_fixes(opened, everything)),
         _section("Words heard wrong", ""), cards.table(_words(data, everything)),
@@ -91,7 +91,8 @@ def _ceiling(data: Explored, worst: pd.DataFrame) -> list[Tile]:
                  f"{100 * rate.low:.1f} – {100 * rate.high:.1f}", "done", "what-if ceiling")]
 
 
-def _figures(opened: Opened) -> list[Any]:
+def drawn(opened: Opened) -> list[Any]:
+    """Draw where it fails: slices with intervals, and two columns crossed."""
     data, everything = opened.data, opened.data.mask(Selection())
     slices, target = data.slices(everything), opened.scope.target("wer")
     ranked = opportunities.rank(slices).sort_values("ceiling", ascending=False).head(N_SLICES)

@@ -58,8 +58,6 @@ class Explored(SpeakerSums):
         pairs = wrong["kind"] + "\t" + wrong["reference_word"] + "\t" + wrong["hypothesis_word"]
         self.wrong_pair, self.pairs = _factorized(pairs)
 
-    # --- selections --------------------------------------------------------------------------------------------------
-
     def mask(self, selection: Selection) -> Mask:
         """Say for each utterance whether a selection holds it."""
         found = np.ones(len(self), bool)
@@ -107,7 +105,6 @@ class Explored(SpeakerSums):
                             for c in np.unique(self.wrong_pair[is_shared & (self.wrong_row == row)])) for row in best]
         return self.scores.iloc[best].assign(shared=shared)
 
-    # --- rates -------------------------------------------------------------------------------------------------------
 
     def summary(self, mask: Mask) -> dict[str, Interval]:
         """Give wer, query_accuracy and, where known, entity_accuracy and same_result of a selection."""
@@ -122,15 +119,15 @@ class Explored(SpeakerSums):
                                              self.is_speech)
         return found
 
-    def slices(self, mask: Mask, columns: Sequence[str] = ()) -> pd.DataFrame:
+    def slices(self, mask: Mask) -> pd.DataFrame:
         """Measure every slice within a selection. Returns: what `slicing.slice_table` does, without cer; no speakers.
 
         Empty slices are left out; share is of the selection.
         """
-        chosen = columns or [column for column in self.names if column != "speaker"]
+        chosen = [column for column in self.names if column != "speaker"]
         groups = [self.groups[column] for column in chosen]
-        words, exact = (self.sums(mask, groups, *counts) for counts in ((self.errors, self.words),
-                                                                        (self.is_exact, self.is_speech)))
+        words = self.sums(mask, groups, self.errors, self.words)
+        exact = self.sums(mask, groups, self.is_exact, self.is_speech)
         rows = [row for column, *sums in zip(chosen, words, exact, strict=True)
                 for row in self._slices_of(mask, column, *sums)]
         return pd.DataFrame(rows, columns=[
@@ -162,8 +159,6 @@ class Explored(SpeakerSums):
         rows = [{"row": downs[i // len(acrosses)], "column": acrosses[i % len(acrosses)],
                  "wer": e[i] / words[i] if words[i] else np.nan, "n_utterances": int(n[i])} for i in np.flatnonzero(n)]
         return pd.DataFrame(rows, columns=["row", "column", "wer", "n_utterances"])
-
-    # --- words -------------------------------------------------------------------------------------------------------
 
     def mistakes(self, mask: Mask, n: int = 200) -> pd.DataFrame:
         """Count mistakes within a selection, the most frequent first. Returns: kind, said, heard, n."""

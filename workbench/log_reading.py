@@ -53,10 +53,6 @@ class LogReader:
         """Count the users that asked to be forgotten."""
         return int(self._one(sql.select(sql.func.count()).select_from(forgotten)))
 
-    def n_labels(self) -> int:
-        """Count the labels."""
-        return int(self._one(sql.select(sql.func.count()).select_from(labels)))
-
     def counts(self, after_row: int, up_to_row: int) -> pd.DataFrame:
         """Count people's queries. Returns: hour (since 1970), model_version, error, is_empty, latency_ms (whole), n."""
         with self._database.reading() as connection:
@@ -140,6 +136,7 @@ _NUMBERS = {"latency_ms", "time_s", "ctc_gap", "avg_logprob", "no_speech_prob", 
 
 
 def _as_table(found: sql.CursorResult[Any], names: Sequence[str]) -> pd.DataFrame:
-    table = pd.DataFrame(found.fetchall(), columns=list(names))
+    columns = list(zip(*found.fetchall(), strict=True)) or [()] * len(names)
+    table = pd.DataFrame(dict(zip(names, columns, strict=True)))
     return table.astype({name: "int64" if name in _COUNTS else "float64" if name in _NUMBERS else "str"
                          for name in names})

@@ -172,9 +172,10 @@ def visit(browser: Browser) -> Iterator[Visitors]:
 
 def photograph(visit: Visitors, url: str, name: str, prepare: Callable[[Page], None] = lambda page: None,
                *, schemes: tuple[str, ...] = ("light",), shown: str = ".wb-headline") -> list[Path]:
-    """Take pictures of a page for people to look at, as wide as a laptop and a phone.
+    """Take pictures of a page for people to look at, all of it, as wide as a laptop and a phone.
 
     Returns: the files, in the repository's `reports/dashboards`.
+    Raises: AssertionError when a page is wider than its window.
     """
     PICTURES.mkdir(parents=True, exist_ok=True)
     taken = []
@@ -182,7 +183,18 @@ def photograph(visit: Visitors, url: str, name: str, prepare: Callable[[Page], N
         for width_px in WIDTHS_PX:
             page = visit(url, width_px=width_px, scheme=scheme, shown=shown)
             prepare(page)
+            _make_room(page)
             ending = "" if scheme == "light" else f"-{scheme}"
             taken.append(PICTURES / f"{name}-{width_px}{ending}.png")
             page.screenshot(path=taken[-1], full_page=True)
     return taken
+
+
+def _make_room(page: Page) -> None:
+    """Make the window as tall as the page, once all its charts are drawn."""
+    charts = "[...document.querySelectorAll('.wb-chart')].filter((chart) => chart.offsetParent)"
+    page.wait_for_function(charts + ".every((chart) => chart.querySelector('[data-drawn]'))")
+    box, size = page.locator(".wb-page, body").last.bounding_box(), page.viewport_size
+    assert box and size
+    page.set_viewport_size({"width": size["width"], "height": int(box["y"] + box["height"]) + 20})
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page is wider than it"

@@ -3,7 +3,6 @@
 import csv
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -383,7 +382,11 @@ def test_several_models_stand_side_by_side_against_one(finished: Project, door: 
     for title in (other, again):
         points = part.locator(f'[aria-label="change of WER by slice, {title}"] .scatterlayer .point')
         expect(points.first).to_be_visible()
-        assert f"wrong {title}" in part.locator('table[aria-label="words won and lost"] th').all_inner_texts()
+    found = comparing.compare(truth.data, truth.data, [answers.read(source).data for source in answers.sources()
+                                                       if source.title in (other, again)])
+    n_changed, heads = len(comparing.by_query(found, found.common)), part.locator("th").all_inner_texts()
+    expect(rows(page, "queries won and lost")).to_have_count(min(n_changed, 8))
+    assert [title for title in (other, again) if f"heard {title}" in heads] == [other, again] * (n_changed > 0)
     choices.get_by_role("button", name=other, exact=True).click()
     expect(verdicts).to_have_count(1)
     expect(part).to_contain_text("No query changed.")
@@ -447,25 +450,11 @@ def test_it_can_be_used_by_keyboard_alone(page: Page, truth: Opened) -> None:
 # --- for people to look at -------------------------------------------------------------------------------------------
 
 
-def grown(then: Callable[[Page], None]) -> Callable[[Page], None]:
-    """Make a window as tall as its page, once something was done there."""
-    def prepare(page: Page) -> None:
-        page.wait_for_selector(READY)
-        then(page)
-        charts = "[...document.querySelectorAll('.wb-chart')].filter((chart) => chart.offsetParent)"
-        page.wait_for_function(charts + ".every((chart) => chart.querySelector('[data-drawn]'))")
-        height = page.locator(".wb-page").bounding_box()
-        assert height and page.viewport_size
-        page.set_viewport_size({"width": page.viewport_size["width"], "height": int(height["height"]) + 20})
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page is wider than it"
-
-    return prepare
-
-
 def test_pictures_are_taken_for_review(door: Door, visit: Visitors, truth: Opened) -> None:
     def look(page: Page) -> None:
+        page.wait_for_selector(READY)
         rows(page, "queries").first.click()
         expect(page.locator(".wb-clip .wb-player").first).to_have_attribute("data-drawn", re.compile("."))
 
-    taken = photograph(visit, door.page(PAGE), "error-analysis", grown(look), schemes=("light", "dark"), shown=READY)
+    taken = photograph(visit, door.page(PAGE), "error-analysis", look, schemes=("light", "dark"), shown=READY)
     assert len(taken) == 4 and all(path.stat().st_size > 50_000 for path in taken)

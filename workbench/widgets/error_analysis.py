@@ -22,7 +22,13 @@ from workbench.widgets.visitor import Visitor
 from workbench.widgets.what_if import WhatIf
 
 
-def build() -> widgets.Widget:
+def read_ahead() -> None:
+    """Read and draw once before a visitor comes: files are at hand then, and libraries have imported all they need."""
+    for figure in explorer.drawn(answers.read(answers.latest())):
+        figure.to_json()
+
+
+def build(_: None = None) -> widgets.Widget:
     """Give the page for a visitor, opened at the model that was accepted last."""
     return Page(answers.sources(), answers.latest()).box
 

@@ -74,6 +74,13 @@ def _content(scene: Scene) -> str:
             f"{dict(scene.clips)} {name_list.probed_s()}")
 
 
-def build() -> widgets.Widget:
+def read_ahead() -> Watcher:
+    """Read the log before a visitor comes; who is given the watcher reads on from there."""
+    watcher = Watcher()
+    watcher.refresh()
+    return watcher
+
+
+def build(watcher: Watcher | None = None) -> widgets.Widget:
     """Give the page for a visitor."""
-    return Monitoring(Watcher()).view
+    return Monitoring(watcher or Watcher()).view

@@ -1,6 +1,6 @@
 """The frame of a dashboard: one look, a page that is never stale, and a sentence where a traceback would be.
 
-A page is built when a visitor comes, never before: a preheated kernel has done its imports and waits.
+A page is built when a visitor comes, never before: a preheated kernel has imported, and read what takes long to read.
 """
 
 import functools
@@ -40,11 +40,16 @@ class Heartbeat(anywidget.AnyWidget):
         self.on_msg(lambda _, content, buffers: self.send({"pong": content.get("ping")}))
 
 
-def page(build: Callable[[], widgets.Widget]) -> widgets.Widget:
-    """Give a whole page: waits for its visitor, builds what `build` gives, and says in a sentence what went wrong."""
+def page(build: Callable[..., widgets.Widget], ahead: Callable[[], Any] | None = None) -> widgets.Widget:
+    """Give a whole page: waits for its visitor, builds what `build` gives, and says in a sentence what went wrong.
+
+    What `ahead` reads while nobody has come yet is given to `build`, which makes sure that it is not stale; None where
+    reading failed.
+    """
+    read = (_read_ahead(ahead),) if ahead else ()
     wait_for_request()
     try:
-        content = build()
+        content = build(*read)
     except WorkbenchError as error:
         content = html(cards.headline("There is nothing to show yet.") + cards.note(str(error)))
     except Exception:
@@ -54,6 +59,15 @@ def page(build: Callable[[], widgets.Widget]) -> widgets.Widget:
     body = widgets.VBox([html(STYLE), Heartbeat(), content])
     body.add_class("wb-page")
     return body
+
+
+def _read_ahead(ahead: Callable[[], Any]) -> Any:
+    """Read what takes long. What fails here fails again before the visitor's eyes, and is said there."""
+    try:
+        return ahead()
+    except Exception:
+        log.info("nothing could be read ahead", exc_info=True)
+        return None
 
 
 def html(content: str) -> widgets.HTML:
