@@ -54,6 +54,7 @@ FLOORS = (
 )
 OWNERS = {
     "papermill": {"execution"},
+    "jupyter_client": {"kernels"},
     "jiwer": {"scoring"},
     "rapidfuzz": {"terms"},
     "sklearn": {"expected_wer"},
