@@ -71,23 +71,21 @@ def peer(table: pd.DataFrame, a: Sequence[str], b: Sequence[str], n_loops: int) 
     errors = [np.array([o.substitutions + o.deletions + o.insertions for o in outputs]) for outputs in counts]
     n_words = np.array([o.hits + o.substitutions + o.deletions for o in counts[0]])
     seconds = [clock.lap()]
-    for column in COLUMNS:
-        for value in table[column].unique():
-            is_in = table[column].eq(value).to_numpy()
-            bootstrap(errors[0][is_in], n_words[is_in], table["speaker"][is_in], n_loops)
-    seconds.append(clock.lap() * N_RESAMPLES / n_loops)
-    bootstrap(errors[1] - errors[0], n_words, table["speaker"], n_loops)
-    return [*seconds, clock.lap() * N_RESAMPLES / n_loops]
+    members = [table[column].eq(value).to_numpy() for column in COLUMNS for value in table[column].unique()]
+    seconds.append(sum(bootstrap_s(errors[0][m], n_words[m], table["speaker"][m], n_loops) for m in members))
+    return [*seconds, bootstrap_s(errors[1] - errors[0], n_words, table["speaker"], n_loops)]
 
 
-def bootstrap(errors: np.ndarray, n_words: np.ndarray, speakers: pd.Series, n_loops: int) -> tuple[float, float]:
-    """Give a rate's 95 % interval by drawing speakers with replacement."""
-    rng, rows = np.random.default_rng(0), list(speakers.groupby(speakers.to_numpy()).indices.values())
-    rates = []
+def bootstrap_s(errors: np.ndarray, n_words: np.ndarray, speakers: pd.Series, n_loops: int) -> float:
+    """Draw speakers with replacement for a rate's interval. Returns: the seconds that 10,000 times would take."""
+    clock, rng, rates = Clock(), np.random.default_rng(0), []
+    rows = list(speakers.groupby(speakers.to_numpy()).indices.values())
+    before_s = clock.lap()
     for _ in range(n_loops):
         drawn = np.concatenate([rows[g] for g in rng.integers(len(rows), size=len(rows))])
         rates.append(errors[drawn].sum() / n_words[drawn].sum())
-    return float(np.quantile(rates, 0.025)), float(np.quantile(rates, 0.975))
+    np.quantile(rates, [0.025, 0.975])
+    return before_s + clock.lap() * N_RESAMPLES / n_loops
 
 
 def measure(sizes: Sequence[int], n_rounds: int, n_loops: int) -> pd.DataFrame:

@@ -58,6 +58,7 @@ FLOORS = (
 )
 OWNERS = {
     "papermill": {"execution"},
+    "jupyter_client": {"kernels"},
     "jiwer": {"scoring"},
     "rapidfuzz": {"terms", "mishearing"},
     "sklearn": {"expected_wer"},

@@ -10,27 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from tests import watched
 from workbench import model_registry, registry
 from workbench.errors import CheckpointError, ParameterError, RegistryError, WorkbenchError
 from workbench.model_registry import ModelVersion
 from workbench.records import Interval
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make MLflow's tables once: a new database takes seconds."""
-    made = tmp_path_factory.mktemp("store") / "mlflow.db"
-    (made.parent / "notebooks").mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WORKBENCH_ROOT", str(made.parent))
-        assert model_registry.versions() == []
-    return made.parent / "data" / "mlflow.db"
-
-
 @pytest.fixture
-def project(root: Path, empty_store: Path) -> Path:
-    (root / "data").mkdir()
-    shutil.copyfile(empty_store, root / "data" / "mlflow.db")
+def project(root: Path) -> Path:
+    watched.give_store(root)
     return root
 
 

@@ -17,15 +17,26 @@ from workbench.watching import Scene, Watcher
 STAGES = ("01_scope", "06_deploy", "07_monitor")
 
 
-@pytest.fixture
-def shifted(root: Path) -> Scene:
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Scene]:
+    """Make a project whose third week has shifted, and look at it; nobody here changes it."""
+    root = tmp_path_factory.mktemp("world")
+    (root / "notebooks").mkdir()
     for stage in STAGES:
         (root / "notebooks" / f"{stage}.ipynb").write_text("{}")
-    watched.world(root)
-    watcher = Watcher()
-    scene = watcher.refresh()
-    watcher.close()
-    return scene
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_ROOT", str(root))
+        watched.world(root)
+        watcher = Watcher()
+        scene = watcher.refresh()
+        watcher.close()
+    return root, scene
+
+
+@pytest.fixture
+def shifted(world: tuple[Path, Scene], monkeypatch: pytest.MonkeyPatch) -> Scene:
+    monkeypatch.setenv("WORKBENCH_ROOT", str(world[0]))
+    return world[1]
 
 
 def test_the_head_names_the_champion_the_day_and_who_answers_beside(shifted: Scene) -> None:

@@ -261,7 +261,7 @@ def test_a_second_runner_is_refused_with_the_pid_and_an_interrupt_ends_cleanly(p
     with pytest.raises(errors.RunHeldError, match=f"held by process {runner.pid}"):
         go()
     runner.send_signal(signal.SIGINT)
-    assert runner.wait(timeout=20) == 130
+    assert runner.wait(timeout=60) == 130
     for kernel in kernels:
         wait_until_gone(kernel)
     assert not (project.root / "data/runs/default/02_second/record.json").exists()

@@ -5,6 +5,7 @@ import pytest
 import torch
 import whisper
 
+from tests import watched
 from workbench import model_registry, whisper_model
 from workbench.errors import CheckpointError, RegistryError
 
@@ -103,6 +104,7 @@ def test_a_published_model_that_cannot_be_fetched_says_where_to_put_it(
 
 
 def test_a_released_version_is_found_by_its_alias(root: Path) -> None:
+    watched.give_store(root)
     checkpoint = whisper_model.save(whisper_model.build("", "toy", seed=0), root / "m.pt")
     released = model_registry.register(checkpoint, None, run="mine", stage="deploy", metrics={}, tags={})
     model_registry.promote(released.version, by="me")

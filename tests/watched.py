@@ -2,11 +2,13 @@
 
 import functools
 import hashlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tests import simulated_log
 from workbench import bases, catalogue, consented_audio, expected_wer, model_registry, scoring, storage, terms
@@ -44,8 +46,27 @@ def fill(rows: pd.DataFrame, log: QueryLog | None = None) -> None:
     log.close()
 
 
+@functools.cache
+def empty_store() -> bytes:
+    """Give MLflow's database with its tables, made once a process: a new one takes seconds."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        (Path(folder) / "notebooks").mkdir()
+        patch.setenv("WORKBENCH_ROOT", folder)
+        assert model_registry.versions() == []
+        return (Path(folder) / "data" / "mlflow.db").read_bytes()
+
+
+def give_store(root: Path) -> None:
+    """Give a project without a registry an empty one."""
+    database = root / "data" / "mlflow.db"
+    if not database.exists():
+        database.parent.mkdir(exist_ok=True)
+        database.write_bytes(empty_store())
+
+
 def release(root: Path, weights: str, *, has_basis: bool = True) -> ModelVersion:
     """Release a model of a few bytes, with a basis."""
+    give_store(root)
     checkpoint = root / "model.pt"
     checkpoint.write_text(weights)
     folder = bases.save(basis(), root / f"basis-{weights}") if has_basis else None

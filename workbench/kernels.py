@@ -7,7 +7,7 @@ imports nothing of ours: a researcher may edit the package until the stage begin
 import ast
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,16 @@ class Kernel(AsyncKernelManager):
         run_sync(self.shutdown_kernel)(now=True)
 
 
-def start(imports: str, *, environment: Mapping[str, str], lock: int, log: Path) -> Kernel:
+def start(imports: Sequence[str], *, environment: Mapping[str, str], lock: int, log: Path) -> Kernel:
     """Start a kernel without waiting for it; it inherits the run's lock and logs its words.
 
-    `imports` are statements that it runs before it serves, in a namespace of their own: the notebook sees no name.
+    `imports` are statements that it runs before it serves, in a namespace of their own: the notebook sees no name. One
+    that fails is left to the notebook, which knows whether it is needed.
     """
     sys.modules.setdefault(_GRAMMARS, None)  # type: ignore[arg-type]  # this process is about to import papermill
     kernel = Kernel()
-    lines = (f"__import__('sys').modules.setdefault({_GRAMMARS!r}, None)", f"exec({imports!r}, {{}})",
+    ahead = "\n".join(["from contextlib import suppress", *(f"with suppress(Exception): {line}" for line in imports)])
+    lines = (f"__import__('sys').modules.setdefault({_GRAMMARS!r}, None)", f"exec({ahead!r}, {{}})",
              _END_WITH_PARENT.format(parent=os.getpid()))
     arguments = [_NO_HISTORY, *(f"--IPKernelApp.exec_lines={line}" for line in lines)]
     with log.open("w") as words:
@@ -70,13 +72,12 @@ def start(imports: str, *, environment: Mapping[str, str], lock: int, log: Path)
     return kernel
 
 
-def imports(notebook: StageNotebook) -> str:
-    """Collect what the modules that a notebook uses import from libraries: all of ours when they load, and those that
-    it names itself also later, inside their functions."""
+def imports(notebook: StageNotebook) -> list[str]:
+    """Collect what a notebook's modules import from libraries: all of them as they load, those it names also later."""
     named = fingerprints.files_of(notebook.modules)
     nodes = (node for path in fingerprints.source_files(notebook.modules)
              for node in (ast.walk if path in named else ast.iter_child_nodes)(fingerprints.tree(path)))
-    return "\n".join(sorted({ast.unparse(node) for node in nodes if _is_library(node)}))
+    return sorted({ast.unparse(node) for node in nodes if _is_library(node)})
 
 
 def _is_library(node: ast.AST) -> bool:
