@@ -23,12 +23,12 @@ import pandas as pd
 
 from benchmarks import alarms
 from tests import planting
-from workbench import decisions, demo_world, engines, progress, scoring, slicing, storage, whisper_model
+from workbench import demo_world, engines, progress, scoring, slicing, storage, whisper_model
 
 FIRST_SEED, WEEKS, MAX_TILT, MOST_TILTED, N_TOGETHER = 2000, (1, 2, 3), 12.0, 2, 50
 DEVICES = {"narrow": planting.NARROW_SHARE, "budget": 0.19, "wideband": 0.56}
 CEILINGS = {"long queries": 0.02}
-"""Long queries are a fourteenth of all: even with every one of them wrong there are not errors enough for three points."""
+"""Long queries are a fourteenth of all: even all of them wrong are not errors enough for three points."""
 N_EACH = planting.N_UTTERANCES // planting.N_SPEAKERS
 
 
@@ -126,7 +126,7 @@ class Count:
     def row(self) -> dict[str, object]:
         """Give counts, the share with its interval, and what came first instead."""
         hits = np.array([first in self.names for first in self.firsts])
-        interval = decisions.rate_interval(hits, np.ones(len(hits)), np.arange(len(hits)))
+        interval = intervals.rate_interval(hits, np.ones(len(hits)), np.arange(len(hits)))
         others = Counter(first for first in self.firsts if first not in self.names)
         return {"planted": self.planted, "sets": len(hits), "first": int(hits.sum()),
                 "share": f"{100 * hits.mean():.1f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})",
