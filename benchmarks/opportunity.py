@@ -23,7 +23,7 @@ import pandas as pd
 
 from benchmarks import alarms
 from tests import planting
-from workbench import demo_world, engines, progress, scoring, slicing, storage, whisper_model
+from workbench import demo_world, engines, intervals, progress, scoring, slicing, storage, whisper_model
 
 FIRST_SEED, WEEKS, MAX_TILT, MOST_TILTED, N_TOGETHER = 2000, (1, 2, 3), 12.0, 2, 50
 DEVICES = {"narrow": planting.NARROW_SHARE, "budget": 0.19, "wideband": 0.56}

@@ -105,7 +105,6 @@ class Explored(SpeakerSums):
                             for c in np.unique(self.wrong_pair[is_shared & (self.wrong_row == row)])) for row in best]
         return self.scores.iloc[best].assign(shared=shared)
 
-
     def summary(self, mask: Mask) -> dict[str, Interval]:
         """Give wer, query_accuracy and, where known, entity_accuracy and same_result of a selection."""
         found = {"wer": self.rate(mask, self.errors, self.words),
