@@ -131,7 +131,7 @@ def discoveries(gain: float, *, n_sets: int, seed: int, n_speakers: int = 60, n_
     rng, wrong, found = np.random.default_rng(seed), [], []
     for i in range(n_sets):
         slices = _slices(rng, n_speakers, n_each, gain, i)
-        _, words = differences.changed([one for _, one in slices])
+        _, words = differences.changed(*zip(*((one.p, one.difference.value) for _, one in slices), strict=True))
         called = [name for (name, _), word in zip(slices, words, strict=True) if word != "cannot tell"]
         false = [name for name in called if not gain or (name[0] == "noise" and name[1] > 0)]
         wrong.append(len(false) / max(len(called), 1))

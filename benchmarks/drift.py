@@ -19,6 +19,7 @@ import argparse
 import json
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,9 +77,10 @@ def quiet() -> list[Cell]:
 
 def moved() -> list[Cell]:
     """List windows of 500 that moved; names also as the demo's model hears them, and how many it would take."""
-    changes = [("cars 20 to 40 %", {"car": 0.4}, "snr_db"), ("25 % of users on a narrow phone", {"narrow": 0.25},
-                                                             "bandwidth_hz"),
-               ("new names 2 % of words, spelled", {"names": NAME_QUERIES, "spelled": SPELLED}, "has_unseen")]
+    changes: list[tuple[str, dict[str, Any], str]] = [
+        ("cars 20 to 40 %", {"car": 0.4}, "snr_db"),
+        ("25 % of users on a narrow phone", {"narrow": 0.25}, "bandwidth_hz"),
+        ("new names 2 % of words, spelled", {"names": NAME_QUERIES, "spelled": SPELLED}, "has_unseen")]
     cells = [Cell("moved", f"{name}, {word} a user", Traffic(500, k, **change),
                   Traffic(REFERENCE_N, k, spelled=change.get("spelled")), at_least=0.9, feature=feature)
              for name, change, feature in changes for k, word in ASKING.items()]
