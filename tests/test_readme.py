@@ -1,5 +1,6 @@
 """README is true: its commands exist, its links lead somewhere, and its package list is the package."""
 
+import doctest
 import re
 import shlex
 import subprocess
@@ -38,3 +39,8 @@ def test_links_and_pictures_are_there() -> None:
 def test_every_module_is_named_on_its_floor() -> None:
     listed = re.findall(r"^        \d \w+ +(.+(?:\n {21}.+)*)", README, re.M)
     assert [set(words.split()) for words in listed] == [set(floor) for floor in FLOORS]
+
+
+def test_what_the_numbers_mean_is_what_they_are() -> None:
+    found = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert found.attempted >= 10 and not found.failed
