@@ -5,7 +5,7 @@
 Cells: 20, 50 and 200 speakers x WER 2, 10 and 40 % x intra-speaker correlation 0, .02 and .05; then a rate above one
 half, as query accuracy is; then a curve for rare speakers who are heard sixfold worse. A set whose errors come from too
 few speakers says so: it is counted, and its intervals are covered in a column of their own. Wanted: 93 to 97 %. Tables
-are printed and kept in reports/benchmarks/intervals*.csv.
+are printed and kept in reports/benchmarks/intervals*.csv; benchmarks/intervals_demo.py asks the demo world.
 """
 
 import argparse

@@ -105,6 +105,7 @@ def test_fewer_than_five_speakers_cannot_pass_and_ask_for_new_ones() -> None:
     more = verdicts.missing(four, 0.10)
     assert four.p_better == 1 / 16 and more is not None
     assert more.n_speakers == 1 and more.n_utterances == 100
+    assert str(more) == "label 100 more utterances in the mix of use from 1 new speaker to tell 10.0 points"
 
 
 def test_a_protected_slice_is_kept_spared_or_harmed() -> None:

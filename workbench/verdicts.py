@@ -50,7 +50,8 @@ class More:
 
     def __str__(self) -> str:
         told = f" (90 % range {self.n_low:,} to {self.n_high:,})" if self.n_high > self.n_low else ""
-        return (f"label {self.n_utterances:,} more utterances{told} {self.of} from {self.n_speakers:,} new speakers to "
+        people = "speaker" if self.n_speakers == 1 else "speakers"
+        return (f"label {self.n_utterances:,} more utterances{told} {self.of} from {self.n_speakers:,} new {people} to "
                 f"tell {100 * self.sees:.1f} points")
 
 
@@ -128,12 +129,9 @@ def missing(paired: PairedResult, planned: float, of: str = "in the mix of use")
     """
     told = planning.pilot(paired)
     needed, low, high = (planning.utterances(planned, v, POWER, ALPHA) for v in (told.variance, *told.range))
-    n, each, fewest = paired.n_utterances, told.n_per_speaker, math.ceil(math.log2(1 / ALPHA))
-    n_speakers = max(math.ceil((needed - n) / each), fewest - paired.n_blocks)
-    if n_speakers <= 0:
-        return None
-    n_more = max(needed - n, math.ceil((fewest - paired.n_blocks) * each))
-    return More(n_more, min(max(low - n, 0), n_more), max(high - n, n_more), n_speakers, of, planned)
+    n, each, n_new = paired.n_utterances, told.n_per_speaker, math.ceil(math.log2(1 / ALPHA)) - paired.n_blocks
+    n_more, n_low, n_high = (max(wanted - n, math.ceil(n_new * each), 0) for wanted in (needed, low, high))
+    return More(n_more, n_low, n_high, max(math.ceil((needed - n) / each), n_new), of, planned) if n_more else None
 
 
 def conclude(gates: Sequence[Gate], *, yes: str, no: str, not_yet: str) -> Verdict:
