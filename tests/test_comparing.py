@@ -18,6 +18,10 @@ def heard(rows: list[tuple[str, str, str]], **more: str) -> exploring.Explored:
     return exploring.explored(*exploring.scored(named), weights=np.ones(len(rows)))
 
 
+def nameless(data: exploring.Explored) -> exploring.Explored:
+    return exploring.explored(*exploring.scored(data.scores.drop(columns="audio_sha")), weights=data.weights)
+
+
 @pytest.fixture
 def two() -> Pair:
     now = heard([("a", "one two", "one two"), ("b", "three four", "three"), ("c", "five", "nine"), ("d", "six", "six")])
@@ -29,11 +33,20 @@ def test_answers_are_matched_by_recording_whatever_their_order(two: Pair) -> Non
     assert two.rows.tolist() == [3, 2, 1, 0] and two.both.all()
 
 
-def test_another_reference_or_no_answer_is_no_pair() -> None:
-    now = heard([("a", "one two", "one two"), ("b", "three", "three")])
-    before = heard([("a", "one too", "one two")])
-    assert comparing.pair(now, before).rows.tolist() == [-1, -1]
-    assert comparing.difference(comparing.pair(now, before), np.ones(2, bool)) is None
+def test_no_answer_is_no_pair_and_without_recordings_another_reference_is_another_task() -> None:
+    now, before = ([("a", "one two", "one two"), ("b", "three", "three")], [("a", "one too", "one two")])
+    found = comparing.pair(heard(now), nameless(heard(before)))
+    assert found.rows.tolist() == [-1, -1] and comparing.difference(found, np.ones(2, bool)) is None
+    assert comparing.pair(heard(now), heard(before)).rows.tolist() == [0, -1]
+
+
+def test_answers_from_before_a_correction_are_scored_on_the_corrected_reference() -> None:
+    now = heard([("a", "one two", "one two"), ("b", "three four", "three")])
+    before = heard([("a", "one too", "one two"), ("b", "three four", "three four")])
+    found = comparing.pair(now, before)
+    assert before.errors.tolist() == [1, 0] and found.before.errors.tolist() == [0, 0]
+    assert comparing.won_and_lost(found, found.both) == {"won": 0, "lost": 1, "both": 1, "neither": 0}
+    assert found.before.mistakes(found.both).empty
 
 
 def test_won_and_lost_are_counted_word_for_word(two: Pair) -> None:

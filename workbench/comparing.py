@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from workbench import decisions
+from workbench import decisions, exploring
 from workbench.decisions import PairedResult
 from workbench.exploring import Explored, Floats, Mask
 
@@ -45,13 +45,24 @@ class Pair:
 
 
 def pair(now: Explored, before: Explored) -> Pair:
-    """Match answers by recording (by name where those are unknown); another reference makes them another task."""
+    """Match answers by recording, both on the references of `now`: what was corrected since is scored anew.
+
+    Where recordings are unknown answers are matched by name; there another reference makes them another task.
+    """
     key = KEY if KEY in now.scores and KEY in before.scores else "utterance_id"
     theirs = before.scores.drop_duplicates(key)
     found = pd.Index(theirs[key]).get_indexer(now.scores[key])
     rows = np.where(found >= 0, theirs.index.to_numpy()[np.maximum(found, 0)], -1)
+    if key == KEY:
+        before = _on_references_of(now, before)
     is_same = now.scores["reference"].to_numpy() == before.scores["reference"].to_numpy()[np.maximum(rows, 0)]
     return Pair(now, before, np.where(is_same, rows, -1))
+
+
+def _on_references_of(now: Explored, before: Explored) -> Explored:
+    known = now.scores.drop_duplicates(KEY).set_index(KEY)["reference"]
+    references = before.scores[KEY].map(known).fillna(before.scores["reference"])
+    return before if references.equals(before.scores["reference"]) else exploring.on_references(before, references)
 
 
 def difference(two: Pair, mask: Mask, *, n_flips: int = N_FLIPS) -> PairedResult | None:
