@@ -23,7 +23,7 @@ import pandas as pd
 
 from benchmarks import alarms
 from tests import planting
-from workbench import decisions, demo_world, engines, progress, scoring, slicing, storage, whisper_model
+from workbench import decisions, demo_world, engines, progress, scoring, settings, slicing, storage, whisper_model
 
 FIRST_SEED, WEEKS, MAX_TILT, MOST_TILTED, N_TOGETHER = 2000, (1, 2, 3), 12.0, 2, 50
 DEVICES = {"narrow": planting.NARROW_SHARE, "budget": 0.19, "wideband": 0.56}
@@ -175,7 +175,7 @@ def main() -> None:
         if (seed - options.first_seed) % N_TOGETHER == N_TOGETHER - 1 or seed == seeds[-1]:
             told = tables(simulated, spoken, len(pool))
             print(told, flush=True)
-            storage.write_text(storage.settings.root() / "reports" / "benchmarks" / "opportunity.txt", told)
+            storage.write_text(settings.root() / "reports" / "benchmarks" / "opportunity.txt", told)
 
 
 if __name__ == "__main__":
