@@ -29,6 +29,7 @@ from workbench import (
     recognizers,
     reference_fit,
     scoring,
+    settings,
     storage,
     suspects,
     synthesis,
@@ -154,7 +155,7 @@ def main() -> None:
              for seed in range(1, options.seeds + 1)]
     told = tables(found[0], pd.concat(found[1:], ignore_index=True), options.sets)
     print(told)
-    storage.write_text(storage.settings.root() / "reports" / "benchmarks" / "reference_errors.txt", told)
+    storage.write_text(settings.root() / "reports" / "benchmarks" / "reference_errors.txt", told)
 
 
 def tables(chosen_on: pd.DataFrame, reported: pd.DataFrame, n_sets: int) -> str:

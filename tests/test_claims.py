@@ -6,12 +6,26 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from tests import corrupting
 from tests.conftest import Project
 from tests.test_cycle import REPOSITORY, make_project
-from workbench import catalogue, datasets, engines, model_registry, monitoring, probes, standing
+from workbench import (
+    catalogue,
+    datasets,
+    engines,
+    model_registry,
+    monitoring,
+    probes,
+    recognizers,
+    reference_fit,
+    scoring,
+    standing,
+    suspects,
+)
 from workbench.biasing import BiasingList
 from workbench.log_database import LoggedQuery
 from workbench.monitoring import DAY_S, WEEK_S
@@ -139,3 +153,22 @@ def page_at(share_of_week_three: float, folder: Path) -> tuple[Scene, standing.S
         opened.close()
     scene = replace(scene, lineup={**scene.lineup, "champion": scene.version})
     return scene, standing.stand(scene)
+
+
+def test_half_of_the_wrong_references_are_listed_and_half_of_the_listed_are_wrong(default_run: Project) -> None:
+    """In quiet, where the improved model errs in about one word of twenty; 20 seeds of corrupted dev references."""
+    stage = default_run.root / "data" / "runs" / "default" / "05_improve"
+    heard = pd.read_parquet(stage / "listened.parquet").query("is_accepted and noise == 'quiet' and reference != ''")
+    model, words = recognizers.load(stage / "model.pt").model, corrupting.words_of(heard["reference"])
+    assert scoring.pooled_wer(scoring.score(heard, heard["hypothesis"])) <= 0.055
+    rng, counts = np.random.default_rng(0), np.zeros(3)
+    made = [corrupting.corrupted(reference, words, rng).reference for reference in heard["reference"]]
+    gaps = reference_fit.gaps(model, heard.assign(reference=made), heard["hypothesis"])
+    corrupted = heard.assign(reference=made, reference_gap=gaps)
+    for _ in range(20):
+        is_wrong = rng.random(len(heard)) < 0.03
+        listed = suspects.suspected_references(pd.concat([corrupted[is_wrong], heard[~is_wrong]]))["utterance_id"]
+        n_hit = int(listed.isin(set(heard.loc[is_wrong, "utterance_id"])).sum())
+        counts += [is_wrong.sum(), len(listed), n_hit]
+    print(counts)
+    assert counts[2] >= 0.5 * counts[0] and counts[2] >= 0.5 * counts[1]

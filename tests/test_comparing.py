@@ -18,6 +18,10 @@ def heard(rows: list[tuple[str, str, str]], **more: str) -> exploring.Explored:
     return exploring.explored(*exploring.scored(named), weights=np.ones(len(rows)))
 
 
+def nameless(data: exploring.Explored) -> exploring.Explored:
+    return exploring.explored(*exploring.scored(data.scores.drop(columns="audio_sha")), weights=data.weights)
+
+
 @pytest.fixture
 def two() -> Comparison:
     now = heard([("a", "one two", "one two"), ("b", "three four", "three"), ("c", "five", "nine"), ("d", "six", "six")])
@@ -29,13 +33,23 @@ def test_answers_are_matched_by_recording_whatever_their_order(two: Comparison) 
     assert two.before.rows.tolist() == [3, 2, 1, 0] and two.common.all()
 
 
-def test_another_reference_or_no_answer_is_no_pair() -> None:
-    now = heard([("a", "one two", "one two"), ("b", "three", "three")])
-    before = heard([("a", "one too", "one two")])
-    found = comparing.compare(now, before, [now])
+def test_no_answer_is_no_pair_and_without_recordings_another_reference_is_another_task() -> None:
+    rows, earlier = ([("a", "one two", "one two"), ("b", "three", "three")], [("a", "one too", "one two")])
+    now, both = heard(rows), np.ones(2, bool)
+    found = comparing.compare(now, nameless(heard(earlier)), [now])
     assert found.before.rows.tolist() == [-1, -1] and not found.common.any()
-    assert comparing.difference(found, 0, np.ones(2, bool)) is None
-    assert comparing.by_slice(found, 0, np.ones(2, bool)).empty and comparing.by_query(found, found.common).empty
+    assert comparing.difference(found, 0, both) is None
+    assert comparing.by_slice(found, 0, both).empty and comparing.by_query(found, found.common).empty
+    assert comparing.compare(now, heard(earlier), [now]).before.rows.tolist() == [0, -1]
+
+
+def test_answers_from_before_a_correction_are_scored_on_the_corrected_reference() -> None:
+    now = heard([("a", "one two", "one two"), ("b", "three four", "three")])
+    before = heard([("a", "one too", "one two"), ("b", "three four", "three four")])
+    found = comparing.compare(now, before, [now])
+    assert before.errors.tolist() == [1, 0] and found.before.data.errors.tolist() == [0, 0]
+    assert comparing.won_and_lost(found, 0, found.common) == {"won": 0, "lost": 1, "both": 1, "neither": 0}
+    assert found.before.data.mistakes(found.common).empty
 
 
 def test_won_and_lost_are_counted_word_for_word(two: Comparison) -> None:

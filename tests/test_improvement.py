@@ -84,6 +84,13 @@ def test_the_story_tells_what_was_asked_what_it_cost_and_what_it_bought() -> Non
     assert told["beyond_high"] < 0 and told["change"] < told["beyond"]
 
 
+def test_arms_on_two_versions_of_the_references_are_not_compared() -> None:
+    one = pd.DataFrame({"utterance_id": ["a"], "reference": ["songs by queen"], "n_errors": [1], "n_words": [3]})
+    assert Arms({}, {"before": one, "treated": one}).scores["before"] is one
+    with pytest.raises(ValueError, match="score all of them on one version"):
+        Arms({}, {"before": one, "treated": one.assign(reference="songs by prince")})
+
+
 def test_predictions_are_laid_beside_what_was_bought() -> None:
     row = rounds.predictions([a_round(MENDED)], SCOPE).iloc[0]
     assert row["predicted"] == row["ceiling"] == 0.03 and row["is_within"]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests import planting
 from tests.test_slicing import Row, by, drawn
 from workbench import opportunities, slicing
 from workbench.opportunities import Costs
@@ -217,3 +218,13 @@ def test_the_first_fix_is_one_that_can_be_asked_for_and_clearly_gains() -> None:
     assert clear is not None and clear["name"] == "noise = car"
     alike = opportunities.rank(slicing.slice_table(drawn({"quiet": 0.1, "car": 0.1}), ["noise"]))
     assert opportunities.first(alike) is None
+
+
+@pytest.mark.slow
+def test_a_slice_planted_at_three_times_the_next_comes_first_in_nineteen_sets_of_twenty() -> None:
+    hits = {planted: 0 for planted in planting.PLANTED}
+    for seed in range(3000, 3015):
+        for planted, names in planting.PLANTED.items():
+            hits[planted] += planting.ranked(planting.scores(seed, planted))["name"].iloc[0] in names
+    print(hits)  # benchmarks/opportunity.py counts 200 of each
+    assert sum(hits.values()) >= 53 and min(hits.values()) >= 12  # of 60 at 95 % fewer than 53 come one time in 80

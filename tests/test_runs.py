@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import Project
-from workbench import errors, notebooks, runs, storage
+from workbench import errors, notebooks, runs, scoring, storage
 from workbench.records import Decision, Interval
 
 
@@ -41,6 +41,23 @@ def test_the_same_utterances_are_compared_in_pairs(project: Project) -> None:
     assert change.difference.value == pytest.approx(-5 / 24)
     assert change.difference.high - change.difference.low < 0.5
     assert not metric("a", "b", "n_queries").is_paired
+
+
+def test_answers_on_references_of_before_a_correction_are_scored_on_the_corrected_ones(project: Project) -> None:
+    said = ["play adele", "weather", "songs by queen", "noon", "play jazz", "stop"]
+    heard = ["play adele", "weather", "songs by prince", "noon", "play jazz", "stop"]
+    for run, references in (("a", said), ("b", [*said[:2], "songs by prince", *said[3:]])):
+        stage = storage.open_stage("first", run)
+        utterances = pd.DataFrame({"utterance_id": list("abcdef"), "audio_sha": list("uvwxyz"), "reference": references,
+                                   "speaker": ["s1", "s1", "s2", "s2", "s3", "s3"]})
+        scores = scoring.score(utterances, heard)
+        stage.save_table("scores", scores)
+        wer = scoring.pooled_wer(scores)
+        stage.close(parameters={}, metrics={"dev_wer": Interval(wer, wer, wer)}, decision=Decision("done", "Done."))
+    change = metric("a", "b")
+    assert change.before is not None and change.before.value == 1 / 10
+    assert change.is_paired and change.difference is not None and change.difference.value == 0
+    assert change.difference.note == "both on the later run's references"
 
 
 def test_other_utterances_are_compared_as_independent(project: Project) -> None:

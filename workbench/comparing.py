@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from workbench import differences
+from workbench import differences, exploring
 from workbench.differences import PairedResult
 from workbench.exploring import Explored
 from workbench.speaker_sums import Floats, Mask, Sums
@@ -54,15 +54,26 @@ def compare(page: Explored, before: Explored, now: Sequence[Explored]) -> Compar
 
 
 def _matched(page: Explored, model: Explored) -> Answers:
-    """Match by recording (by name where those are unknown); another reference makes it another task."""
+    """Match by recording, on the references of the page: what was corrected since is scored anew.
+
+    Where recordings are unknown answers are matched by name; there another reference makes it another task.
+    """
     if model is page:
         return Answers(model, np.arange(len(page)))
     key = KEY if KEY in page.scores and KEY in model.scores else "utterance_id"
     theirs = model.scores.drop_duplicates(key)
     found = pd.Index(theirs[key]).get_indexer(page.scores[key])
     rows = np.where(found >= 0, theirs.index.to_numpy()[np.maximum(found, 0)], -1)
+    if key == KEY:
+        model = _on_references_of(page, model)
     is_same = page.scores["reference"].to_numpy() == model.scores["reference"].to_numpy()[np.maximum(rows, 0)]
     return Answers(model, np.where(is_same, rows, -1))
+
+
+def _on_references_of(page: Explored, model: Explored) -> Explored:
+    known = page.scores.drop_duplicates(KEY).set_index(KEY)["reference"]
+    references = model.scores[KEY].map(known).fillna(model.scores["reference"])
+    return model if references.equals(model.scores["reference"]) else exploring.on_references(model, references)
 
 
 def difference(all_of: Comparison, which: int, mask: Mask) -> PairedResult | None:

@@ -34,7 +34,7 @@ class Explored(SpeakerSums):
                  expressions: Mapping[str, str] | None = None) -> None:
         self.scores, self.columns = scores.reset_index(drop=True), columns
         super().__init__(self.scores, weights)
-        self.rows = pd.Index(self.scores["utterance_id"])
+        self.rows, self.expressions = pd.Index(self.scores["utterance_id"]), dict(expressions or {})
         self.errors, self.words = (self.scores[c].to_numpy(float) for c in ("n_errors", "n_words"))
         self.is_speech = (self.words > 0).astype(float)
         self.is_exact = self.scores["is_exact"].to_numpy(float) * self.is_speech
@@ -210,6 +210,12 @@ def explored(scores: pd.DataFrame, edits: pd.DataFrame, *, weights: Floats,
     """Make a scored set ready to explore, sliced by all columns that say something about its utterances."""
     columns = [column for column in slicing.slice_columns(scores) if column not in _NOT_SLICED]
     return Explored(scores, edits, weights=weights, columns=columns, expressions=expressions)
+
+
+def on_references(data: Explored, references: pd.Series) -> Explored:
+    """Score the same answers anew against other references, in the order of `data.scores`."""
+    scores, edits = scored(data.scores.assign(reference=references.to_numpy()))
+    return Explored(scores, edits, weights=data.weights, columns=data.columns, expressions=data.expressions)
 
 
 def _factorized(values: pd.Series) -> Group:

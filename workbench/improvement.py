@@ -49,10 +49,20 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Arms:
-    """Three checkpoints, `before`, `control` and `treated`, and how each scores on the same utterances, in order."""
+    """Three checkpoints, `before`, `control` and `treated`, and how each scores on the same utterances, in order.
+
+    Raises: ValueError when arms are scored on other utterances or other references than the first.
+    """
 
     checkpoints: Mapping[str, Path]
     scores: Mapping[str, pd.DataFrame]
+
+    def __post_init__(self) -> None:
+        first, *others = ([scores[name].tolist() for name in ("utterance_id", "reference") if name in scores]
+                          for scores in self.scores.values())
+        if any(said != first for said in others):
+            raise ValueError(f"{', '.join(self.scores)} are scored on different references; score all of them on one "
+                             "version of the dataset, in its order")
 
 
 @dataclass(frozen=True, slots=True)

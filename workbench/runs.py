@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from workbench import storage
@@ -176,12 +176,28 @@ def _paired(before: StageRecord, after: StageRecord, value_before: float, value_
     if not all(f"{SCORES}.parquet" in record.content["outputs"] for record in (before, after)):
         return None
     a, b = (record.table(SCORES).sort_values("utterance_id", ignore_index=True) for record in (before, after))
-    is_same_set = a["utterance_id"].equals(b["utterance_id"]) and a["n_words"].equals(b["n_words"])
+    is_same_set = a["utterance_id"].equals(b["utterance_id"])
     if not (is_same_set and _is_pooled_wer(a, value_before) and _is_pooled_wer(b, value_after)):
         return None
     from workbench import differences
 
-    return differences.paired_difference(a["n_errors"], b["n_errors"], a["n_words"], a["speaker"]).difference
+    was = _on_references_of(b, a)
+    if not was["n_words"].equals(b["n_words"]):
+        return None
+    difference = differences.paired_difference(was["n_errors"], b["n_errors"], b["n_words"], b["speaker"]).difference
+    return difference if was is a else replace(difference, note="both on the later run's references")
+
+
+def _on_references_of(later: "pd.DataFrame", scores: "pd.DataFrame") -> "pd.DataFrame":
+    """Score answers anew where references of the same recordings were corrected since; else give them as they are."""
+    known = {"audio_sha", "reference", "hypothesis"}
+    if not known <= set(scores) & set(later) or not scores["audio_sha"].equals(later["audio_sha"]):
+        return scores
+    if scores["reference"].equals(later["reference"]):
+        return scores
+    from workbench import scoring
+
+    return scoring.score(scores.assign(reference=later["reference"]), scores["hypothesis"])
 
 
 def _is_pooled_wer(scores: "pd.DataFrame", value: float) -> bool:
