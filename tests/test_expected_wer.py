@@ -139,6 +139,14 @@ def test_a_model_without_a_character_head_is_calibrated_on_the_rest() -> None:
     assert expected_wer.extrapolation(rows, rows, calibration) == ""
 
 
+def test_letters_infinitely_far_from_the_answer_are_just_very_far() -> None:
+    rows = answered(np.random.default_rng(0), 600)
+    rows["ctc_gap"] = rows["ctc_gap"].mask(rows["ctc_gap"].gt(rows["ctc_gap"].quantile(0.9)), np.inf)
+    calibration = expected_wer.calibrate(rows)
+    assert np.isfinite(calibration.ramps[["low", "high"]].to_numpy()).all()
+    assert expected_wer.expect(rows, calibration).value == pytest.approx(true_wer(rows), abs=0.005)
+
+
 def test_a_model_that_was_never_seen_to_err_is_expected_to_err_seldom() -> None:
     rows = answered(np.random.default_rng(0), 300).assign(n_errors=0)
     found = expected_wer.expect(rows, expected_wer.calibrate(rows))

@@ -11,11 +11,13 @@ from workbench import (
     audio,
     consented_audio,
     datasets,
+    engines,
     gates,
     model_registry,
     query_log,
     recognizers,
     retraining,
+    whisper_model,
 )
 from workbench.errors import ManifestError
 from workbench.improvement import Arms
@@ -85,6 +87,20 @@ def log(speech: datasets.Dataset) -> pd.DataFrame:
 
 def labelled(log: pd.DataFrame, kind: str) -> pd.DataFrame:
     return pd.DataFrame({"request_id": log["request_id"], "reference": "play hozier", "labeller": "demo", "kind": kind})
+
+
+def test_a_released_challenger_hears_again_what_was_consented_to_and_nothing_else(log: pd.DataFrame,
+                                                                                  tmp_path: Path) -> None:
+    checkpoint = tmp_path / "model.pt"
+    whisper_model.save(whisper_model.build("", "toy", seed=1), checkpoint)
+    engine = engines.export(checkpoint, tmp_path / "engine")
+    version = model_registry.register(checkpoint, engine, run="r", stage="deploy", metrics={}, tags={}).version
+    secret = log.assign(consent=log["consent"].mask(log["request_id"].eq("r0001"), ""))
+    heard = retraining.replay(version, secret, {"r0000", "r0001", "r0002"})
+    clips = [audio.read(consented_audio.clip_path(sha)) for sha in log["audio_sha"].iloc[[0, 2]]]
+    answers = [hypothesis.text for hypothesis in engines.FastRecognizer(engine).transcribe(clips)]
+    assert heard == dict(zip(["r0000", "r0002"], answers, strict=True))
+    assert retraining.replay("", log, {"r0000"}) == {}
 
 
 def test_the_version_says_where_each_clip_came_from_and_keeps_its_sound(speech: datasets.Dataset,

@@ -114,7 +114,7 @@ def calibrate(scored: pd.DataFrame) -> Calibration:
     is_own = ~scored["is_copy"].to_numpy(bool) if "is_copy" in scored else np.ones(len(scored), bool)
     words_per_s = float(scored["n_words"].sum() / scored["duration_s"].sum())
     gaps = scored.loc[is_own, "ctc_gap"].dropna()
-    gap_limit = float(gaps.quantile(APART_QUANTILE)) if len(gaps) else math.inf
+    gap_limit = float(gaps.quantile(APART_QUANTILE, interpolation="lower")) if len(gaps) else math.inf
     words, each = words_per_s * scored["duration_s"].to_numpy(float), np.ones(len(scored))
     counts = {"errors": (scored["n_errors"].to_numpy(float), words), "wrong": (scored["n_errors"].gt(0) * 1.0, each),
               "apart": (scored["ctc_gap"].gt(gap_limit) * 1.0, each)}
@@ -131,8 +131,9 @@ def calibrate(scored: pd.DataFrame) -> Calibration:
 
 def _ramps(scored: pd.DataFrame) -> pd.DataFrame:
     """Cut each feature between its quantiles; one that is not known, or never changes, has no ramp."""
-    ends = [(name, low, high) for name in (*SOUND, *DOUBT) if scored[name].notna().any()
-            for knots in [np.unique(np.nanquantile(scored[name].to_numpy(float), np.linspace(0.01, 0.99, N_KNOTS)))]
+    finite = scored[[*SOUND, *DOUBT]].astype(float).replace([np.inf, -np.inf], np.nan)  # gaps may be infinite
+    ends = [(name, low, high) for name in finite if finite[name].notna().any()
+            for knots in [np.unique(finite[name].quantile(np.linspace(0.01, 0.99, N_KNOTS)))]
             for low, high in zip(knots[:-1], knots[1:], strict=True)]
     return pd.DataFrame(ends, columns=["feature", "low", "high"])
 
