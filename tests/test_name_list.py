@@ -10,6 +10,7 @@ from workbench import name_list, service_cli
 from workbench.errors import MarkError
 from workbench.marks import Marks
 from workbench.name_list import Entry, NameList, Probe
+from workbench.query_log import LoggedQuery, QueryLog
 
 
 @pytest.fixture
@@ -54,6 +55,19 @@ def test_a_name_that_would_be_heard_everywhere_or_nowhere_is_refused(root: Path,
     with pytest.raises(MarkError, match=message):
         NameList().add(name, by="ada")
     assert NameList().entries() == []
+
+
+def test_how_a_name_was_heard_goes_with_the_user_who_said_it_and_the_name_stays(listed: NameList, url: str) -> None:
+    log = QueryLog(url)
+    log.append([LoggedQuery(request_id="with", time_s=0, user_hash="h", consent="audio", audio_sha="a1"),
+                LoggedQuery(request_id="without", time_s=0, user_hash="i")])
+    listed.add("hozier", by="ada", sounds="osya", request_id="with")
+    with pytest.raises(MarkError, match="did not consent"):
+        listed.add("lizzo", by="ada", sounds="leeso", request_id="without")
+    assert {e.name: e.sounds for e in listed.entries()} == {"hozier": "osya", "lizzo": ""}
+    log.forget("h")
+    assert listed.sounds("1") == {"hozier": "", "lizzo": ""}
+    log.close()
 
 
 def test_a_name_needs_somebody_who_put_it_there(root: Path) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd  # half a second, which an unchanged run does not need
 
 CAUSES = ("noise", "cut off", "accent", "wrong reference", "new name", "homophone", "other")
-KINDS = ("cause", "reference", "name", "name removed", "name learned", "label", "alarm")
+KINDS = ("cause", "reference", "name", "name sounds", "name removed", "name learned", "label", "alarm")
 OF_RECORDINGS = ("cause", "reference")
 SUSPECT, RANDOM = "suspect", "random"
 COLUMNS = tuple(str(column.name) for column in said.columns)

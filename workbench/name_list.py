@@ -13,7 +13,7 @@ from workbench import storage, text
 from workbench.errors import MarkError
 from workbench.marks import Marks
 
-ADDED, REMOVED, LEARNED = "name", "name removed", "name learned"
+ADDED, SOUNDS, REMOVED, LEARNED = "name", "name sounds", "name removed", "name learned"
 MIN_LETTERS = 4
 """Shorter names are heard in the middle of many words."""
 
@@ -47,9 +47,12 @@ def entries_of(rows: Iterable[Mapping[str, object]]) -> list[Entry]:
     for row in rows:
         kind, name = str(row["kind"]), str(row["value"])
         if kind == ADDED:
-            found[name] = Entry(name, str(row["by"]), float(str(row["time_s"])), str(row["drawn"]))
+            sounds = found[name].sounds if name in found else ""
+            found[name] = Entry(name, str(row["by"]), float(str(row["time_s"])), sounds)
         elif kind == REMOVED:
             found.pop(name, None)
+        elif kind == SOUNDS and name in found:
+            found[name] = replace(found[name], sounds=str(row["drawn"]))
         elif kind == LEARNED and name in found:
             found[name] = replace(found[name], learned_in=str(row["utterance_id"]))
     return list(found.values())
@@ -62,18 +65,23 @@ class NameList:
         """Raises: QueryLogError for a database that is neither SQLite's nor PostgreSQL's."""
         self._marks = marks or Marks()
 
-    def add(self, name: str, *, by: str, sounds: str = "", now_s: float | None = None) -> None:
+    def add(self, name: str, *, by: str, sounds: str = "", request_id: str = "", now_s: float | None = None) -> None:
         """Put a name on the list, as it should be written; one that a model has learned is put there anew.
 
-        `sounds` is how it sounds: the letters of a query in which it was heard, or what a person makes of it.
+        `sounds` is how it sounds: the letters that were heard in the query `request_id`, and go when its user is
+        forgotten, or, without one, what a person makes of it.
 
-        Raises: MarkError when it cannot be spelled, is too short, or nobody's name is with it.
+        Raises: MarkError when it cannot be spelled, is too short, nobody's name is with it, or the query's user did
+            not consent.
         """
         letters = text.spelling(name)
         if len(letters.replace(" ", "")) < MIN_LETTERS:
             raise MarkError(f"{name!r} is spelled {letters!r}: fewer than {MIN_LETTERS} letters are heard everywhere, "
                             "and letters other than a to z nowhere; write it longer, or as it sounds")
-        self._marks.add(ADDED, text.normalize(name), by=by, drawn=text.spelling(sounds), now_s=now_s)
+        written = text.normalize(name)
+        self._marks.add(ADDED, written, by=by, now_s=now_s)
+        if sounds:
+            self._marks.add(SOUNDS, written, utterance_id=request_id, by=by, drawn=text.spelling(sounds), now_s=now_s)
 
     def remove(self, name: str, *, by: str) -> None:
         """Take a name off the list. Raises: MarkError when it is not there, or nobody's name is with it."""
@@ -95,7 +103,7 @@ class NameList:
 
     def entries(self) -> list[Entry]:
         """List all names that nobody removed."""
-        return entries_of(self._marks.rows(ADDED, REMOVED, LEARNED))
+        return entries_of(self._marks.rows(ADDED, SOUNDS, REMOVED, LEARNED))
 
     def sounds(self, version: str) -> dict[str, str]:
         """Give the names that a model's answers are held against, with how they sound."""

@@ -195,7 +195,7 @@ def _settled(listed: NameList, entry: Entry, found: Probe, by: str) -> str:
         listed.learned(entry.name, version=found.version, by=by)
         return "expires"
     if found.n_clips and not is_served and not has_learned:
-        listed.add(entry.name, by=by, sounds=entry.sounds)
+        listed.add(entry.name, by=by)
         return "comes back"
     return "stays"
 

@@ -8,7 +8,7 @@ from html import escape
 import ipywidgets as widgets
 import pandas as pd
 
-from workbench import name_list, query_log, text
+from workbench import name_list, query_log, terms, text
 from workbench.marks import Marks
 from workbench.name_list import NameList
 from workbench.serving import server
@@ -78,10 +78,10 @@ class Names:
             self.rows.selected = name
             self.say("Nothing in the catalogue sounds like it: write the name as it should be, then accept it.")
             return
-        self._visitor.ask(lambda by: self._accepted(written, str(row["term"]), by), self.say)
+        self._visitor.ask(lambda by: self._accepted(written, heard_as(self._queries(name)), by), self.say)
 
-    def _accepted(self, written: str, heard: str, by: str) -> None:
-        self._listed.add(written, by=by, sounds=heard)
+    def _accepted(self, written: str, heard: tuple[str, str], by: str) -> None:
+        self._listed.add(written, by=by, request_id=heard[0], sounds=heard[1])
         server.spawn(["names", "probe", written])
         self.say(f"“{written}” is on the biasing list: a running server's answers are held against it within seconds. "
                  "Below is said, as soon as it is known, how many synthesized clips of it are recognized; retrain "
@@ -104,6 +104,19 @@ class Names:
         self.say(f"{len(given)} of {len(queries)} queries will be asked about first by retrain"
                  + ("; the other users did not consent." if len(given) < len(queries) else "."))
         self._on_mark()
+
+
+def heard_as(queries: pd.DataFrame) -> tuple[str, str]:
+    """Find how a name sounds: of the pieces that consenting users said, the one most like the others.
+
+    Returns: the query's request_id, and the letters; "" and "" when nobody consented.
+    """
+    given = queries[queries["consent"].eq(query_log.CONSENTED) & queries["piece"].ne("")]
+    if given.empty:
+        return "", ""
+    pieces = given["piece"].tolist()
+    middle = int(terms.likeness(pieces, pieces).sum(1).argmax())
+    return str(given["request_id"].iloc[middle]), pieces[middle]
 
 
 def _listed_rows() -> Rows:
