@@ -149,7 +149,7 @@ def test_effects_by_hand() -> None:
                         "snr_db": np.arange(100.0) - 50})
     table = drift.compare(before, now).table.set_index("feature")
     assert table.loc["has_unseen", ["reference", "window", "effect"]].tolist() == pytest.approx([0.05, 0.25, 0.20])
-    assert table.loc["snr_db", "effect"] == pytest.approx(0.5 - drift.TOLERANCE_SD * 0.29, abs=0.02)  # SD: 29 of 100
+    assert table.loc["snr_db", "effect"] == pytest.approx(0.5, abs=0.02)
     assert "SNR 49.5 to -0.5 dB" in drift.describe(table.loc["snr_db"].to_dict() | {"feature": "snr_db"})
 
 

@@ -22,7 +22,8 @@ MIN_DISTANCE, MIN_SHARE = 0.10, 0.02
 """Smaller changes are no alarm, however many queries show them: a tenth of the queries elsewhere, two in a hundred."""
 TOLERANCE_SD = 0.1
 """A value counts as elsewhere from so many of the reference's standard deviations on: what is narrow (bandwidths of one
-kind of phone, no-speech probabilities near 0) lies all elsewhere after a shift that nobody could notice."""
+kind of phone, no-speech probabilities near 0) lies all elsewhere after a shift that nobody could notice. Where less
+than half of the least distance is left beyond it, that is the effect."""
 PLANNED_DISTANCE, PLANNED_SHARE = 0.25, 0.06
 """Changes that a window must be able to show (power 80 %) before it may be called quiet: a quarter of the queries
 elsewhere, as when a quarter of the users change their phone; six in a hundred with words never seen."""
@@ -81,10 +82,10 @@ class DriftResult:
     """What one window says. `table` has a row a feature: what moved first, and of that what costs most.
 
     Columns: feature, kind, reference, window (medians, or shares), at (the value where the distributions differ most),
-    below_reference, below_window (shares up to it), effect (their distance beyond a tolerance, or the change of the
-    share), effect_low, effect_high, p_value (over all features), detectable (the effect shown with power 80 %),
-    quality (the change of WER that goes with the move, a fraction; an estimate), quality_low, quality_high, is_alarm.
-    `n_needed` is 0, or how many queries a window it takes to be called quiet.
+    below_reference, below_window (shares up to it), effect (their distance, or what is left of it beyond a tolerance,
+    or the change of the share), effect_low, effect_high, p_value (over all features), detectable (the effect shown
+    with power 80 %), quality (the change of WER that goes with the move, a fraction; an estimate), quality_low,
+    quality_high, is_alarm. `n_needed` is 0, or how many queries a window it takes to be called quiet.
     """
 
     outcome: Literal["quiet", "drift", "cannot_tell"]
@@ -173,13 +174,14 @@ def _row(feature: Feature, x: Floats, sides: Sides, curve: Curve) -> dict[str, A
 
 
 def _effects(feature: Feature, x: Floats, sides: Sides, curve: Curve) -> Floats:
-    """Say how much is elsewhere at each point, beyond the tolerance; of a share how much it changed."""
+    """Say how much is elsewhere at each point; of a distribution that only shifted a little, beyond the tolerance."""
+    effects = feature.turned(curve.now - curve.before)
     if feature.is_share:
-        return feature.turned(curve.now - curve.before)
+        return effects
     tolerance = TOLERANCE_SD * float(np.nanstd(x[sides.reference.rows]))
     higher, lower = distributions.beyond(x, sides, curve.points, tolerance)
-    either = {1: higher, -1: lower, 0: np.maximum(higher, lower)}[feature.worse]
-    return np.maximum(either, 0.0)
+    further = np.maximum({1: higher, -1: lower, 0: np.maximum(higher, lower)}[feature.worse], 0.0)
+    return effects if further.max() >= feature.least / 2 else further
 
 
 def _effect_at(feature: Feature, curve: Curve, angle: float) -> float:
