@@ -35,6 +35,12 @@ def test_a_distribution_is_compared_at_values_of_both_sides() -> None:
     assert found.before[found.points < 1000].max() == pytest.approx(0.96) and found.now[found.points < 1000].max() == 0
 
 
+def test_what_lies_elsewhere_beyond_a_tolerance_by_hand() -> None:
+    x, points = np.array([1.0, 2.0, 3.0, 4.0, 1.5, 2.5, 3.5, 9.0]), np.array([2.0, 4.0])
+    higher, lower = distributions.beyond(x, sides([1, 2, 3, 4], [5, 6, 7, 8]), points, 0.5)
+    assert higher.tolist() == [0.5 - 0.5, 1.0 - 0.75] and lower.tolist() == [0.25 - 0.5, 0.75 - 1.0]
+
+
 @pytest.mark.parametrize(("share", "n_users"), [(0.03, 300), (0.5, 60), (0.9, 60)])
 def test_chance_in_angles_is_as_wide_as_redrawn_users_make_it(share: float, n_users: int) -> None:
     rng, distances = np.random.default_rng(0), []

@@ -47,6 +47,16 @@ def test_a_tenth_of_a_standard_deviation_never_alarms_in_ten_thousand_queries() 
     assert not [result.moved for result in results if result.outcome == "drift"]
 
 
+def test_a_narrow_distribution_may_shift_by_what_nobody_notices() -> None:
+    rng = np.random.default_rng(15)
+    before, now = queries(rng, 900, 3, prefix="r"), queries(rng, 900, 3)
+    before = before.assign(no_speech_prob=0.9 * before["is_empty"])
+    now = now.assign(no_speech_prob=0.9 * now["is_empty"] + 0.01)
+    table = drift.compare(before, now).table.set_index("feature")
+    assert table.loc["no_speech_prob", "p_value"] < 0.01 and table.loc["no_speech_prob", "effect"] < 0.1
+    assert drift.compare(before, now.assign(no_speech_prob=now["no_speech_prob"] + 0.05)).moved == ["no_speech_prob"]
+
+
 def test_what_a_sentence_asks_for_would_show_what_was_planned() -> None:
     n_seen = 0
     before = queries(np.random.default_rng(10), 3_000, 3, prefix="r")

@@ -109,6 +109,24 @@ def _shares(x: Floats, points: Floats, side: Side, is_share: bool) -> tuple[Floa
     return shares, pulls, *_angles(shares, int((asked > 0).sum()))
 
 
+def beyond(x: Floats, sides: Sides, points: Floats, tolerance: float) -> tuple[Floats, Floats]:
+    """Say how many queries lie elsewhere by more than a tolerance, higher and lower. Shape: [points] each.
+
+    Source: Levy's distance, with the tolerance fixed: a small shift of a narrow distribution is a large distance else.
+    """
+    (low, middle, high) = (points - tolerance, points, points + tolerance)
+    before = _share_up_to(x, sides.reference, middle)
+    return before - _share_up_to(x, sides.window, high), _share_up_to(x, sides.window, low) - before
+
+
+def _share_up_to(x: Floats, side: Side, points: Floats) -> Floats:
+    values = x[side.rows]
+    is_known = np.isfinite(values)
+    order = np.argsort(values[is_known])
+    below = np.concatenate([[0.0], side.weight[is_known][order].cumsum()])
+    return np.asarray(below[np.searchsorted(values[is_known][order], points, side="right")] / below[-1])
+
+
 def _angles(shares: Floats, n_users: int) -> tuple[Floats, Floats]:
     """Turn shares into angles, and give the angle's change for a small change of the share.
 
