@@ -16,9 +16,11 @@ from workbench import mishearing, terms
 
 ALIKE_FROM = 2.0
 """Two pieces are the same when that is so much likelier than chance (nats)."""
+SAME_ANSWER = 2.0
+"""Two pieces in whose place the model wrote the same words are so much likelier the same (nats)."""
 MEANT_FROM = 1.0
 """A name of the catalogue is meant when a term's pieces speak for it so much (nats a piece)."""
-RISE, LEVEL = 2.0, 0.02
+RISE, LEVEL = 2.0, 0.05
 """A centre is new when, were it only RISE times as frequent as before, so many would come with a probability below
 LEVEL. Conditions alone may double a kind of noise."""
 PRIOR = (0.5, 2_000.0)
@@ -55,10 +57,10 @@ def new_terms(window: pd.DataFrame, *, reference: pd.DataFrame, known_words: Col
     now, before = (rows if "piece" in rows else rows.assign(piece=terms.pieces(rows, known_words, limit))
                    for rows in (window, reference))
     weights = mishearing.learn(_borne_out(reference))
-    now, pieces = now[now["piece"] != ""], before.loc[before["piece"] != "", "piece"].tolist()
+    now, before = (rows[rows["piece"] != ""].pipe(_with_instead) for rows in (now, before))
     risen = pd.DataFrame(columns=["name", "n_typed", "chance"]) if typed is None else typed
     names = sorted(set(catalogue) - set(known_words) - set(risen["name"])) + risen["name"].tolist()
-    around, n_before = _centres(now["piece"].tolist(), pieces, names, weights)
+    around, n_before = _centres(now, before, names, weights)
     typed_chance = np.append(np.ones(len(around) - len(risen)), risen["chance"].to_numpy(float))
     found = _risen(around, n_before, typed_chance, now["user_hash"], (len(window), len(reference)), min_users, level)
     meant, n_typed = sorted({*catalogue, *risen["name"]}), dict(zip(risen["name"], risen["n_typed"], strict=True))
@@ -75,12 +77,20 @@ def _borne_out(reference: pd.DataFrame) -> list[tuple[str, str]]:
     return [(said, heard) for said, heard in fits[["hypothesis", "heard_letters"]].to_numpy()[:N_LEARNED]]
 
 
-def _centres(now: Sequence[str], before: Sequence[str], names: Sequence[str], weights: mishearing.Weights
+def _with_instead(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add the words that the model wrote in the place of a piece."""
+    return rows.assign(instead=[terms.unheard(heard, answer)
+                                for heard, answer in rows[["heard_letters", "hypothesis"]].to_numpy()])
+
+
+def _centres(now: pd.DataFrame, before: pd.DataFrame, names: Sequence[str], weights: mishearing.Weights
              ) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
     """Say which pieces lie around each centre, and how many of the reference's. Shape: [centres, now], [centres]."""
-    around, then = (np.concatenate([mishearing.evidence(now, pieces, weights.alike),
-                                    mishearing.evidence(names, pieces, weights.said)]) >= ALIKE_FROM
-                    for pieces in (now, before))
+    spoken, instead = now["piece"].tolist(), now["instead"].to_numpy(object)
+    around, then = (np.concatenate([
+        mishearing.evidence(spoken, rows["piece"].tolist(), weights.alike)
+        + SAME_ANSWER * (instead[:, None] == rows["instead"].to_numpy(object)),
+        mishearing.evidence(names, rows["piece"].tolist(), weights.said)]) >= ALIKE_FROM for rows in (now, before))
     np.fill_diagonal(around, True)
     return around, then.sum(1)
 

@@ -22,7 +22,7 @@ MAX_LETTERS = 24
 """Longer ones are whole queries in noise; names of three words have about twenty letters."""
 FITS = 0.75
 """A word of the answer was heard when the letters that spell it are so much like it."""
-KNOWN_FROM = 0.7
+KNOWN_FROM = 0.78
 """From this likeness by sound on a piece is a known phrase, blurred."""
 GAP_QUANTILE = 0.75
 """Only queries whose letters fit the answer worse than this share of the reference's are looked at."""
@@ -71,6 +71,13 @@ def unexplained(heard_letters: str, hypothesis: str) -> str:
     longest = max(pieces, key=len)
     is_framed = sum(len(word) for word, fits in zip(answer, fitting, strict=True) if fits) >= MIN_LETTERS
     return _worded(heard_letters, longest) if is_framed and MIN_LETTERS <= len(longest) <= MAX_LETTERS else ""
+
+
+def unheard(heard_letters: str, hypothesis: str) -> str:
+    """Give the words of an answer that the letters heard do not spell: what the model wrote for lack of the right word."""
+    answer = text.words(text.normalize(hypothesis))
+    spans = _spans(heard_letters.replace(" ", ""), answer)
+    return " ".join(word for word, span in zip(answer, spans, strict=True) if span is None)
 
 
 def _spans(letters: str, answer: Sequence[str]) -> list[tuple[int, int] | None]:
