@@ -64,6 +64,32 @@ def test_a_term_that_was_as_frequent_before_is_not_new() -> None:
     assert len(new_names.new_terms(now, reference=before.iloc[5:], known_words=KNOWN, min_gap=0.5)) == 1
 
 
+def test_what_is_typed_makes_what_is_heard_of_it_surer_and_alone_lists_nothing() -> None:
+    letters = ["play olivia rodrigo", "play olivea rodrego", "play olevia rodrigo"]
+    now, quiet = a_week_of(letters, ["a", "b", "c"]), week(np.random.default_rng(7), 100)
+    typed = pd.DataFrame({"name": ["olivia rodrigo", "billie eilish"], "n_typed": [40, 90], "chance": 1e-6})
+    unaided = new_names.new_terms(now, reference=quiet, known_words=KNOWN)
+    aided = new_names.new_terms(now, reference=quiet, known_words=KNOWN, typed=typed)
+    assert aided[["nearest", "n_typed", "n_users"]].to_numpy().tolist() == [["olivia rodrigo", 40, 3]]
+    assert aided["chance"][0] < unaided["chance"][0]
+
+
+def test_a_list_at_a_stricter_level_is_the_surer_part_of_the_same_list() -> None:
+    rng = np.random.default_rng(8)
+    before, now = week(rng, 1200), week(rng, 600, new_share=0.15)
+    loose = new_names.new_terms(now, reference=before, known_words=KNOWN, level=0.1)
+    strict = new_names.new_terms(now, reference=before, known_words=KNOWN, level=0.001)
+    assert 0 < len(strict) < len(loose)
+    assert set(strict["request_id"]) == set(loose.loc[loose["chance"] <= 0.001, "request_id"])
+
+
+def test_a_rate_that_only_doubled_is_rarely_called_new() -> None:
+    rng = np.random.default_rng(9)
+    rates = rng.gamma(0.5, 1 / 2_000, size=20_000)  # as the prior says
+    before, now = rng.poisson(rates * 3_000), rng.poisson(2 * rates * 1_500)
+    assert (new_names.chance(now, before, (1_500, 3_000)) <= new_names.LEVEL).mean() <= new_names.LEVEL
+
+
 def test_dropped_words_leave_nothing_to_find() -> None:
     rng = np.random.default_rng(6)
     now = week(rng, 300, new_share=0.2).assign(hypothesis="", heard_letters="")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import decisions, drift, expected_wer, new_names, terms
+from workbench import decisions, drift, expected_wer, new_names, terms, typed_queries
 from workbench.datasets import Dataset
 from workbench.drift import DriftResult
 from workbench.errors import ServiceError
@@ -47,6 +47,7 @@ class Basis:
     known: Collection[str]
     calibration: Calibration
     catalogue: Sequence[str] = ()
+    typed: pd.DataFrame | None = None
 
     @property
     def gap_limit(self) -> float:
@@ -244,8 +245,10 @@ class Look:
 def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: pd.DataFrame, rules: Rules) -> Look:
     answered = window[window["error"].eq("")]
     result = drift.compare(reference, answered, user="block", level=rules.level, seed=rules.seed)
+    typed = None if basis.typed is None else typed_queries.rising(
+        basis.typed, since=pd.to_datetime(window["time_s"].min() // DAY_S * DAY_S, unit="s"), known_words=basis.known)
     rising = new_names.new_terms(answered, reference=reference, known_words=basis.known, min_gap=basis.gap_limit,
-                             catalogue=basis.catalogue, min_users=rules.min_users)
+                                 catalogue=basis.catalogue, typed=typed, min_users=rules.min_users)
     audit = expected_wer.audited_wer(expected_wer.audited(answered, labels))
     row = {"window": int(window["window"].iloc[0]), **summarize(window, basis.calibration), "outcome": result.outcome,
            "n_terms": len(rising), "audited_wer": audit.value, "audited_wer_low": audit.low,

@@ -60,8 +60,8 @@ def new_terms(window: pd.DataFrame, *, reference: pd.DataFrame, known_words: Col
     now, before = (rows[rows["piece"] != ""].pipe(_with_instead) for rows in (now, before))
     risen = pd.DataFrame(columns=["name", "n_typed", "chance"]) if typed is None else typed
     names = sorted(set(catalogue) - set(known_words) - set(risen["name"])) + risen["name"].tolist()
-    around, n_before = _centres(now, before, names, weights)
-    typed_chance = np.append(np.ones(len(around) - len(risen)), risen["chance"].to_numpy(float))
+    around, n_before, kept = _centres(now, before, names, weights, min_users)
+    typed_chance = np.append(np.ones(len(now) + len(names) - len(risen)), risen["chance"].to_numpy(float))[kept]
     found = _risen(around, n_before, typed_chance, now["user_hash"], (len(window), len(reference)), min_users, level)
     meant, n_typed = sorted({*catalogue, *risen["name"]}), dict(zip(risen["name"], risen["n_typed"], strict=True))
     rows = [_term(now.iloc[members], meant, n_typed, weights) | {"n_reference": n, "chance": p}
@@ -83,16 +83,27 @@ def _with_instead(rows: pd.DataFrame) -> pd.DataFrame:
                                 for heard, answer in rows[["heard_letters", "hypothesis"]].to_numpy()])
 
 
-def _centres(now: pd.DataFrame, before: pd.DataFrame, names: Sequence[str], weights: mishearing.Weights
-             ) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Say which pieces lie around each centre, and how many of the reference's. Shape: [centres, now], [centres]."""
-    spoken, instead = now["piece"].tolist(), now["instead"].to_numpy(object)
-    around, then = (np.concatenate([
-        mishearing.evidence(spoken, rows["piece"].tolist(), weights.alike)
-        + SAME_ANSWER * (instead[:, None] == rows["instead"].to_numpy(object)),
-        mishearing.evidence(names, rows["piece"].tolist(), weights.said)]) >= ALIKE_FROM for rows in (now, before))
-    np.fill_diagonal(around, True)
-    return around, then.sum(1)
+def _centres(now: pd.DataFrame, before: pd.DataFrame, names: Sequence[str], weights: mishearing.Weights,
+             min_users: int) -> tuple[NDArray[np.bool_], NDArray[np.intp], NDArray[np.intp]]:
+    """Find the centres that have enough around them now: which pieces, how many before, and which centres they are.
+
+    Shape: [centres, now], [centres], [centres] (numbers: first the pieces, then the names).
+    """
+    spoken, instead = now["piece"].to_numpy(str), now["instead"].to_numpy(str)
+    pieces, named = np.arange(len(now)), np.arange(len(names))
+
+    def around(rows: pd.DataFrame) -> NDArray[np.bool_]:
+        heard = rows["piece"].tolist()
+        alike = mishearing.evidence(spoken[pieces].tolist(), heard, weights.alike)
+        is_same = instead[pieces, None] == rows["instead"].to_numpy(str)
+        meant = mishearing.evidence([names[i] for i in named], heard, weights.said)
+        return np.concatenate([alike + SAME_ANSWER * is_same, meant]) >= ALIKE_FROM
+
+    found = around(now)
+    np.fill_diagonal(found, True)
+    kept = np.flatnonzero(found.sum(1) >= min_users)
+    pieces, named = kept[kept < len(now)], kept[kept >= len(now)] - len(now)
+    return found[kept], around(before).sum(1), kept
 
 
 def _risen(around: NDArray[np.bool_], n_before: NDArray[np.intp], typed_chance: NDArray[np.float64], users: pd.Series,

@@ -74,7 +74,7 @@ def unexplained(heard_letters: str, hypothesis: str) -> str:
 
 
 def unheard(heard_letters: str, hypothesis: str) -> str:
-    """Give the words of an answer that the letters heard do not spell: what the model wrote for lack of the right word."""
+    """Give the words of an answer that the letters do not spell: written, perhaps, for lack of the right one."""
     answer = text.words(text.normalize(hypothesis))
     spans = _spans(heard_letters.replace(" ", ""), answer)
     return " ".join(word for word, span in zip(answer, spans, strict=True) if span is None)
