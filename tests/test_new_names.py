@@ -90,6 +90,14 @@ def test_a_rate_that_only_doubled_is_rarely_called_new() -> None:
     assert (new_names.chance(now, before, (1_500, 3_000)) <= new_names.LEVEL).mean() <= new_names.LEVEL
 
 
+@pytest.mark.parametrize(("nearest", "sentence"), [
+    ("olivia rodrigo", "heard “onleverodryo” 37 times from 21 users, perhaps Olivia Rodrigo"),
+    ("", "heard “onleverodryo” 37 times from 21 users, like nothing in the catalogue")])
+def test_a_proposal_reads_as_a_sentence(nearest: str, sentence: str) -> None:
+    term = {"term": "onleverodryo", "n_queries": 37, "n_users": 21, "nearest": nearest}
+    assert new_names.describe(term) == sentence
+
+
 def test_dropped_words_leave_nothing_to_find() -> None:
     rng = np.random.default_rng(6)
     now = week(rng, 300, new_share=0.2).assign(hypothesis="", heard_letters="")

@@ -1,7 +1,8 @@
-"""Terms that people say and the model cannot write: cut out of the letters it hears, and gathered by sound.
+"""Pieces that people say and the model cannot write: cut out of the letters that it hears.
 
 A decoder writes only words that it was trained on, so a new name never reaches its answers. The character head spells
-what it hears; where those letters do not fit the answer, nor anything known, several users' letters may sound alike.
+what it hears; a piece is where those letters do not fit the answer, nor anything known. The constants were chosen
+with those of `new_names`, on third weeks of seeds 101 to 110 of the demo world's traffic.
 """
 
 import re

@@ -6,7 +6,7 @@ from html import escape
 import ipywidgets as widgets
 import pandas as pd
 
-from workbench import query_log
+from workbench import new_names, query_log
 from workbench.marks import Marks
 from workbench.watching import Scene
 from workbench.widgets import clips, shell
@@ -61,6 +61,7 @@ class Names:
         row = self._row(self.rows.selected)
         self.written.layout.display, self.written.value = "", str(row["probably"] or row["term"])
         self.sound.value = clips.hear(self._queries(self.rows.selected))
+        self.say(f"People said it: {new_names.describe({**row, 'nearest': row['probably']})}.")
 
     def _accept(self, name: str) -> None:
         row = self._row(name)
