@@ -28,6 +28,20 @@ def test_at_least_half_of_the_new_names_are_listed_and_at_most_a_third_is_wrong(
     assert names.eq("").sum() <= len(found) / 3
 
 
+@pytest.mark.slow
+def test_pooled_over_weeks_three_of_four_names_are_listed_and_three_of_four_listed_are_right() -> None:
+    n_found = n_listed = n_wrong = 0
+    for seed in range(4):
+        rng = np.random.default_rng([seed, 2])
+        before, now = week(rng, 4_000), week(rng, 1_500, new_share=0.15)
+        found = new_names.new_terms(now, reference=before, known_words=KNOWN)
+        names = correct(found, now)
+        n_found, n_listed, n_wrong = n_found + names[names.ne("")].nunique(), n_listed + len(found), n_wrong + sum(
+            names.eq(""))
+    assert n_found >= 0.75 * 4 * len(NAMES)
+    assert n_wrong <= 0.25 * n_listed
+
+
 def test_a_quiet_week_lists_next_to_nothing() -> None:
     rng = np.random.default_rng(2)
     assert len(new_names.new_terms(week(rng, 600), reference=week(rng, 1200), known_words=KNOWN)) <= 1

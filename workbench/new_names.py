@@ -104,7 +104,7 @@ def _centres(now: pd.DataFrame, before: pd.DataFrame, names: Sequence[str], weig
         heard = rows["piece"].tolist()
         alike = mishearing.evidence(spoken[pieces].tolist(), heard, weights.alike)
         is_same = instead[pieces, None] == rows["instead"].to_numpy(str)
-        meant = mishearing.evidence([names[i] for i in named], heard, weights.said)
+        meant = mishearing.evidence([names[int(i)] for i in named], heard, weights.said)
         return np.concatenate([alike + SAME_ANSWER * is_same, meant]) >= ALIKE_FROM
 
     found = around(now)
