@@ -108,9 +108,10 @@ def listed(way: str, week: pd.DataFrame, reference: pd.DataFrame, basis: monitor
     """List one seed's new names in one way."""
     _, n_names, is_typed = WAYS[way]
     names = [*NAMES, *decoys(n_names - len(NAMES), 1)] if n_names else []
-    typed = typed_queries.rising(typed_of(seed, len(week)), since="2026-01-19", known_words=basis.known)
-    return judge(new_names.new_terms(week, reference=reference, known_words=basis.known, catalogue=names,
-                                     typed=typed if is_typed else None, level=max(LEVELS)), week)
+    typed = typed_queries.rising(typed_of(seed, len(week)), since="2026-01-19",
+                                 known_words=basis.known) if is_typed else None
+    return judge(new_names.new_terms(week, reference=reference, known_words=basis.known, catalogue=names, typed=typed,
+                                     level=max(LEVELS)), week)
 
 
 def curve(found: Sequence[Listed]) -> str:
