@@ -11,9 +11,8 @@ reports/benchmarks/new_names.txt.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import alarms
@@ -29,7 +28,6 @@ from workbench import (
     progress,
     settings,
     storage,
-    synthesis,
     terms,
     typed_queries,
     whisper_model,
@@ -42,6 +40,7 @@ Listed = tuple[pd.DataFrame, int]
 """Each listed term with the name it was (""), and how many names were said often enough."""
 
 
+@lru_cache(maxsize=64)
 def decoys(n: int, seed: int) -> list[str]:
     """Draw names of one or two words that nobody says, of the proper nouns among Whisper's tokens."""
     tokens = batches.tokenizer(False)
@@ -97,35 +96,33 @@ def pooled(seeds: Sequence[Listed], level: float = new_names.LEVEL) -> dict[str,
     return {**ends, **table.sum().to_dict()}
 
 
-def arms(basis: monitoring.Basis, weeks: Mapping[tuple[int, int], pd.DataFrame], seed: int,
-         quiet: pd.DataFrame) -> dict[str, Listed]:
-    """List one seed's new names in every way."""
-    week, own = weeks[seed, 3], pd.concat([weeks[seed, 1], weeks[seed, 2]]) if (seed, 1) in weeks else None
-    typed = typed_queries.rising(typed_of(seed, len(week)), since="2026-01-19", known_words=basis.known)
-    ways = {"20,000 queries": (quiet, (), None), "20,000, catalogue of 200": (quiet, [*NAMES, *decoys(188, 1)], None),
-            "20,000, catalogue of 2,000": (quiet, [*NAMES, *decoys(1_988, 1)], None),
-            "20,000, typed queries": (quiet, (), typed), "own two weeks": (own, (), None),
-            "dev alone": (basis.rows, (), None), "dev, catalogue of 200": (basis.rows, [*NAMES, *decoys(188, 1)], None)}
-    return {way: judge(new_names.new_terms(week, reference=reference, known_words=basis.known, catalogue=names,
-                                           typed=heard, level=max(LEVELS)), week)
-            for way, (reference, names, heard) in ways.items() if reference is not None}
+Reference = Callable[[int], pd.DataFrame]
+WAYS: Mapping[str, tuple[str, int, bool]] = {
+    "20,000 queries": ("quiet", 0, False), "20,000, catalogue of 200": ("quiet", 200, False),
+    "20,000, typed queries": ("quiet", 0, True), "own two weeks": ("own", 0, False), "dev alone": ("dev", 0, False),
+    "dev, catalogue of 200": ("dev", 200, False), "20,000, catalogue of 2,000": ("quiet", 2_000, False)}
+"""Against which reference, with how many names in the catalogue, and whether typed queries are given."""
 
 
-def report(found: Sequence[Mapping[str, Listed]], quiet_terms: Sequence[int], n_reference: int) -> str:
-    """Write the tables."""
-    ways = pd.DataFrame([{"reference": way, **pooled([one[way] for one in found])} for way in found[0]])
-    curve = pd.DataFrame([{"level": level, "reference": way, **pooled([one[way] for one in found], level)}
-                          for way in ("20,000 queries", "20,000, catalogue of 2,000") for level in LEVELS])
-    table, _ = zip(*(one["20,000 queries"] for one in found), strict=True)
-    every = pd.concat(table)
-    names = pd.DataFrame({"name": NAMES, "seeds that found it": [
-        sum(bool((t["meant"].eq(name) & t["chance"].le(new_names.LEVEL)).any()) for t in table) for name in NAMES]})
-    right = every[every["meant"].ne("") & every["chance"].le(new_names.LEVEL)]
-    return "\n\n".join([
-        f"{len(found)} seeds, reference of {n_reference:,} queries; (95 % intervals, seeds redrawn)",
-        ways.to_string(index=False), "The curve:\n" + curve.to_string(index=False), names.to_string(index=False),
-        f"of a right term's queries {right['pure'].mean():.0%} hold its name; in {len(quiet_terms)} quiet weeks "
-        f"{sum(quiet_terms)} terms were listed"])
+def listed(way: str, week: pd.DataFrame, reference: pd.DataFrame, basis: monitoring.Basis, seed: int) -> Listed:
+    """List one seed's new names in one way."""
+    _, n_names, is_typed = WAYS[way]
+    names = [*NAMES, *decoys(n_names - len(NAMES), 1)] if n_names else []
+    typed = typed_queries.rising(typed_of(seed, len(week)), since="2026-01-19",
+                                 known_words=basis.known) if is_typed else None
+    return judge(new_names.new_terms(week, reference=reference, known_words=basis.known, catalogue=names, typed=typed,
+                                     level=max(LEVELS)), week)
+
+
+def curve(found: Sequence[Listed]) -> str:
+    """Write how precision and recall change with the level, and which names are found."""
+    rows = pd.DataFrame([{"level": level, **pooled(found, level)} for level in LEVELS])
+    tables = [table[table["chance"] <= new_names.LEVEL] for table, _ in found]
+    names = pd.DataFrame({"name": NAMES, "seeds that found it": [sum(bool(t["meant"].eq(name).any()) for t in tables)
+                                                                 for name in NAMES]})
+    right = pd.concat(tables).query("meant != ''")
+    return (f"{rows.to_string(index=False)}\n\n{names.to_string(index=False)}\n\n"
+            f"of a right term's queries {right['pure'].mean():.0%} hold its name")
 
 
 def main() -> None:
@@ -142,27 +139,23 @@ def main() -> None:
     model = whisper_model.find(options.model or str(storage.run_folder(options.run) / "05_improve" / "model.pt"))
     engine = engines.export(model, storage.cache_folder("alarms") / storage.hash_file(model)[:12])
     basis = alarms.basis_of(model, options.run)
-    weeks = read([(s, 3) for s in judged] + [(s, w) for s in others for w in (1, 2)], engine, options.queries)
-    weeks = {key: with_pieces(rows, basis) for key, rows in progress.track(weeks.items(), "pieces", total=len(weeks))}
+    keys = sorted({(seed, 3) for seed in judged} | {(seed, week) for seed in others for week in (1, 2)})
+    weeks = {key: with_pieces(pd.read_parquet(alarms.week_of_log(*key, engine, options.queries)), basis)
+             for key in progress.track(keys, "weeks", total=len(keys))}
     basis = monitoring.Basis(with_pieces(basis.rows, basis), basis.known, basis.calibration)
-    found, quiet_terms = [], []
-    for seed in progress.track(judged, "seeds", total=len(judged)):
-        quiet = pd.concat([weeks[s, w] for s in others if s != seed for w in (1, 2)])[:N_REFERENCE]
-        found.append(arms(basis, weeks, seed, quiet))
-        if (seed, 2) in weeks:
-            quiet_terms.append(len(new_names.new_terms(weeks[seed, 2], reference=quiet, known_words=basis.known)))
-    text = report(found, quiet_terms, len(quiet))
-    print(text)
-    storage.write_text(Path("reports/benchmarks/new_names.txt"), text + "\n")
-
-
-def read(wanted: Sequence[tuple[int, int]], engine: Path, n: int) -> dict[tuple[int, int], pd.DataFrame]:
-    """Read weeks, spoken and decoded first where they are not cached."""
-    keys = sorted(set(wanted))
-    seeds, numbers = zip(*keys, strict=True)
-    with ProcessPoolExecutor(synthesis.N_PROCESSES, get_context("spawn")) as pool:
-        paths = pool.map(alarms.week_of_log, seeds, numbers, [engine] * len(keys), [n] * len(keys))
-        return dict(zip(keys, map(pd.read_parquet, progress.track(paths, "weeks", total=len(keys))), strict=True))
+    said = [f"{len(judged)} seeds ({options.seeds}), reference of at most {N_REFERENCE:,} queries; in brackets 95 % "
+            f"intervals, seeds redrawn; level {new_names.LEVEL}"]
+    references: Mapping[str, Reference] = {
+        "quiet": lambda s: pd.concat([weeks[o, w] for o in others if o != s for w in (1, 2)])[:N_REFERENCE],
+        "own": lambda s: pd.concat([weeks[s, 1], weeks[s, 2]]), "dev": lambda s: basis.rows}
+    for way, (kind, _, _) in WAYS.items():
+        if kind == "own" and not set(judged) <= set(others):
+            continue
+        found = [listed(way, weeks[s, 3], references[kind](s), basis, s) for s in judged]
+        said += [f"{way}: " + ", ".join(f"{name} {value}" for name, value in pooled(found).items())]
+        said += [curve(found)] * (way == "20,000 queries")
+        print("\n".join(said), flush=True)
+        storage.write_text(Path("reports/benchmarks/new_names.txt"), "\n".join(said) + "\n")
 
 
 def with_pieces(rows: pd.DataFrame, basis: monitoring.Basis) -> pd.DataFrame:

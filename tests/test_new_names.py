@@ -28,6 +28,20 @@ def test_at_least_half_of_the_new_names_are_listed_and_at_most_a_third_is_wrong(
     assert names.eq("").sum() <= len(found) / 3
 
 
+@pytest.mark.slow
+def test_pooled_over_weeks_three_of_four_names_are_listed_and_three_of_four_listed_are_right() -> None:
+    n_found = n_listed = n_wrong = 0
+    for seed in range(4):
+        rng = np.random.default_rng([seed, 2])
+        before, now = week(rng, 4_000), week(rng, 1_500, new_share=0.15)
+        found = new_names.new_terms(now, reference=before, known_words=KNOWN)
+        names = correct(found, now)
+        n_found, n_listed, n_wrong = n_found + names[names.ne("")].nunique(), n_listed + len(found), n_wrong + sum(
+            names.eq(""))
+    assert n_found >= 0.75 * 4 * len(NAMES)
+    assert n_wrong <= 0.25 * n_listed
+
+
 def test_a_quiet_week_lists_next_to_nothing() -> None:
     rng = np.random.default_rng(2)
     assert len(new_names.new_terms(week(rng, 600), reference=week(rng, 1200), known_words=KNOWN)) <= 1
@@ -62,6 +76,40 @@ def test_a_term_that_was_as_frequent_before_is_not_new() -> None:
     now, before = pd.concat([said, week(rng, 60)]), pd.concat([said.assign(user_hash=list("uvwxyz")), week(rng, 60)])
     assert new_names.new_terms(now, reference=before, known_words=KNOWN, min_gap=0.5).empty
     assert len(new_names.new_terms(now, reference=before.iloc[5:], known_words=KNOWN, min_gap=0.5)) == 1
+
+
+def test_what_is_typed_makes_what_is_heard_of_it_surer_and_alone_lists_nothing() -> None:
+    letters = ["play olivia rodrigo", "play olivea rodrego", "play olevia rodrigo"]
+    now, quiet = a_week_of(letters, ["a", "b", "c"]), week(np.random.default_rng(7), 100)
+    typed = pd.DataFrame({"name": ["olivia rodrigo", "billie eilish"], "n_typed": [40, 90], "chance": 1e-6})
+    unaided = new_names.new_terms(now, reference=quiet, known_words=KNOWN)
+    aided = new_names.new_terms(now, reference=quiet, known_words=KNOWN, typed=typed)
+    assert aided[["nearest", "n_typed", "n_users"]].to_numpy().tolist() == [["olivia rodrigo", 40, 3]]
+    assert aided["chance"][0] < unaided["chance"][0]
+
+
+def test_a_list_at_a_stricter_level_is_the_surer_part_of_the_same_list() -> None:
+    rng = np.random.default_rng(8)
+    before, now = week(rng, 1200), week(rng, 600, new_share=0.15)
+    loose = new_names.new_terms(now, reference=before, known_words=KNOWN, level=0.1)
+    strict = new_names.new_terms(now, reference=before, known_words=KNOWN, level=0.001)
+    assert 0 < len(strict) < len(loose)
+    assert set(strict["request_id"]) == set(loose.loc[loose["chance"] <= 0.001, "request_id"])
+
+
+def test_a_rate_that_only_doubled_is_rarely_called_new() -> None:
+    rng = np.random.default_rng(9)
+    rates = rng.gamma(0.5, 1 / 2_000, size=20_000)  # as the prior says
+    before, now = rng.poisson(rates * 3_000), rng.poisson(2 * rates * 1_500)
+    assert (new_names.chance(now, before, (1_500, 3_000)) <= new_names.LEVEL).mean() <= new_names.LEVEL
+
+
+@pytest.mark.parametrize(("nearest", "sentence"), [
+    ("olivia rodrigo", "heard “onleverodryo” 37 times from 21 users, perhaps Olivia Rodrigo"),
+    ("", "heard “onleverodryo” 37 times from 21 users, like nothing in the catalogue")])
+def test_a_proposal_reads_as_a_sentence(nearest: str, sentence: str) -> None:
+    term = {"term": "onleverodryo", "n_queries": 37, "n_users": 21, "nearest": nearest}
+    assert new_names.describe(term) == sentence
 
 
 def test_dropped_words_leave_nothing_to_find() -> None:

@@ -112,8 +112,8 @@ def save(basis: Basis, folder: Path) -> Path:
     return folder
 
 
-def load(version: str, catalogue: Sequence[str] = ()) -> Basis:
-    """Read the basis of a released version; `catalogue` holds the names that people may ask for.
+def load(version: str, catalogue: Sequence[str] = (), typed: pd.DataFrame | None = None) -> Basis:
+    """Read the basis of a released version; `catalogue` holds names that people may ask for, `typed` what they typed.
 
     Raises: RegistryError when there is no such version, or it was released without a basis.
     """
@@ -123,7 +123,7 @@ def load(version: str, catalogue: Sequence[str] = ()) -> Basis:
         raise RegistryError(f"version {released.version} was released without a basis to watch it against, as with "
                             "speech of fewer than ten speakers, or by an older workbench; release it again: "
                             "workbench run deploy --force")
-    return replace(_read(folder), catalogue=catalogue)
+    return replace(_read(folder), catalogue=catalogue, typed=typed)
 
 
 def _read(folder: Path) -> Basis:

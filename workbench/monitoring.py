@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import auditing, drift, expected_wer, intervals, new_names, terms
+from workbench import auditing, drift, expected_wer, intervals, new_names, terms, typed_queries
 from workbench.datasets import Dataset
 from workbench.drift import DriftResult
 from workbench.errors import ServiceError
@@ -49,6 +49,7 @@ class Basis:
     known: Collection[str]
     calibration: Calibration
     catalogue: Sequence[str] = ()
+    typed: pd.DataFrame | None = None
 
     @property
     def gap_limit(self) -> float:
@@ -247,8 +248,10 @@ def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: p
     answered = window[window["error"].eq("")]
     costed = (_costed(rows, basis.calibration) for rows in (reference, answered))
     result = drift.compare(*costed, user="block", level=rules.level, seed=rules.seed)
+    typed = None if basis.typed is None else typed_queries.rising(
+        basis.typed, since=pd.to_datetime(window["time_s"].min() // DAY_S * DAY_S, unit="s"), known_words=basis.known)
     rising = new_names.new_terms(answered, reference=reference, known_words=basis.known, min_gap=basis.gap_limit,
-                             catalogue=basis.catalogue, min_users=rules.min_users)
+                                 catalogue=basis.catalogue, typed=typed, min_users=rules.min_users)
     scores = auditing.audited(answered, labels)
     row = {"window": int(window["window"].iloc[0]), **summarize(window, basis.calibration), "outcome": result.outcome,
            "n_terms": len(rising), "extrapolating": expected_wer.extrapolation(answered, reference, basis.calibration),

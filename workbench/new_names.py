@@ -2,6 +2,8 @@
 
 Each piece of letters that no answer explains, and each name of the catalogue that the model has not learned, is a
 centre: around it lie the pieces that are likelier the same thing than not. With many now and few before it is new.
+The constants were chosen on third weeks of seeds 101 to 110 of the demo world's traffic; benchmarks/new_names.py
+reports on others.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,9 +18,11 @@ from workbench import mishearing, terms
 
 ALIKE_FROM = 2.0
 """Two pieces are the same when that is so much likelier than chance (nats)."""
+SAME_ANSWER = 2.0
+"""Two pieces in whose place the model wrote the same words are so much likelier the same (nats)."""
 MEANT_FROM = 1.0
 """A name of the catalogue is meant when a term's pieces speak for it so much (nats a piece)."""
-RISE, LEVEL = 2.0, 0.02
+RISE, LEVEL = 2.0, 0.05
 """A centre is new when, were it only RISE times as frequent as before, so many would come with a probability below
 LEVEL. Conditions alone may double a kind of noise."""
 PRIOR = (0.5, 2_000.0)
@@ -55,17 +59,23 @@ def new_terms(window: pd.DataFrame, *, reference: pd.DataFrame, known_words: Col
     now, before = (rows if "piece" in rows else rows.assign(piece=terms.pieces(rows, known_words, limit))
                    for rows in (window, reference))
     weights = mishearing.learn(_borne_out(reference))
-    now, pieces = now[now["piece"] != ""], before.loc[before["piece"] != "", "piece"].tolist()
+    now, before = (rows[rows["piece"] != ""].pipe(_with_instead) for rows in (now, before))
     risen = pd.DataFrame(columns=["name", "n_typed", "chance"]) if typed is None else typed
     names = sorted(set(catalogue) - set(known_words) - set(risen["name"])) + risen["name"].tolist()
-    around, n_before = _centres(now["piece"].tolist(), pieces, names, weights)
-    typed_chance = np.append(np.ones(len(around) - len(risen)), risen["chance"].to_numpy(float))
+    around, n_before, kept = _centres(now, before, names, weights, min_users)
+    typed_chance = np.append(np.ones(len(now) + len(names) - len(risen)), risen["chance"].to_numpy(float))[kept]
     found = _risen(around, n_before, typed_chance, now["user_hash"], (len(window), len(reference)), min_users, level)
     meant, n_typed = sorted({*catalogue, *risen["name"]}), dict(zip(risen["name"], risen["n_typed"], strict=True))
     rows = [_term(now.iloc[members], meant, n_typed, weights) | {"n_reference": n, "chance": p}
             for members, n, p in found]
     return pd.DataFrame(rows, columns=COLUMNS).sort_values(["n_queries", "n_users"], ascending=False, kind="stable",
                                                            ignore_index=True)
+
+
+def describe(term: Mapping[str, Any]) -> str:
+    """Write a proposal as a sentence; `term` is a row of `new_terms`."""
+    heard = f"heard “{term['term']}” {term['n_queries']} times from {term['n_users']} users"
+    return heard + (f", perhaps {term['nearest'].title()}" if term["nearest"] else ", like nothing in the catalogue")
 
 
 def _borne_out(reference: pd.DataFrame) -> list[tuple[str, str]]:
@@ -75,14 +85,33 @@ def _borne_out(reference: pd.DataFrame) -> list[tuple[str, str]]:
     return [(said, heard) for said, heard in fits[["hypothesis", "heard_letters"]].to_numpy()[:N_LEARNED]]
 
 
-def _centres(now: Sequence[str], before: Sequence[str], names: Sequence[str], weights: mishearing.Weights
-             ) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Say which pieces lie around each centre, and how many of the reference's. Shape: [centres, now], [centres]."""
-    around, then = (np.concatenate([mishearing.evidence(now, pieces, weights.alike),
-                                    mishearing.evidence(names, pieces, weights.said)]) >= ALIKE_FROM
-                    for pieces in (now, before))
-    np.fill_diagonal(around, True)
-    return around, then.sum(1)
+def _with_instead(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add the words that the model wrote in the place of a piece."""
+    return rows.assign(instead=[terms.unheard(heard, answer)
+                                for heard, answer in rows[["heard_letters", "hypothesis"]].to_numpy()])
+
+
+def _centres(now: pd.DataFrame, before: pd.DataFrame, names: Sequence[str], weights: mishearing.Weights,
+             min_users: int) -> tuple[NDArray[np.bool_], NDArray[np.intp], NDArray[np.intp]]:
+    """Find the centres that have enough around them now: which pieces, how many before, and which centres they are.
+
+    Shape: [centres, now], [centres], [centres] (numbers: first the pieces, then the names).
+    """
+    spoken, instead = now["piece"].to_numpy(str), now["instead"].to_numpy(str)
+    pieces, named = np.arange(len(now)), np.arange(len(names))
+
+    def around(rows: pd.DataFrame) -> NDArray[np.bool_]:
+        heard = rows["piece"].tolist()
+        alike = mishearing.evidence(spoken[pieces].tolist(), heard, weights.alike)
+        is_same = instead[pieces, None] == rows["instead"].to_numpy(str)
+        meant = mishearing.evidence([names[int(i)] for i in named], heard, weights.said)
+        return np.concatenate([alike + SAME_ANSWER * is_same, meant]) >= ALIKE_FROM
+
+    found = around(now)
+    np.fill_diagonal(found, True)
+    kept = np.flatnonzero(found.sum(1) >= min_users)
+    pieces, named = kept[kept < len(now)], kept[kept >= len(now)] - len(now)
+    return found[kept], around(before).sum(1), kept
 
 
 def _risen(around: NDArray[np.bool_], n_before: NDArray[np.intp], typed_chance: NDArray[np.float64], users: pd.Series,

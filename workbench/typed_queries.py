@@ -16,7 +16,7 @@ from workbench.errors import ManifestError
 COLUMNS = ["name", "n_typed", "n_before", "chance"]
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path | str) -> pd.DataFrame:
     """Read dated typed queries: a CSV with date, query and, unless each row is one, n.
 
     Returns: date, query (normalized), n.

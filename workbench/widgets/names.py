@@ -8,7 +8,7 @@ from html import escape
 import ipywidgets as widgets
 import pandas as pd
 
-from workbench import name_list, query_log, terms, text
+from workbench import name_list, new_names, query_log, terms, text
 from workbench.marks import Marks
 from workbench.name_list import NameList
 from workbench.serving import server
@@ -70,6 +70,7 @@ class Names:
         row = self._row(self.rows.selected)
         self.written.layout.display, self.written.value = "", str(row["probably"] or row["term"])
         self.sound.value = clips.hear(self._queries(self.rows.selected))
+        self.say(f"People said it: {new_names.describe({**row, 'nearest': row['probably']})}.")
 
     def _accept(self, name: str) -> None:
         row = self._row(name)
