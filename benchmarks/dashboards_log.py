@@ -5,8 +5,8 @@
 Logs of three weeks are drawn by chance (`tests/simulated_log.py`), the third of them shifted, into a folder that is
 deleted. Timed is the page's own code (one thread, and SQLite within it), without the browser, in seconds of the
 processor: the first load, the load of the next visitor, that of one whose preheated kernel has read ahead, reading on
-when 50 queries came, and each interaction. Wanted: a load within seconds, all else within 0.3 s. The table is written to
-`reports/dashboards_log.md`.
+when 50 queries came, and each interaction. Wanted: a load within seconds, all else within 0.3 s. The table is written
+to `reports/dashboards_log.md`.
 """
 
 import argparse
