@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from tests import watched
 from tests.serving import clips
 from tests.serving.conftest import PATIENCE_S, Server, command, serving
 from workbench import model_registry, storage, whisper_model
@@ -55,6 +56,7 @@ def test_models_change_under_load_without_a_failed_query(served_root: Path) -> N
     with serving(served_root, "--no-auth") as server:
         said = server.wait(lambda said: "promote" in str(said["problems"]))
         assert said["status"] == "not ready", "no champion yet"
+        watched.give_store(served_root)
         first, second = release(1), release(2)
         assert command(served_root, "promote", first, "--by", "ada").returncode == 0
         server.wait_ready()
