@@ -246,7 +246,8 @@ class Look:
 
 def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: pd.DataFrame, rules: Rules) -> Look:
     answered = window[window["error"].eq("")]
-    costed = (_costed(rows, basis.calibration) for rows in (reference, answered))
+    costed = (rows.assign(errors=basis.calibration.errors(rows), words=basis.calibration.words(rows))
+              for rows in (reference, answered))  # so that what moved can be ranked by the errors to expect
     result = drift.compare(*costed, user="block", level=rules.level, seed=rules.seed)
     typed = None if basis.typed is None else typed_queries.rising(
         basis.typed, since=pd.to_datetime(window["time_s"].min() // DAY_S * DAY_S, unit="s"), known_words=basis.known)
@@ -259,11 +260,6 @@ def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: p
            **_ends("disagreement", auditing.disagreement(scores, basis.calibration, level=1 - rules.level))}
     failed = intervals.rate_interval(window["error"].isin(OUR_FAULTS), np.ones(len(window)), window["block"])
     return Look(row, result, rising, failed)
-
-
-def _costed(rows: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
-    """Add the errors and words to expect in each query, so that what moved can be ranked by them."""
-    return rows.assign(errors=calibration.errors(rows), words=calibration.words(rows))
 
 
 def _alarms(look: Look, rules: Rules) -> list[dict[str, Any]]:
