@@ -70,7 +70,7 @@ class Names:
         row = self._row(self.rows.selected)
         self.written.layout.display, self.written.value = "", str(row["probably"] or row["term"])
         self.sound.value = clips.hear(self._queries(self.rows.selected))
-        self.say(f"People said it: {new_names.describe({**row, 'nearest': row['probably']})}.")
+        self.say(f"People said it: {new_names.describe({**row.to_dict(), 'nearest': row['probably']})}.")
 
     def _accept(self, name: str) -> None:
         row = self._row(name)
