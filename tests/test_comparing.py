@@ -143,6 +143,7 @@ def test_a_slice_that_changed_is_found_and_the_others_are_not_taken_for_changed(
     assert (found.loc[["quiet", "home"], "verdict"] == "cannot tell").all()
 
 
+@pytest.mark.slow
 def test_of_models_that_do_not_differ_hardly_ever_any_slice_is_called_changed() -> None:
     n_alarms = 0
     for seed in range(40):

@@ -110,11 +110,11 @@ def test_what_is_kept_holds_neither_words_nor_users(url: str, written: pd.DataFr
 def test_the_scene_is_the_same_on_either_database(url: str, root: Path) -> None:
     watched.release(root, "first")
     model_registry.promote("1", by="ada")
-    watched.fill(watched.week(1, 400), QueryLog(url))
+    watched.fill(watched.week(1, 900), QueryLog(url))
     watcher = Watcher(url)
     scene = watcher.refresh()
     watcher.marks.add("name", "lizzo", by="Ada")
-    assert scene.reading.counts["n"].sum() == len(scene.rows) == 400 and scene.version == "1"
+    assert scene.reading.counts["n"].sum() == len(scene.rows) == 900 and scene.version == "1"
     assert scene.report is not None and scene.report.last["outcome"] == "quiet"
     assert watcher.refresh().marks["by"].tolist() == ["Ada"]
     watcher.close()

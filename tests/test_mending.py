@@ -51,6 +51,7 @@ def test_an_empty_selection_has_nothing_to_count(data: Explored) -> None:
     assert np.isnan(left.wer_gain.value) and left.wer_gain.note == "nothing to count"
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_gain_covers_the_true_gain_as_often_as_it_says() -> None:
     n_covered = 0
     for seed in range(60):

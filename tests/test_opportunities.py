@@ -29,6 +29,7 @@ def test_the_ceiling_is_the_share_of_use_times_the_gap_to_the_best_slice() -> No
     assert [quiet[name] for name in ("gap", "ceiling", "ceiling_low", "ceiling_high", "gain", "gain_high")] == [0] * 6
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_ceiling_holds_the_true_one_about_as_often_as_it_says() -> None:
     held = 0
     for seed in range(120):

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests import watched
 from tests.serving import clips
@@ -52,6 +53,7 @@ class Load:
             time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_models_change_under_load_without_a_failed_query(served_root: Path) -> None:
     with serving(served_root, "--no-auth") as server:
         said = server.wait(lambda said: "promote" in str(said["problems"]))
