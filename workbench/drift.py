@@ -24,9 +24,10 @@ TOLERANCE_SD = 0.1
 """A value counts as elsewhere from so many of the reference's standard deviations on: what is narrow (bandwidths of one
 kind of phone, no-speech probabilities near 0) lies all elsewhere after a shift that nobody could notice. Where less
 than half of the least distance is left beyond it, that is the effect."""
-PLANNED_DISTANCE, PLANNED_SHARE = 0.25, 0.06
+PLANNED_DISTANCE, PLANNED_SHARE = 0.25, 0.09
 """Changes that a window must be able to show (power 80 %) before it may be called quiet: a quarter of the queries
-elsewhere, as when a quarter of the users change their phone; six in a hundred with words never seen."""
+elsewhere, as when a quarter of the users change their phone; nine in a hundred with words never seen, as when one query
+in six asks for a new name, for about half of such leave a piece (`terms`)."""
 POWER = 0.8
 N_DRAWS = 2000
 """Draws under no drift: twenty of them decide at a level of 1 %."""
