@@ -197,4 +197,5 @@ def _make_room(page: Page) -> None:
     box, size = page.locator(".wb-page, body").last.bounding_box(), page.viewport_size
     assert box and size
     page.set_viewport_size({"width": size["width"], "height": int(box["y"] + box["height"]) + 20})
+    page.evaluate("document.querySelectorAll('*').forEach((part) => { part.scrollTop = 0 })")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page is wider than it"

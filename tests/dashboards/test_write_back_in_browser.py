@@ -43,8 +43,14 @@ def test_a_mark_a_correction_and_a_request_made_in_the_browser_are_read_by_the_n
     queue.get_by_placeholder("what is said").fill(HEARD)
     queue.get_by_role("button", name="save").click()
     expect(page.locator(".wb-toast")).to_contain_text("kept what you heard")
-    page.get_by_role("button", name="add to request").first.click()
-    expect(page.locator(".wb-toast")).to_contain_text("Asked for")
+    told, chip = page.locator(".wb-told"), page.locator('details.wb-chip[data-name="noise"]')
+    everything = told.inner_text()
+    chip.locator("summary").click()
+    chip.locator('input[value="car"]').click()
+    page.keyboard.press("Escape")
+    expect(told).not_to_have_text(everything)
+    page.get_by_role("button", name="ask for more like the selection").click()
+    expect(page.locator(".wb-toast")).to_contain_text("Asked for 200 utterances with noise = car")
 
     with contextlib.closing(Marks()) as kept:
         said = kept.table().query("by == 'Wilma'").set_index("kind")  # other visitors may have been here before
