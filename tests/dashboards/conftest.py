@@ -194,8 +194,8 @@ def _make_room(page: Page) -> None:
     """Make the window as tall as the page, once all its charts are drawn."""
     charts = "[...document.querySelectorAll('.wb-chart')].filter((chart) => chart.offsetParent)"
     page.wait_for_function(charts + ".every((chart) => chart.querySelector('[data-drawn]'))")
+    page.evaluate("document.querySelectorAll('*').forEach((part) => { part.scrollTop = 0 })")
     box, size = page.locator(".wb-page, body").last.bounding_box(), page.viewport_size
     assert box and size
     page.set_viewport_size({"width": size["width"], "height": int(box["y"] + box["height"]) + 20})
-    page.evaluate("document.querySelectorAll('*').forEach((part) => { part.scrollTop = 0 })")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page is wider than it"
