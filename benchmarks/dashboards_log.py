@@ -44,7 +44,7 @@ def write_log(n: int) -> None:
     log.close()
     drawn = pd.concat([watched.week(number, N_DRAWN, **(watched.SHIFTED if number == 3 else {}))
                        for number in (1, 2, 3)], ignore_index=True)
-    drawn = drawn.reindex(columns=list(COLUMNS[1:])).assign(queue_ms=3.0, decode_ms=50.0)
+    drawn = drawn.reindex(columns=list(COLUMNS[1:])).assign(queue_ms=3.0, decode_ms=50.0, biased_from="")
     with sqlite3.connect(storage.data_folder() / "queries.db") as connection:
         marks = ", ".join("?" * len(drawn.columns))
         for copy in range(-(-n // len(drawn))):
