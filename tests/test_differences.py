@@ -39,7 +39,7 @@ def pair(better_by: float, n_speakers: int = 30, n_queries: int = 20, seed: int 
     a = rng.binomial(WORDS, 0.2, n_speakers * n_queries)
     change = rng.binomial(a, better_by) if better_by >= 0 else -rng.binomial(WORDS - a, -better_by)
     return differences.paired_difference(a, a - change, np.full(len(a), WORDS),
-                                       np.repeat(np.arange(n_speakers), n_queries))
+                                         np.repeat(np.arange(n_speakers), n_queries))
 
 
 def test_a_clear_gain_and_a_clear_loss_show_on_their_own_side() -> None:

@@ -7,22 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.test_differences import WORDS, pair
 from workbench import differences, planning, verdicts
 from workbench.differences import PairedResult
 from workbench.records import Interval
 from workbench.verdicts import Gate, Stakes
 
-WORDS = 4
 STAKES = Stakes(planned=0.02, margin=0.005)
-
-
-def pair(better_by: float, n_speakers: int = 30, n_queries: int = 20, seed: int = 0) -> PairedResult:
-    """Compare a model at 20 % WER with one that mends a share of its errors; negative makes some."""
-    rng = np.random.default_rng(seed)
-    a = rng.binomial(WORDS, 0.2, n_speakers * n_queries)
-    change = rng.binomial(a, better_by) if better_by >= 0 else -rng.binomial(WORDS - a, -better_by)
-    return differences.paired_difference(a, a - change, np.full(len(a), WORDS),
-                                         np.repeat(np.arange(n_speakers), n_queries))
 
 
 def unlike(n_speakers: int = 12, n_queries: int = 5, seed: int = 3) -> PairedResult:

@@ -86,7 +86,7 @@ def difference(all_of: Comparison, which: int, mask: Mask) -> PairedResult | Non
         return None
     before, now = (answers.of(answers.data.errors)[rows] for answers in (all_of.before, all_of.now[which]))
     return differences.paired_difference(before, now, page.words[rows], page.speakers_of(rows), page.weights[rows],
-                                       n_resamples=1)
+                                         n_resamples=1)
 
 
 def by_slice(all_of: Comparison, which: int, mask: Mask, columns: Sequence[str] = ()) -> pd.DataFrame:
