@@ -27,8 +27,8 @@ DISAGREES, NEW_TERM, LIKELY = "disagreement", "new term", "likely wrong"
 REASONS = (DISAGREES, NEW_TERM, LIKELY)
 """Why a query is chosen: disagreements come before all that nobody asked for, the other two take turns."""
 WRITE_FACTOR, HANDLE_S = 6.0, 5.0
-"""Writing down takes about six times as long as the sound (quick transcription, Kimball et al., LREC 2004); the seconds
-that each clip costs besides, opened, played and left, are our own assumption."""
+"""Writing down takes about six times as long as the sound (quick transcription of the Fisher corpus, Cieri, Miller,
+Walker, LREC 2004); the seconds that each clip costs besides, opened, played and left, are our own assumption."""
 MAX_A_USER = 5
 """Queries chosen of one user: the sixth says less about others than the first of somebody else."""
 ENOUGH = .5
