@@ -222,6 +222,15 @@ def test_a_table_writes_percent_points_counts_and_dashes() -> None:
     assert words_of(cards.table(rows.head(0))) == "Nothing to list."
 
 
+def test_an_interval_stands_in_the_cell_of_its_value_and_long_words_keep_their_width() -> None:
+    rows = pd.DataFrame({"change": [-0.195, 0.01], "change_low": [-0.26, np.nan], "change_high": [-0.13, np.nan],
+                         "advice": ["a word", "words enough to need a width of their own"]})
+    told = cards.table(rows)
+    assert words_of(told) == ("change advice -19.5 pts (-26.0 to -13.0) a word "
+                              "1.0 pts words enough to need a width of their own")
+    assert told.count('<td class="wb-long">') == 2
+
+
 def test_fields_write_nested_records_in_words() -> None:
     assert words_of(cards.fields({"use_shares": {"car": 0.2}, "layers": (4, 2), "parent": None})) == (
         "use shares car 0.2 layers 4; 2 parent –")

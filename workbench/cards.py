@@ -41,7 +41,9 @@ sans-serif;font-variant-numeric:tabular-nums;overflow-wrap:break-word}
 .wb table.wb-table th,.wb table.wb-table td{text-align:left;vertical-align:top;max-width:34em;white-space:normal;
 padding:.35em 1.6em .35em 0;border:0;border-bottom:1px solid var(--line)}
 .wb table.wb-table th{color:var(--soft);font-weight:500}
-.wb table.wb-table .wb-number{text-align:right;white-space:nowrap}
+.wb table.wb-table .wb-number{text-align:right}
+.wb table.wb-table td.wb-number{white-space:nowrap}
+.wb table.wb-table td.wb-long{min-width:15em}
 .wb-utterance{margin:.8em 0;max-width:52em}
 .wb-utterance header{display:flex;flex-wrap:wrap;gap:.1em .8em;align-items:baseline}
 .wb-utterance .wb-said{font-size:1.15em;line-height:1.8;margin:.3em 0 .1em}
@@ -53,6 +55,9 @@ padding:.35em 1.6em .35em 0;border:0;border-bottom:1px solid var(--line)}
 .wb ins{color:var(--blue);background:var(--blue-bg);text-decoration:underline;text-underline-offset:.2em}
 </style>"""
 """The same rules with every piece: repeating them changes nothing, and a piece can stand alone."""
+
+LONG_LETTERS = 30
+"""A column that holds longer words keeps a width at which they can be read, however many columns stand beside it."""
 
 _FRACTIONS = ("wer", "cer", "share", "query_accuracy", "entity_accuracy", "same_result", "before", "control", "treated",
               "accuracy", "shrunk_wer", "unseen", "expected_wer", "expected_accuracy", "audited_wer", "empty_share",
@@ -135,23 +140,36 @@ def tiles(shown: Sequence[tuple[str, str, str, Outcome, str]]) -> str:
 def table(rows: pd.DataFrame, formats: Mapping[str, str] | None = None) -> str:
     """Write a table: fractions as percent, counts with separators, missing values as a dash.
 
-    `formats` names columns and how to write them instead, as `format` does it (".1%", ",", "+.2f").
+    Columns `x_low` and `x_high` beside an `x` are its interval, and stand in its cell. `formats` names columns and how
+    to write them instead, as `format` does it (".1%", ",", "+.2f").
     """
     if rows.empty:
         return note("Nothing to list.")
-    formats, sides = formats or {}, [_side(rows[column]) for column in rows]
-    head = "".join(f"<th{side}>{escape(_words(column))}</th>" for column, side in zip(rows, sides, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{side}>{escape(_written(str(column), value, formats.get(str(column), '')))}</td>"
-                         for column, side, value in zip(rows, sides, row, strict=True)) + "</tr>"
-        for row in rows.itertuples(index=False, name=None))
+    formats, ends = formats or {}, {f"{name}_{end}" for name in rows for end in ("low", "high")
+                                    if {f"{name}_low", f"{name}_high"} <= set(rows)}
+    sides = {name: _side(rows[name]) for name in rows if name not in ends}
+    head = "".join(f"<th{side}>{escape(_words(name))}</th>" for name, side in sides.items())
+    body = "".join("<tr>" + "".join(f"<td{side}>{escape(_cell(row, name, formats.get(str(name), '')))}</td>"
+                                    for name, side in sides.items()) + "</tr>" for row in rows.to_dict("records"))
     return _piece('<div class="wb-scroll"><table class="wb-table"><thead><tr>' + head + "</tr></thead><tbody>" + body
                   + "</tbody></table></div>")
 
 
+def _cell(row: Mapping[Any, Any], name: Any, form: str) -> str:
+    """Write a value, and behind it the ends of its interval where they are known."""
+    written = _written(str(name), row[name], form)
+    ends = [row.get(f"{name}_{end}") for end in ("low", "high")]
+    if any(end is None or pd.isna(end) for end in ends):
+        return written
+    low, high = (_written(str(name), end, form).removesuffix(" %").removesuffix(" pts") for end in ends)
+    return f"{written} ({low} to {high})"
+
+
 def _side(column: "pd.Series[Any]") -> str:
-    is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    return ' class="wb-number"' if is_number else ""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return ' class="wb-number"'
+    is_long = column.map(lambda value: isinstance(value, str) and len(value) > LONG_LETTERS).any()
+    return ' class="wb-long"' if is_long else ""
 
 
 def _words(name: Any) -> str:

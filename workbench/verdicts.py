@@ -89,12 +89,16 @@ class Gate:
         return _better(self) if self.ask == "better" else _no_worse(self)
 
 
+def _p(value: float) -> str:
+    return f"p = {value:.3f}" if value >= 0.001 else "p < 0.001"
+
+
 def _better(gate: Gate) -> Verdict:
     paired, stakes, seen = gate.paired, gate.stakes, gate.paired.difference.points()
     if paired.p_better <= stakes.alpha:
-        return Verdict("yes", f"{gate.name} the WER changed by {seen}, p = {paired.p_better:.3f}")
+        return Verdict("yes", f"{gate.name} the WER changed by {seen}, {_p(paired.p_better)}")
     if paired.p_worse <= stakes.alpha or noninferiority(paired, stakes.margin, stakes.alpha) is False:
-        return Verdict("no", f"{gate.name} the WER got worse by {seen}, p = {paired.p_worse:.3f}")
+        return Verdict("no", f"{gate.name} the WER got worse by {seen}, {_p(paired.p_worse)}")
     if paired.difference.low > -stakes.planned:
         return Verdict("no", f"{gate.name} the gain is below the {100 * stakes.planned:.1f} points planned for: {seen}")
     return _unsettled(gate, stakes.planned, f"{gate.name} a change of {seen} does not tell better from worse")
