@@ -72,7 +72,8 @@ def test_a_mark_a_correction_and_a_request_made_in_the_browser_are_read_by_the_n
     assert data_requests.state(asked) == f"{asked.n_utterances} are in the data"
     analyzed = finished.report("04_analyze.html").read_text()
     assert "commonest cause is" in analyzed and "<td>noise</td>" in analyzed
-    assert workbench(finished, *ORDER).stdout.count("unchanged") == 8
+    unchanged = workbench(finished, *ORDER)
+    assert unchanged.stdout.count("unchanged") == 8, unchanged.stdout
 
     again = visit(door.page("error_analysis"))
     listening(again, "the worst")
