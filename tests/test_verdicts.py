@@ -56,6 +56,13 @@ def test_too_little_speech_cannot_tell_and_asks_for_a_finite_amount_from_the_pla
     assert f"in the mix of use from {found.more.n_speakers:,} new speakers to tell 2.0 points" in found.sentence
 
 
+def test_an_early_look_says_why_what_seems_clear_is_not_enough() -> None:
+    paired = pair(0.3)
+    found = better(paired, replace(STAKES, alpha=paired.p_better / 2)).verdict
+    assert found.outcome != "yes" and "that this look may spend" in found.sentence
+    assert "this look" not in better(unlike()).verdict.sentence
+
+
 def test_what_was_asked_for_settles_it_about_as_often_as_planned() -> None:
     """With as much speech as was asked for, a gain as planned is found four times out of five; else it is a tie."""
     asked = better(unlike()).verdict.more

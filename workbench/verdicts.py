@@ -101,7 +101,8 @@ def _better(gate: Gate) -> Verdict:
         return Verdict("no", f"{gate.name} the WER got worse by {seen}, {_p(paired.p_worse)}")
     if paired.difference.low > -stakes.planned:
         return Verdict("no", f"{gate.name} the gain is below the {100 * stakes.planned:.1f} points planned for: {seen}")
-    return _unsettled(gate, stakes.planned, f"{gate.name} a change of {seen} does not tell better from worse")
+    early = f" at the risk of {100 * stakes.alpha:.2g} % that this look may spend" if stakes.alpha < ALPHA else ""
+    return _unsettled(gate, stakes.planned, f"{gate.name} a change of {seen} does not tell better from worse{early}")
 
 
 def _no_worse(gate: Gate) -> Verdict:
