@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from playwright.sync_api import BrowserType
 
+REPOSITORY = Path(__file__).parents[1]
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
@@ -84,10 +86,36 @@ class Project:
         """Give an environment in which commands work on this project."""
         return {**os.environ, "WORKBENCH_ROOT": str(self.root), **more}
 
-    def workbench(self, *words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def workbench(self, *words: str, folder: Path | None = None, timeout_s: float = 120,
+                  **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a `workbench` command to its end."""
-        return subprocess.run(self.command(*words), env=self.environment(), cwd=folder or self.root,
-                              capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(self.command(*words), env=self.environment(**environment), cwd=folder or self.root,
+                              capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+def make_project(folder: Path) -> Project:
+    """Copy the notebooks and recipes into a root of their own."""
+    shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def default_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Give a project in which the run of the default size has gone through all eight stages: it takes 17 minutes.
+
+    WORKBENCH_DEFAULT_RUN may name the root of one that is finished, to be copied instead.
+    """
+    made = os.environ.get("WORKBENCH_DEFAULT_RUN", "")
+    root = tmp_path_factory.mktemp("default")
+    if made:
+        shutil.copytree(made, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("notebooks", "service.json"))
+    project = make_project(root)
+    try:
+        done = project.workbench("run", timeout_s=3000) if not made else None
+        assert done is None or done.returncode == 0, done.stdout + done.stderr
+        yield project
+    finally:
+        project.workbench("stop")
 
 
 @pytest.fixture

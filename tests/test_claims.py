@@ -1,8 +1,6 @@
 """What the default size promises, shown by one run of it, and the same stages on real human speech. Slow."""
 
 import os
-import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests import corrupting
-from tests.conftest import Project
-from tests.test_cycle import REPOSITORY, make_project
+from tests import corrupting, watched
+from tests.conftest import REPOSITORY, Project
 from workbench import (
     catalogue,
     datasets,
     engines,
     model_registry,
-    monitoring,
     probes,
     recognizers,
     reference_fit,
@@ -27,8 +23,6 @@ from workbench import (
     suspects,
 )
 from workbench.biasing import BiasingList
-from workbench.log_database import LoggedQuery
-from workbench.monitoring import DAY_S, WEEK_S
 from workbench.query_log import QueryLog
 from workbench.watching import Scene, Watcher
 
@@ -36,23 +30,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 DIGITS = Path(os.environ.get("WORKBENCH_DIGITS", REPOSITORY.parent / "shared" / "data" / "fsdd" / "manifest.csv"))
 """A manifest of single spoken digits by fewer than ten people, such as the Free Spoken Digit Dataset's."""
-
-
-def run(project: Project, *words: str) -> None:
-    done = subprocess.run(project.command("run", *words), env=project.environment(), cwd=project.root,
-                          capture_output=True, text=True, timeout=3000, check=False)
-    print(done.stdout)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def default_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    project = make_project(tmp_path_factory.mktemp("default"))
-    try:
-        run(project)
-        yield project
-    finally:
-        subprocess.run(project.command("stop"), env=project.environment(), cwd=project.root, check=False)
 
 
 def slices(project: Project, stage: str, name: str) -> pd.DataFrame:
@@ -119,7 +96,9 @@ def test_real_digits_go_through_the_same_stages(default_run: Project) -> None:
         pytest.skip("WORKBENCH_DIGITS names no manifest")
     project = default_run  # where the demo world's voices have taught already
     # Four models each leave one speaker out and are judged; the fifth, of all speakers, is not, and stays short here.
-    run(project, "--to", "improve", "--run", "digits", "-p", f"collect.sources=[{DIGITS}]", "-p", "train.n_steps=200")
+    done = project.workbench("run", "--to", "improve", "--run", "digits", "-p", f"collect.sources=[{DIGITS}]",
+                             "-p", "train.n_steps=200", timeout_s=3000)
+    assert done.returncode == 0, done.stdout + done.stderr
     train, improve = (project.record(stage, "digits") for stage in ("03_train", "05_improve"))
     # Each of four speakers heard by a model of the other three; from nothing, unaugmented, half of the digits are lost.
     assert train["metrics"]["wer"]["value"] < 0.50
@@ -145,10 +124,7 @@ def test_the_page_calls_for_action_while_week_three_goes_on(default_run: Project
 def page_at(share_of_week_three: float, folder: Path) -> tuple[Scene, standing.Standing]:
     """Look at the log as it was when so much of week 3 had been asked, its champion of then answering."""
     log, half = QueryLog(), QueryLog(f"sqlite:///{folder / f'{share_of_week_three}.db'}")
-    rows = monitoring.of_people(log.read())
-    weeks = rows["time_s"].sub(rows["time_s"].min() // DAY_S * DAY_S) / WEEK_S
-    seen = rows[weeks.lt(2 + share_of_week_three)].drop(columns="row_id")
-    half.append(LoggedQuery(**{str(name): value for name, value in row.items()}) for row in seen.to_dict("records"))
+    half.append(watched.asked(log, 0, 2 + share_of_week_three))
     watcher = Watcher(f"sqlite:///{folder / f'{share_of_week_three}.db'}")
     scene = watcher.refresh()
     for opened in (log, half, watcher):

@@ -5,7 +5,6 @@ import html
 import json
 import os
 import re
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -20,22 +19,15 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.conftest import Project
+from tests.conftest import Project, make_project
 from workbench import settings
 
-REPOSITORY = Path(__file__).parents[1]
 STAGES = ("01_scope", "02_collect", "03_train", "04_analyze", "05_improve")
 ORDER = ("run", "--to", "improve", "--run", "toy", "--size", "toy", "-p", "train.n_steps=16", "-p", "improve.n_steps=8")
 QUIET = {"OMP_NUM_THREADS": "1", "WORKBENCH_SAVE_EVERY_S": "0"}
 """One thread, so that sums are added in one order; a save after every step, so that there is something to resume."""
 
 pytestmark = pytest.mark.timeout(900)
-
-
-def make_project(folder: Path) -> Project:
-    """Copy the notebooks and recipes into a root of their own."""
-    shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    return Project(folder)
 
 
 def workbench(project: Project, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -274,3 +274,9 @@ def test_words_from_outside_cannot_become_markup() -> None:
 
 def test_every_piece_brings_its_style_and_follows_light_and_dark() -> None:
     assert cards.headline("Hello").startswith(cards.style()) and "light-dark(" in cards.style()
+
+
+def test_what_says_that_there_is_nothing_leaves_room_for_its_axes() -> None:
+    """plotly fails on a page where margins take all of a figure's height."""
+    layout = figures.nothing("Where it fails").layout
+    assert layout.height - layout.template.layout.margin.t - layout.margin.b > 20

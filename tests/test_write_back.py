@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.conftest import Project
-from tests.test_cycle import ORDER, make_project, workbench
+from tests.conftest import Project, make_project
+from tests.test_cycle import ORDER, workbench
 from workbench import data_requests, marks, storage
 from workbench.marks import Marks
 

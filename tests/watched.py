@@ -11,10 +11,20 @@ import pandas as pd
 import pytest
 
 from tests import simulated_log
-from workbench import bases, catalogue, consented_audio, expected_wer, model_registry, scoring, storage, terms
+from workbench import (
+    bases,
+    catalogue,
+    consented_audio,
+    expected_wer,
+    model_registry,
+    monitoring,
+    scoring,
+    storage,
+    terms,
+)
 from workbench.log_database import LoggedQuery
 from workbench.model_registry import ModelVersion
-from workbench.monitoring import Basis, Rules
+from workbench.monitoring import DAY_S, WEEK_S, Basis, Rules
 from workbench.query_log import QueryLog
 from workbench.records import Decision
 
@@ -29,6 +39,14 @@ def basis() -> Basis:
                                        text=rows["reference"]), rows["hypothesis"].tolist())
     return Basis(rows.drop(columns=["reference", "is_new_name"]), terms.phrases(rows["reference"]),
                  expected_wer.calibrate(scored), [name for group in catalogue.NEW_ENTITIES.values() for name in group])
+
+
+def asked(log: QueryLog, from_week: float, to_week: float) -> list[LoggedQuery]:
+    """Read what people have asked in a part of their weeks, counted from the first day's beginning."""
+    rows = monitoring.of_people(log.read())
+    weeks = rows["time_s"].sub(rows["time_s"].min() // DAY_S * DAY_S) / WEEK_S
+    part = rows[weeks.ge(from_week) & weeks.lt(to_week)].drop(columns="row_id")
+    return [LoggedQuery(**{str(name): value for name, value in row.items()}) for row in part.to_dict("records")]
 
 
 def week(number: int, n: int = N_WEEK, *, seed: int = 2, version: str = "1", **shifts: float) -> pd.DataFrame:

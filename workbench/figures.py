@@ -59,8 +59,8 @@ def _panels(*titles: str, spacing: float = 0.1) -> go.Figure:
 
 def nothing(title: str) -> go.Figure:
     """Say it in a sentence: missing data is no traceback."""
-    return dress(go.Figure(), title, "There is nothing to show yet.", height=FRAME_PX, xaxis_visible=False,
-                 yaxis_visible=False)
+    return dress(go.Figure(), title, "There is nothing to show yet.", height=FRAME_PX, margin_b=16,
+                 xaxis_visible=False, yaxis_visible=False)
 
 
 def _whiskers(rows: pd.DataFrame, value: str, colour: str = GREY) -> dict[str, Any]:

@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserType, Page, expect
 
-from tests.conftest import CHROMIUM, FLAGS, Project
+from tests.conftest import CHROMIUM, FLAGS, REPOSITORY, Project, make_project
 
-REPOSITORY = Path(__file__).parents[2]
 PICTURES = REPOSITORY / "reports" / "dashboards"
 ORDER = ("run", "--size", "toy", "-p", "train.n_steps=16", "-p", "improve.n_steps=8", "-p", "monitor.n_queries=150")
 """All eight stages of the run `default`, as small as they can be; the same command again finds nothing to do."""
@@ -34,12 +33,6 @@ def workbench(project: Project, *words: str, timeout_s: float = 900, **environme
     """Run a command to its end."""
     return subprocess.run(project.command(*words), env=project.environment(**QUIET, **environment), cwd=project.root,
                           capture_output=True, text=True, timeout=timeout_s, check=False)
-
-
-def make_project(root: Path) -> Project:
-    """Give a folder the notebooks and recipes."""
-    shutil.copytree(REPOSITORY / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    return Project(root)
 
 
 @pytest.fixture(scope="session")

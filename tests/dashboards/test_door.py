@@ -14,8 +14,8 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import Project
-from tests.dashboards.conftest import Door, Visitors, make_project, opened, photograph, workbench
+from tests.conftest import Project, make_project
+from tests.dashboards.conftest import Door, Visitors, opened, photograph, workbench
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 COUNTER = """

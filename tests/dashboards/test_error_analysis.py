@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -320,6 +321,39 @@ def test_a_selection_is_put_into_a_data_request(page: Page, truth: Opened) -> No
     expect(toast(page)).to_contain_text(f"Asked for 200 utterances with noise = {noise}")
     asked = [request for request in data_requests.every("default") if request.by == "Cy"]
     assert [(dict(request.where), request.n_utterances) for request in asked] == [({"noise": noise}, 200)]
+
+
+def test_the_fix_worth_most_is_a_button_away_from_a_data_request(finished: Project, door: Door, visit: Visitors,
+                                                                 truth: Opened) -> None:
+    noise = truth.data.groups["noise"][1][0]
+    hears_all_but(finished, noise)
+    planted = answers.latest("planted")
+    page = visit(door.page(PAGE), shown=READY)
+    page.locator(".wb-model select").select_option(planted.title)
+    fix = rows(page, "what to do next").first
+    expect(fix).to_contain_text(noise)
+    fix.get_by_role("button", name="add to request").click()
+    give_name(page, "Dee")
+    expect(toast(page)).to_contain_text(f"with noise = {noise}")
+    expect(fix).to_contain_text("asked")
+    expect(fix.get_by_role("button")).to_have_count(0)
+    asked, = data_requests.of_people("planted")
+    assert (asked.by, dict(asked.where)) == ("Dee", {"noise": noise}) and asked.n_utterances > 0
+
+
+def hears_all_but(project: Project, noise: str) -> None:
+    """Make an earlier run `planted` of the finished one: its model hears all but one noise word for word."""
+    runs = project.root / "data" / "runs"
+    for stage in ("01_scope", "03_train"):
+        shutil.copytree(runs / "default" / stage, runs / "planted" / stage)
+    path = runs / "planted" / "03_train" / "listened.parquet"
+    heard = pd.read_parquet(path)
+    storage.write_table(path, heard.assign(hypothesis=heard["reference"].where(heard["noise"].ne(noise), "")))
+    record = storage.read_record("planted", "train")
+    assert record is not None
+    outputs = {**record.content["outputs"], "listened.parquet": storage.hash_file(path)}
+    earlier = {"finished": "2020-01-01 00:00:00", "outputs": outputs}
+    storage.write_json(record.folder / storage.RECORD, {**record.content, **earlier})
 
 
 # --- what-if, comparison, listening ----------------------------------------------------------------------------------

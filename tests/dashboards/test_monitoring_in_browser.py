@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,11 +11,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests import watched
-from tests.conftest import Project
-from tests.dashboards.conftest import QUIET, REPOSITORY, Door, Visitors, opened, photograph, workbench
+from tests.conftest import Project, make_project
+from tests.dashboards.conftest import QUIET, Door, Visitors, opened, photograph, workbench
 from workbench import name_list
 from workbench.marks import Marks
 from workbench.name_list import Probe
+from workbench.query_log import QueryLog
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -27,11 +29,11 @@ NAMES, NOW, MOVED, APART = (f"table[aria-label='{label}']" for label in (
 def shifted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Give a project whose third week is on and has shifted; what tests write goes into it."""
     root = tmp_path_factory.mktemp("shifted")
-    shutil.copytree(REPOSITORY / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    made = make_project(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKBENCH_ROOT", str(root))
         watched.world(root)
-        yield Project(root)
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,36 @@ def test_week_three_is_shown_as_a_person_would_hope_while_it_goes_on(watching: D
     assert any(tile.startswith("Audited WER, 40 of consenting users") for tile in tiles)
     moved = page.locator(f"{MOVED} tbody tr", has_text="drift").all_inner_texts()
     assert {"SNR", "Bandwidth"} <= {row.split("\t")[0] for row in moved}
+
+
+def test_the_default_runs_third_week_turns_the_page_from_quiet_to_act_before_it_is_over(
+    default_run: Project, tmp_path: Path, visit: Visitors
+) -> None:
+    """What the live server logged of it comes in by the twentieth of a week, to a page that stays open."""
+    without_sound = shutil.ignore_patterns("audio", "cache", "service.json")
+    shutil.copytree(default_run.root / "data", tmp_path / "data", ignore=without_sound)
+    project, url = make_project(tmp_path), f"sqlite:///{tmp_path / 'third_week.db'}"
+    back = workbench(project, "rollback", "--by", "tests")  # to whom they asked: week 3 is why there is a newer one
+    assert back.returncode == 0, back.stderr
+    whole, log = QueryLog(f"sqlite:///{tmp_path / 'data' / 'queries.db'}"), QueryLog(url)
+    log.append(watched.asked(whole, 0, 2))
+    with opened(project, WORKBENCH_QUERY_LOG_URL=url) as door:
+        page = visit(door.page("monitoring"))
+        state = page.locator("[data-state]")
+        expect(state).to_have_attribute("data-state", "quiet")
+        for twentieth in range(20):
+            before = page.inner_text(QUERIES)
+            log.append(watched.asked(whole, 2 + twentieth / 20, 2 + (twentieth + 1) / 20))
+            expect(page.locator(QUERIES)).not_to_have_text(before)
+            if state.get_attribute("data-state") == "act":
+                break
+        assert state.get_attribute("data-state") == "act" and twentieth < 15
+        sentence = page.inner_text(".wb-standing .wb-headline")
+    print(f"act after {(twentieth + 1) / 20:.0%} of week 3: {sentence}")
+    assert "collect" in sentence and "retrain" in sentence
+    assert "noisier places" in sentence or "phones" in sentence
+    for each in (whole, log):
+        each.close()
 
 
 def test_another_time_changes_tiles_and_lines_and_a_zoom_is_followed_by_all(watching: Door, visit: Visitors) -> None:

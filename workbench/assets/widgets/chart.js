@@ -14,9 +14,11 @@ async function render({ model, el }) {
   place.setAttribute("aria-label", model.get("label"));
   el.append(place);
   const Plotly = await plotly();
-  let count = 0, isWired = false, isFollowing = false;
+  let count = 0, isWired = false, isFollowing = false, isBehind = false;
 
   const draw = async () => {
+    isBehind = !place.offsetWidth; // plotly cannot scale axes without room: drawn once there is some
+    if (isBehind) return;
     const figure = JSON.parse(model.get("figure"));
     if (!figure.data) return;
     const layout = { ...figure.layout, autosize: true, width: undefined };
@@ -44,14 +46,18 @@ async function render({ model, el }) {
     });
   };
   const follow = ({ detail }) => {
-    if (!isWired || detail.group !== model.get("group") || detail.from === place) return;
+    if (!isWired || isBehind || !place.offsetWidth || detail.group !== model.get("group") || detail.from === place) return;
     isFollowing = true;
     Plotly.relayout(place, detail.range.length ? { "xaxis.range": detail.range } : { "xaxis.autorange": true }).then(() => { isFollowing = false; });
   };
   window.addEventListener("wb-zoom", follow);
   model.on("change:figure", draw);
   await draw();
-  const watcher = new ResizeObserver(() => { if (isWired && place.offsetWidth) Plotly.Plots.resize(place); });
+  const watcher = new ResizeObserver(() => {
+    if (!place.offsetWidth) return;
+    if (isBehind) draw();
+    else if (isWired) Plotly.Plots.resize(place);
+  });
   watcher.observe(el);
   return () => { window.removeEventListener("wb-zoom", follow); watcher.disconnect(); Plotly.purge(place); };
 }
