@@ -85,6 +85,7 @@ def test_week_three_is_shown_as_a_person_would_hope_while_it_goes_on(watching: D
     assert {"SNR", "Bandwidth"} <= {row.split("\t")[0] for row in moved}
 
 
+@pytest.mark.timeout(3000)
 def test_the_default_runs_third_week_turns_the_page_from_quiet_to_act_before_it_is_over(
     default_run: Project, tmp_path: Path, visit: Visitors
 ) -> None:
