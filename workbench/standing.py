@@ -160,7 +160,10 @@ def _wer(report: Report) -> str:
     now = report.last["expected_wer"]
     if np.isnan(now):
         return ""
-    before = f" where it was {100 * calm.iloc[-1]:.0f}" if len(calm) else ""
+    before = ""
+    if len(calm):
+        then = f"{100 * calm.iloc[-1]:.0f}"
+        before = " as before" if then == f"{100 * now:.0f}" else f" where it was {then}"
     doubt = ", which extrapolates" if report.last["extrapolating"] else ""
     return f"Expect a WER of {100 * now:.0f} %{before}, by confidence alone{doubt}."
 
