@@ -22,8 +22,8 @@ MIN_DISTANCE, MIN_SHARE = 0.10, 0.02
 """Smaller changes are no alarm, however many queries show them: a tenth of the queries elsewhere, two in a hundred."""
 TOLERANCE_SD = 0.1
 """A value counts as elsewhere from so many of the reference's standard deviations on: what is narrow (bandwidths of one
-kind of phone, no-speech probabilities near 0) lies all elsewhere after a shift that nobody could notice. Where less
-than half of the least distance is left beyond it, that is the effect."""
+kind of phone, no-speech probabilities near 0) lies all elsewhere after a shift that nobody could notice. Where that
+explains most of a distance, only what is left beyond it is the effect."""
 PLANNED_DISTANCE, PLANNED_SHARE = 0.25, 0.09
 """Changes that a window must be able to show (power 80 %) before it may be called quiet: a quarter of the queries
 elsewhere, as when a quarter of the users change their phone; nine in a hundred with words never seen, as when one query
@@ -182,7 +182,7 @@ def _effects(feature: Feature, x: Floats, sides: Sides, curve: Curve) -> Floats:
     tolerance = TOLERANCE_SD * float(np.nanstd(x[sides.reference.rows]))
     higher, lower = distributions.beyond(x, sides, curve.points, tolerance)
     further = np.maximum({1: higher, -1: lower, 0: np.maximum(higher, lower)}[feature.worse], 0.0)
-    return effects if further.max() >= feature.least / 2 else further
+    return effects if further.max() >= effects.max() / 2 else further
 
 
 def _effect_at(feature: Feature, curve: Curve, angle: float) -> float:
