@@ -16,10 +16,11 @@ MODULES |= {name: PACKAGE / name for name in ("serving", "widgets")}
 FILES = [path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"]
 FLOORS = (
     ("errors", "records", "settings"),
-    ("text", "blocks", "intervals", "differences", "planning", "spending", "verdicts", "scoring", "slicing",
-     "opportunities", "distributions", "drift", "mishearing", "terms", "new_names", "typed_queries", "expected_wer",
-     "auditing", "suspects", "audio", "degrade", "catalogue", "figures", "monitoring_figures", "cards", "selections",
-     "finding", "speaker_sums", "exploring", "mending", "comparing", "explorer_figures", "rephrasing", "shadowing"),
+    ("text", "blocks", "intervals", "differences", "planning", "spending", "verdicts", "scoring", "confounding",
+     "slicing", "opportunities", "distributions", "drift", "mishearing", "terms", "new_names", "typed_queries",
+     "expected_wer", "auditing", "suspects", "audio", "degrade", "catalogue", "figures", "monitoring_figures", "cards",
+     "selections", "finding", "speaker_sums", "exploring", "mending", "comparing", "explorer_figures", "rephrasing",
+     "shadowing"),
     (
         "storage",
         "progress",

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from workbench import finding, scoring, slicing
+from workbench.confounding import Own
 from workbench.records import Interval
 from workbench.selections import Mistake, Selection
 from workbench.speaker_sums import Floats, Group, Mask, SpeakerSums, Sums
@@ -127,13 +128,16 @@ class Explored(SpeakerSums):
         groups = [self.groups[column] for column in chosen]
         words = self.sums(mask, groups, self.errors, self.words)
         exact = self.sums(mask, groups, self.is_exact, self.is_speech)
+        codes = {column: self.groups[column][0][mask] for column in chosen}
+        weights = self.weights[mask]
+        own = slicing.own_parts(weights * self.errors[mask], weights * self.words[mask], codes, self.columns)
         rows = [row for column, *sums in zip(chosen, words, exact, strict=True)
-                for row in self._slices_of(mask, column, *sums)]
+                for row in self._slices_of(mask, column, *sums, own[column])]
         return pd.DataFrame(rows, columns=[
             "column", "value", "name", "n_utterances", "n_speakers", "n_words", "mean_duration_s", "share",
-            *_ends("wer", _NOTHING), *_ends("query_accuracy", _NOTHING), "note"])
+            *_ends("wer", _NOTHING), *_ends("query_accuracy", _NOTHING), "note", *slicing.NOT_EXPLAINED])
 
-    def _slices_of(self, mask: Mask, column: str, words: Sums, exact: Sums) -> list[dict[str, Any]]:
+    def _slices_of(self, mask: Mask, column: str, words: Sums, exact: Sums, own: Own) -> list[dict[str, Any]]:
         (codes, values), whole = self.groups[column], float(self.weights[mask].sum())
         n, n_words, weight, seconds = (np.bincount(codes[mask] + 1, v, len(values) + 1)[1:]
                                        for v in (None, self.words[mask], self.weights[mask], self.durations[mask]))
@@ -144,7 +148,8 @@ class Explored(SpeakerSums):
                 "column": column, "value": values[i], "name": self.names[column][i], "n_utterances": int(n[i]),
                 "n_speakers": int(np.count_nonzero(words.totals[i])), "n_words": int(n_words[i]),
                 "mean_duration_s": seconds[i] / n[i], "share": weight[i] / whole, **_ends("wer", wer),
-                **_ends("query_accuracy", right), "note": wer.note})
+                **_ends("query_accuracy", right), "note": wer.note, "own": own.parts[i],
+                "explained_by": own.explained_by[i]})
         return rows
 
     def crossed(self, mask: Mask, down: str, across: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from workbench import settings
+from workbench import settings, slicing
 
 Floats = NDArray[np.float64]
 
@@ -29,9 +29,6 @@ QUERY_S = 3.0
 """How long a clip is where the data does not say: a voice query lasts about 3 s."""
 
 _Z = 1.96
-
-_DIAGNOSTIC = {"source", "origin"}
-"""Says where it hurts, but nobody can be asked to record it; nor bands of SNR where noises are named."""
 
 _METHODS = {"noise": "augment", "snr_band": "augment", "device": "augment", "entity_type": "bias"}
 _ADVICE = {
@@ -138,12 +135,12 @@ def rank(table: pd.DataFrame, *, realization: Realization = NO_ROUNDS, costs: Co
          max_clips: int = settings.AMOUNTS["small"].n_request, min_comparable: int = MIN_COMPARABLE) -> pd.DataFrame:
     """Rank the slices of a slice table by what a request for each is expected to take off the overall WER an hour.
 
-    ceiling = share x (WER of the slice - WER of the best comparable slice of its column), both shrunk towards the
-    column's mean first (the worst of many small slices looks worse than it is, the best better), with an interval
-    from both; below `min_comparable` utterances a slice is nobody's model, and where all are, the mean is. gain =
-    ceiling x realization, its interval from both. Speakers are left out, and so is what an expression excludes. Bands
-    of SNR, sources and expressions are diagnostic: they tell where to look, and a request is made of plain columns
-    (SNR too where there is no noise column).
+    ceiling = share x (WER of the slice - WER of the best comparable slice of its column) x the part of it that no
+    other column explains (`own`, where known), both WERs shrunk towards the column's mean first (the worst of many
+    small slices looks worse than it is, the best better), with an interval from both; below `min_comparable`
+    utterances a slice is nobody's model, and where all are, the mean is. gain = ceiling x realization, its interval
+    from both. Speakers are left out, and so is what an expression excludes. Bands of SNR, sources and expressions are
+    diagnostic: they tell where to look, and a request is made of plain columns (SNR too where there is no noise one).
     Returns: the columns of `slice_table`, then shrunk_wer, best_name, gap, ceiling, ceiling_low, ceiling_high, gain,
         gain_low, gain_high (fractions), is_actionable, method (collect, augment, bias), n_clips (CLIPS_PER_POINT a
         point of gap, at most `max_clips`), cost_min, gain_per_hour, gain_per_hour_low, gain_per_hour_high, advice.
@@ -177,7 +174,8 @@ def _against_best(group: pd.DataFrame, min_comparable: int) -> pd.DataFrame:
         best_name, best_wer, best_variance = str(group["name"].iloc[best]), shrunk[best], posterior[best]
     else:
         best_name, best_wer, best_variance = f"mean of {group['column'].iloc[0]}", mean, mean_variance
-    gap, share = shrunk - best_wer, group["share"].to_numpy(float)
+    own = group["own"].to_numpy(float) if "own" in group else 1.0
+    gap, share = (shrunk - best_wer) * own, group["share"].to_numpy(float)
     half = _Z * np.sqrt(posterior + best_variance) * (group["name"].to_numpy() != best_name)
     return group.assign(shrunk_wer=shrunk, best_name=best_name, gap=gap, ceiling=share * gap,
                         ceiling_low=share * (gap - half), ceiling_high=share * (gap + half))
@@ -226,7 +224,7 @@ def _expected(ranked: pd.DataFrame, realization: Realization) -> pd.DataFrame:
 
 def _priced(ranked: pd.DataFrame, costs: Costs, max_clips: int) -> pd.DataFrame:
     """Say what can be asked for, how many clips of it, what they cost, and what they bring an hour."""
-    diagnostic = _DIAGNOSTIC | ({"snr_band"} if ranked["column"].eq("noise").any() else set())
+    diagnostic = slicing.diagnostic(set(ranked["column"]))
     is_expression = ranked["name"] != ranked["column"] + " = " + ranked["value"]
     can_ask = ~ranked["column"].isin(diagnostic) & ~is_expression & ranked["gain"].gt(0)
     clips = np.ceil(100 * ranked["gap"].clip(lower=0) * CLIPS_PER_POINT).clip(upper=max_clips)
@@ -246,6 +244,8 @@ def _advice(row: Mapping[Any, Any]) -> str:
         return f"nothing to gain: as good as {row['best_name']}"
     if not row["is_actionable"]:
         return f"diagnostic: {row['name']} cannot be asked for alone; see what it is made of"
+    if row.get("explained_by"):
+        return f"mostly what {row['explained_by']} explains: see there first"
     todo = _ADVICE[row["method"]].format(n=f"{row['n_clips']:,}", name=row["name"])
     doubt = "" if row["gain_low"] > 0 else "; cannot tell yet whether it gains anything"
     return f"{todo} to bring it towards {row['best_name']}{doubt}"

@@ -5,14 +5,14 @@ of its own, with the values yes and no. Intervals come from `intervals`.
 """
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench import intervals
+from workbench import confounding, intervals
 from workbench.errors import RecipeError
 from workbench.records import Interval
 
@@ -27,7 +27,10 @@ _NOT_SLICES = {
     "utterance_id", "audio_path", "text", "reference", "hypothesis", "heard_letters", "split", "audio_sha", "entity",
     "flags", "parent", "biased_from",
 }
+_DIAGNOSTIC = {"source", "origin"}
+"""Says where it hurts, but nobody can be asked to record it; nor bands of SNR where noises are named."""
 MAX_VALUES = 50
+NOT_EXPLAINED: Mapping[str, Any] = {"own": 1.0, "explained_by": ""}
 _ALLOWED_NODES = (
     ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.Invert, ast.USub, ast.BinOp, ast.BitAnd,
     ast.BitOr, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE,
@@ -54,6 +57,21 @@ def slice_columns(table: pd.DataFrame) -> list[str]:
     """Name the columns worth slicing by: the known ones, then a manifest's own words, of 2 to 50 distinct values."""
     own = [c for c in table.columns if c not in KNOWN_COLUMNS and c not in _NOT_SLICES and _is_grouping(table[c])]
     return [c for c in (*KNOWN_COLUMNS, *own) if c in table and 2 <= table[c].nunique() <= MAX_VALUES]
+
+
+def diagnostic(columns: Collection[str]) -> set[str]:
+    """Name the columns that tell where it hurts, but that nobody can be asked to record, among others."""
+    return _DIAGNOSTIC | ({"snr_band"} if "noise" in columns else set())
+
+
+def own_parts(errors: ArrayLike, words: ArrayLike, groups: Mapping[str, Any], columns: Collection[str]
+              ) -> dict[str, confounding.Own]:
+    """Say how much of each slice's lag is its own; `groups` number the values of `columns` and of expressions.
+
+    Neither speakers, nor expressions, nor what is diagnostic explain another column's lag: they are not causes.
+    """
+    explaining = [c for c in columns if c in groups and c not in {*diagnostic(columns), "speaker"}]
+    return confounding.own_parts(np.asarray(errors, float), np.asarray(words, float), groups, explaining)
 
 
 def _is_grouping(values: pd.Series) -> bool:
@@ -111,8 +129,10 @@ def slice_table(scores: pd.DataFrame, columns: Sequence[str], expressions: Mappi
     """Measure every slice of a scored set; an expression gives two rows, `name` and `not name`.
 
     Returns: column, value, name, n_utterances, n_speakers, n_words, mean_duration_s (nan where unknown), share
-        (weighted share of all utterances), wer, cer, query_accuracy, each with _low and _high (fractions), note.
-        Columns stay in the order given, bands in theirs, other values by name; slices that hold nothing are left out.
+        (weighted share of all utterances), wer, cer, query_accuracy, each with _low and _high (fractions), note,
+        own (the part, 0 to 1, of what it lags behind the rest of its column that stays when any other column is held
+        alike) and explained_by (the column that explains most of it, "" where none does). Columns stay in the order
+        given, bands in theirs, other values by name; slices that hold nothing are left out.
     Raises: ValueError for a column that the scores lack; RecipeError for a bad expression.
     """
     table = bands(scores)
@@ -120,15 +140,32 @@ def slice_table(scores: pd.DataFrame, columns: Sequence[str], expressions: Mappi
     if absent:
         raise ValueError(f"no columns {', '.join(absent)}; there are {', '.join(map(str, table.columns))}")
     w = np.ones(len(table)) if weights is None else np.asarray(weights, dtype=float)
-    rows = [{"column": column, "value": value, "name": name, **_measure(table[is_in], w[is_in], w.sum())}
-            for column, value, name, is_in in _members(table, columns, expressions or {}) if is_in.any()]
-    return pd.DataFrame(rows, columns=["column", "value", "name", *_measure(table, w, w.sum())])
+    members = [member for member in _members(table, columns, expressions or {}) if member[3].any()]
+    own = _own(table, members, columns, w)
+    rows = [{"column": column, "value": value, "name": name, **_measure(table[is_in], w[is_in], w.sum()), **own[name]}
+            for column, value, name, is_in in members]
+    return pd.DataFrame(rows, columns=["column", "value", "name", *_measure(table, w, w.sum()), *NOT_EXPLAINED])
+
+
+def _own(table: pd.DataFrame, members: Sequence[tuple[str, str, str, Any]], columns: Sequence[str], w: Any
+         ) -> dict[str, dict[str, Any]]:
+    """Say of each slice by name how much of its lag is its own, and what explains the rest."""
+    names: dict[str, list[str]] = {}
+    groups: dict[str, Any] = {}
+    for column, _, name, is_in in members:
+        groups[column] = np.where(is_in, len(names.setdefault(column, [])), groups.get(column, -1))
+        names[column].append(name)
+    plain = {column: codes for column, codes in groups.items() if column != "speaker"}
+    found = own_parts(w * table["n_errors"], w * table["n_words"], plain, columns)
+    return {name: {"own": own[0], "explained_by": own[1]} for column, group in names.items()
+            for name, *own in (zip(group, *found[column], strict=True) if column in found
+                               else ((name, *NOT_EXPLAINED.values()) for name in group))}
 
 
 def overall(scores: pd.DataFrame, weights: ArrayLike | None = None) -> pd.DataFrame:
     """Measure the whole set: one row with the columns of `slice_table`, its name "all"."""
     w = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=float)
-    return pd.DataFrame([{"column": "", "value": "", "name": "all", **_measure(scores, w, w.sum())}])
+    return pd.DataFrame([{"column": "", "value": "", "name": "all", **_measure(scores, w, w.sum()), **NOT_EXPLAINED}])
 
 
 def _measure(table: pd.DataFrame, w: Any, all_weight: float) -> dict[str, Any]:
