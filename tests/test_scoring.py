@@ -4,6 +4,7 @@ import math
 import random
 from typing import Any
 
+import jiwer
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -43,6 +44,17 @@ def test_edits_are_counted_as_by_hand(scores: pd.DataFrame) -> None:
     assert scores["n_words"].tolist() == [3, 3, 3, 3, 1, 1, 0, 0]
     assert scores["n_chars"].tolist() == [14, 14, 14, 14, 7, 7, 0, 0]
     assert scores["is_exact"].tolist() == [True, False, False, False, False, False, False, True]
+
+
+@given(st.lists(st.tuples(*[st.lists(st.sampled_from(["a", "ab", "ba", "b"]), max_size=5).map(" ".join)] * 2),
+                min_size=1, max_size=8))
+def test_counts_are_those_of_jiwer_file_by_file(pairs: list[tuple[str, str]]) -> None:
+    scored = scoring.score(table([said for said, _ in pairs]), [heard for _, heard in pairs])
+    for row, (said, heard) in zip(scored.to_dict("records"), pairs, strict=True):
+        words, letters = jiwer.process_words(said, heard), jiwer.process_characters(said, heard)
+        assert (row["n_sub"], row["n_del"], row["n_ins"]) == (words.substitutions, words.deletions, words.insertions)
+        assert row["n_words"] == words.hits + words.substitutions + words.deletions
+        assert row["n_char_errors"] == letters.substitutions + letters.deletions + letters.insertions
 
 
 def test_an_utterance_with_no_words_has_no_wer_and_its_words_count_as_insertions(scores: pd.DataFrame) -> None:
