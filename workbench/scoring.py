@@ -20,6 +20,8 @@ from workbench.text import NORMALIZER_VERSION, normalize, words
 Kind = Literal["equal", "sub", "del", "ins"]
 _KINDS: dict[str, Kind] = {"equal": "equal", "substitute": "sub", "delete": "del", "insert": "ins"}
 _NO_EDITS = (0, 0, 0, 0)
+PAIRS_AT_A_TIME = 10_000
+"""Texts whose alignments are held at once: a few kilobytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ def _counts(references: list[str], heard: list[str]) -> pd.DataFrame:
     """Count the edits of texts that differ, each pair once: most utterances are heard right, and queries repeat."""
     pairs = list(zip(references, heard, strict=True))
     wrong = list(dict.fromkeys((said, written) for said, written in pairs if said != written))
-    edited = dict(zip(wrong, _n_edits(wrong), strict=True))
+    parts = (wrong[start : start + PAIRS_AT_A_TIME] for start in range(0, len(wrong), PAIRS_AT_A_TIME))
+    edited = {pair: n for part in parts for pair, n in zip(part, _n_edits(part), strict=True)}
     edits = np.array([edited.get(pair, _NO_EDITS) for pair in pairs])
     counts = {f"n_{kind}": edits[:, i] for i, kind in enumerate(("sub", "del", "ins"))}
     n_words = {said: len(words(said)) for said in set(references)}
@@ -91,8 +94,6 @@ def _counts(references: list[str], heard: list[str]) -> pd.DataFrame:
 
 def _n_edits(pairs: Sequence[tuple[str, str]]) -> list[tuple[int, ...]]:
     """Align by word and by letter. Returns: substitutions, deletions and insertions of words, and letters in error."""
-    if not pairs:
-        return []
     references, heard = map(list, zip(*pairs, strict=True))
     aligned = (how(references, heard).alignments for how in (jiwer.process_words, jiwer.process_characters))
     found: list[tuple[int, ...]] = []
