@@ -62,7 +62,8 @@ def test_measuring_writes_what_the_engine_heard_beside_what_the_sound_is(tmp_pat
     assert len(monitoring.with_features(made.rows, made.known, made.gap_limit)) == 40
 
 
-def test_worse_copies_are_heard_by_the_engine_and_teach_beside_the_originals(tmp_path: Path) -> None:
+def test_worse_copies_are_heard_by_the_engine_and_teach_beside_the_originals(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng, paths = np.random.default_rng(0), [tmp_path / f"{i}.wav" for i in range(30)]
     for path in paths:
         audio.write(path, degrade.band_limit(0.3 * rng.standard_normal(16_000).astype(np.float32), 7_000))
@@ -78,7 +79,15 @@ def test_worse_copies_are_heard_by_the_engine_and_teach_beside_the_originals(tmp
     worse = bases.worsened(said, transcribe, seed=0)
     assert worse["request_id"].tolist() == said["utterance_id"].tolist()
     assert 0.2 < worse["bandwidth_hz"].lt(6_500).mean() < 0.9  # some go over a narrower phone, some do not
-    pd.testing.assert_frame_equal(worse, bases.worsened(said, transcribe, seed=0))
+    monkeypatch.setattr(bases, "CLIPS_AT_A_TIME", 7)
+    n_clips: list[int] = []
+
+    def counting(clips: Sequence[Samples]) -> list[Hypothesis]:
+        n_clips.append(len(clips))
+        return transcribe(clips)
+
+    pd.testing.assert_frame_equal(worse, bases.worsened(said, counting, seed=0))
+    assert n_clips == [7, 7, 7, 7, 2]
     heard = pd.DataFrame({name: "play adele" if name == "hypothesis" else worse[name] for name in bases.HEARD})
     alone, taught = (bases.measure(said, heard, weights=np.ones(30), known=set(), worse=more) for more in (None, worse))
     assert alone.calibration.errors(worse).sum() < 0.1 * taught.calibration.errors(worse).sum()

@@ -1,6 +1,7 @@
 """Speakers as blocks: their arithmetic by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -37,3 +38,11 @@ def test_few_speakers_are_flipped_in_every_way_and_many_by_chance() -> None:
 
 def test_ten_thousand_resamples_of_two_hundred_speakers_take_about_a_second() -> None:
     assert bench.speed(n_times=1)["median_s"].iloc[0] < 1.5
+
+
+@pytest.mark.parametrize("kind", ["object", "str", "category"])
+def test_speakers_numbered_once_are_the_blocks_they_would_be_if_numbered_by_each_rate(kind: str) -> None:
+    names = pd.Series(["s2", "s1", "", "s2", None, "s10", "s1"], dtype=object)
+    codes, note = blocks.number(names, len(names))
+    again, told = blocks.number(blocks.numbered(names.astype(kind)), len(names))
+    assert again.tolist() == codes.tolist() == [0, 1, 3, 0, 4, 2, 1] and told == note

@@ -4,9 +4,10 @@ import math
 import random
 from typing import Any
 
+import jiwer
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench import scoring
@@ -43,6 +44,25 @@ def test_edits_are_counted_as_by_hand(scores: pd.DataFrame) -> None:
     assert scores["n_words"].tolist() == [3, 3, 3, 3, 1, 1, 0, 0]
     assert scores["n_chars"].tolist() == [14, 14, 14, 14, 7, 7, 0, 0]
     assert scores["is_exact"].tolist() == [True, False, False, False, False, False, False, True]
+
+
+@settings(deadline=None)  # jiwer one by one takes as long as the machine is busy
+@given(st.lists(st.tuples(*[st.lists(st.sampled_from(["a", "ab", "ba", "b"]), max_size=5).map(" ".join)] * 2),
+                min_size=1, max_size=8))
+def test_counts_are_those_of_jiwer_file_by_file(pairs: list[tuple[str, str]]) -> None:
+    scored = scoring.score(table([said for said, _ in pairs]), [heard for _, heard in pairs])
+    for row, (said, heard) in zip(scored.to_dict("records"), pairs, strict=True):
+        words, letters = jiwer.process_words(said, heard), jiwer.process_characters(said, heard)
+        assert (row["n_sub"], row["n_del"], row["n_ins"]) == (words.substitutions, words.deletions, words.insertions)
+        assert row["n_words"] == words.hits + words.substitutions + words.deletions
+        assert row["n_char_errors"] == letters.substitutions + letters.deletions + letters.insertions
+
+
+def test_counts_do_not_depend_on_how_many_texts_are_aligned_at_a_time(
+        scores: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "PAIRS_AT_A_TIME", 2)
+    again = scoring.score(table([row[0] for row in HAND_COUNTED]), [row[1] for row in HAND_COUNTED])
+    pd.testing.assert_frame_equal(again, scores)
 
 
 def test_an_utterance_with_no_words_has_no_wer_and_its_words_count_as_insertions(scores: pd.DataFrame) -> None:

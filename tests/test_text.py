@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench import text as text_module
 from workbench.errors import ParameterError
 from workbench.text import NORMALIZERS, normalize, words
 
@@ -54,6 +55,16 @@ def test_normalizing_twice_changes_nothing_and_leaves_only_words(text: str) -> N
     assert once == " ".join(words(once))
     assert not any(c in "0123456789" for c in once)
     assert all(c in " '" or unicodedata.category(c)[0] in "LMN" for c in once)
+
+
+@given(st.text("abz'  \t\n.-5’é", max_size=12) | st.from_regex(r"[a-z' ]{0,12}", fullmatch=True) | st.text(max_size=12))
+def test_what_is_normal_already_is_seen_at_once_and_all_rules_would_leave_it_as_it_is(text: str) -> None:
+    assert normalize(text) == text_module._normalize_query(text)
+
+
+def test_plain_words_are_seen_to_be_normal_without_trying_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(text_module, "_normalize_query")
+    assert normalize("don't stop the music") == "don't stop the music"
 
 
 def test_whispers_english_normalizer_is_there_by_name_with_its_known_faults() -> None:

@@ -5,7 +5,7 @@ of production lie in it but those that several users said.
 """
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,6 +22,12 @@ from workbench.records import Hypothesis
 
 ROWS, KNOWN, CALIBRATION = "rows.parquet", "known.parquet", "calibration.json"
 HEARD = ("hypothesis", "heard_letters", "ctc_gap", "avg_logprob", "no_speech_prob", "compression_ratio")
+MEASURED: Mapping[str, Callable[[Samples], float]] = {
+    "duration_s": audio.duration_s, "level_dbfs": audio.level_dbfs, "snr_db": audio.estimate_snr_db,
+    "bandwidth_hz": audio.estimate_bandwidth_hz}
+"""What the service measures of a query's sound."""
+CLIPS_AT_A_TIME = 256
+"""Eight batches of clips, some fifty megabytes: memory does not grow with the set."""
 PLACES = ("home", "street", "car")
 WORSE_SNR_DB, WORSE_BAND_HZ, WORSE_LOW_HZ = (-5.0, 20.0), (2_500.0, 6_000.0), 300.0
 """What calibration copies go through: from a loud car to a lively home, and phones from less than a telephone's
@@ -38,16 +44,19 @@ def as_log(utterances: pd.DataFrame, heard: pd.DataFrame) -> pd.DataFrame:
 
     `heard` holds the fields of `Hypothesis` in the order of `utterances`; sound is measured as the service does.
     """
-    return _as_log(utterances, [audio.read(path) for path in utterances["audio_path"]], heard)
+    return _as_log(utterances, [_measured(audio.read(path)) for path in utterances["audio_path"]], heard)
 
 
-def _as_log(utterances: pd.DataFrame, clips: Sequence[Samples], heard: pd.DataFrame) -> pd.DataFrame:
+def _measured(clip: Samples) -> tuple[float, ...]:
+    """Measure a clip, so that it need not be held. Returns: numbers in the order of MEASURED."""
+    return tuple(how(clip) for how in MEASURED.values())
+
+
+def _as_log(utterances: pd.DataFrame, measured: Sequence[tuple[float, ...]], heard: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({
         "request_id": utterances["utterance_id"].to_numpy(), "user_hash": utterances["speaker"].to_numpy(),
-        "time_s": np.nan, "role": "champion", "error": "", "duration_s": [audio.duration_s(clip) for clip in clips],
-        "level_dbfs": [audio.level_dbfs(clip) for clip in clips],
-        "snr_db": [audio.estimate_snr_db(clip) for clip in clips],
-        "bandwidth_hz": [audio.estimate_bandwidth_hz(clip) for clip in clips],
+        "time_s": np.nan, "role": "champion", "error": "",
+        **{name: [numbers[i] for numbers in measured] for i, name in enumerate(MEASURED)},
         **{name: heard[name].to_numpy() for name in HEARD}})
 
 
@@ -58,10 +67,14 @@ def worsened(utterances: pd.DataFrame, transcribe: Callable[[Sequence[Samples]],
     `transcribe` is the engine's. They teach what a doubt means where production may go, and cost as much time as
     hearing the utterances themselves. Returns: the rows that the log would have of them.
     """
-    rng = np.random.default_rng(seed)
-    clips = [_worse(audio.read(path), rng) for path in utterances["audio_path"]]
-    heard = pd.DataFrame([asdict(answer) for answer in transcribe(clips)]).rename(columns={"text": "hypothesis"})
-    return _as_log(utterances, clips, heard)
+    rng, answers, measured = np.random.default_rng(seed), list[Hypothesis](), list[tuple[float, ...]]()
+    for start in range(0, len(utterances), CLIPS_AT_A_TIME):
+        paths = utterances["audio_path"].iloc[start : start + CLIPS_AT_A_TIME]
+        clips = [_worse(audio.read(path), rng) for path in paths]
+        answers += transcribe(clips)
+        measured += map(_measured, clips)
+    heard = pd.DataFrame([asdict(answer) for answer in answers]).rename(columns={"text": "hypothesis"})
+    return _as_log(utterances, measured, heard)
 
 
 def _worse(clip: Samples, rng: np.random.Generator) -> Samples:

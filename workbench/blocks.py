@@ -31,16 +31,21 @@ def number(blocks: Any, n: int) -> tuple[NDArray[np.int64], str]:
     """
     if blocks is None:
         return np.arange(n), "speakers unknown: interval too narrow"
-    if isinstance(getattr(blocks, "dtype", None), pd.CategoricalDtype):  # numbered already: ten times faster
-        numbered = pd.Categorical(blocks)
-        codes, known = np.array(numbered.codes, np.int64), numbered.categories
-    else:
-        values = pd.Series(np.asarray(blocks, dtype=object))
-        codes, known = pd.factorize(values.where(values.ne(""), None))
+    is_numbered = isinstance(getattr(blocks, "dtype", None), pd.CategoricalDtype)
+    named = pd.Categorical(blocks) if is_numbered else numbered(blocks)
+    codes, known = np.array(named.codes, np.int64), named.categories
     unknown = codes < 0
     codes[unknown] = len(known) + np.arange(unknown.sum())
     note = f"{unknown.sum()} of {n} speakers unknown: interval too narrow" if unknown.any() else ""
-    return codes.astype(np.int64), note
+    return codes, note
+
+
+def numbered(blocks: Any) -> pd.Categorical:
+    """Number blocks in the order of their first utterances, once for many rates: `number` takes it ten times faster."""
+    values = pd.Series(blocks if isinstance(getattr(blocks, "dtype", None), pd.CategoricalDtype) else
+                       np.asarray(blocks, dtype=object))
+    codes, known = pd.factorize(values.where(values.ne(""), None))
+    return pd.Categorical.from_codes(codes, pd.RangeIndex(len(known)))
 
 
 def sums(codes: NDArray[np.int64], values: Floats) -> Floats:

@@ -8,15 +8,11 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from workbench import log_reading, storage
-from workbench.log_reading import ALL, COUNTED, HOUR_S, LogReader
+from workbench.log_reading import ALL, COUNTED, DAY_S, HOUR_S, N_SAMPLED, LogReader
 
-DAY_S = 86_400.0
-N_SAMPLED = 6_000
-"""Queries of a window whose rows are read: ten times what shows that a quarter of the users changed phones."""
 N_WINDOWS = 8
 """Windows whose rows are held; older ones are counted only."""
 LAST = "\uffff"  # behind every name
@@ -83,7 +79,7 @@ class LiveLog:
         start_s = before.start_s or counts["hour"].min() * HOUR_S // DAY_S * DAY_S
         sizes = counts["n"].groupby(((counts["hour"] * HOUR_S - start_s) // self._width_s).astype(int) + 1).sum()
         sizes = sizes[sizes.index > sizes.index.max() - N_WINDOWS]
-        drawn = (ALL * 0.5 ** np.ceil(np.log2(np.maximum(sizes / self._n_sampled, 1)))).clip(lower=1).astype(int)
+        drawn = log_reading.n_drawn(sizes, self._n_sampled)
         rows = self._first(drawn, start_s, last) if before.rows.empty else self._next(drawn, start_s, last)
         return Reading(counts, rows, drawn / ALL, start_s, last, time.time())
 

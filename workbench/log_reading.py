@@ -4,8 +4,10 @@ Only what people asked counts: neither a shadow's answers nor load tests. Nothin
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import sqlalchemy as sql
 
@@ -15,6 +17,9 @@ from workbench.log_database import Database, forgotten, labels, queries
 LOAD_TEST = "load-test"
 """The app_version that deploy's own queries carry."""
 HOUR_S = 3_600
+DAY_S = 86_400.0
+N_SAMPLED = 6_000
+"""Queries of a window whose rows are read: ten times what shows that a quarter of the users changed phones."""
 ALL = 1 << 16
 """Users are drawn by the first four hex digits of their hash (or of the request, where there is no user)."""
 COUNTED = ("hour", "model_version", "error", "is_empty", "latency_ms")
@@ -26,6 +31,28 @@ _is_asked = sql.and_(queries.c.role != "shadow", queries.c.app_version != LOAD_T
 _known_latency = sql.func.nullif(queries.c.latency_ms, sql.literal(float("nan")))  # NaN is a number to PostgreSQL
 _asked_by = sql.case((queries.c.user_hash != "", queries.c.user_hash), else_=queries.c.request_id)
 _drawn_by = sql.func.substr(_asked_by, 1, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What is judged of people's queries: all of a window, or of a large one those of some users, and what was audited.
+
+    `rows` has the columns READ; `counts` counts all: window, day (from 1, from `start_s` on), n_queries.
+    """
+
+    rows: pd.DataFrame
+    counts: pd.DataFrame
+    start_s: float
+
+    @property
+    def n_queries(self) -> int:
+        """All that people asked."""
+        return int(self.counts["n_queries"].sum())
+
+
+def n_drawn(sizes: "pd.Series[int]", n_sampled: int) -> "pd.Series[int]":
+    """Say of how many in 65,536 users rows are read, by window: halved until no more than `n_sampled` are expected."""
+    return (ALL * 0.5 ** np.ceil(np.log2(np.maximum(sizes / n_sampled, 1)))).clip(lower=1).astype(int)
 
 
 class LogReader:
@@ -76,6 +103,33 @@ class LogReader:
         limits += [_drawn_by < f"{n_of_all:04x}"] if n_of_all < ALL else []
         return self._table(sql.select(*(queries.c[name] for name in READ)).where(*limits).order_by(queries.c.row_id),
                            READ)
+
+    def drawn(self, *, after_row: int, up_to_row: int, width_s: float, n_sampled: int = N_SAMPLED) -> Drawn:
+        """Read what windows are judged by; the first begins at midnight (UTC) before the first query.
+
+        A window of at most `n_sampled` queries is read whole, of a larger one always the same users.
+        """
+        start_s, counts = self._counted(after_row, up_to_row, width_s)
+        shares = n_drawn(counts.groupby("window")["n_queries"].sum(), n_sampled)
+        if (shares == ALL).all():
+            return Drawn(self.rows(after_row=after_row, up_to_row=up_to_row), counts, start_s)
+        parts = [self.rows(after_row=after_row, up_to_row=up_to_row, since_s=start_s + (window - 1) * width_s,
+                           until_s=start_s + window * width_s, n_of_all=n) for window, n in shares.items()]
+        said = self.labelled()
+        audited = said[said["kind"].eq("audit") & said["row_id"].between(after_row + 1, up_to_row)]
+        rows = pd.concat([*parts, audited[list(READ)]]).drop_duplicates("row_id")
+        return Drawn(rows.sort_values("row_id", ignore_index=True), counts, start_s)
+
+    def _counted(self, after_row: int, up_to_row: int, width_s: float) -> tuple[float, pd.DataFrame]:
+        """Count people's queries. Returns: when the first window begins, and window, day, n_queries."""
+        limits = (_is_asked, queries.c.row_id > after_row, queries.c.row_id <= up_to_row)
+        with self._database.reading() as connection:
+            first_s = connection.scalar(sql.select(sql.func.min(queries.c.time_s)).where(*limits)) or 0.0
+            start_s = float(first_s // DAY_S * DAY_S)
+            spans = [_whole(connection, (queries.c.time_s - start_s) / long_s) + 1 for long_s in (width_s, DAY_S)]
+            found = connection.execute(sql.select(*spans, sql.func.count()).where(*limits).group_by(*spans))
+            counts = pd.DataFrame(found.fetchall(), columns=["window", "day", "n_queries"], dtype="int64")
+        return start_s, counts.sort_values(["window", "day"], ignore_index=True)
 
     def labelled(self) -> pd.DataFrame:
         """Give the labelled queries. Returns: the columns READ, and reference, labeller, kind."""

@@ -1,6 +1,7 @@
 """What a monitoring report says to people: one decision, tiles, days to mark, bands of normal days."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,16 @@ from workbench.records import Decision, Interval
 
 BAND_SIGMAS, MIN_BAND_DAYS = 3.0, 6
 """Source: NannyML's reference bands, mean +/- 3 standard deviations over at least 6 windows."""
+
+
+def counted(report: Report, counts: pd.DataFrame) -> Report:
+    """Give windows and days all queries that people asked in them, beside `n_judged`, those that were read.
+
+    `counts` are `log_reading.Drawn.counts`.
+    """
+    windows, days = (table.assign(n_judged=table["n_queries"], n_queries=table[span].map(
+        counts.groupby(span)["n_queries"].sum())) for span, table in (("window", report.windows), ("day", report.days)))
+    return replace(report, windows=windows, days=days)
 
 
 def conclude(report: Report) -> Decision:

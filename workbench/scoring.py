@@ -15,10 +15,13 @@ import pandas as pd
 from workbench import intervals
 from workbench.errors import ScoringError
 from workbench.records import EditCounts, Interval
-from workbench.text import NORMALIZER_VERSION, normalize
+from workbench.text import NORMALIZER_VERSION, normalize, words
 
 Kind = Literal["equal", "sub", "del", "ins"]
 _KINDS: dict[str, Kind] = {"equal": "equal", "substitute": "sub", "delete": "del", "insert": "ins"}
+_NO_EDITS = (0, 0, 0, 0)
+PAIRS_AT_A_TIME = 10_000
+"""Texts whose alignments are held at once: a few kilobytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,8 @@ def score(utterances: pd.DataFrame, hypotheses: Sequence[str] | pd.Series, *,
     if normalizer != NORMALIZER_VERSION:
         original = table["text"] if "text" in table else table["reference"]
         table["reference"] = [normalize(text, normalizer) for text in original.fillna("")]
-    counts = pd.DataFrame(_counts(table["reference"].tolist(), table["hypothesis"].tolist()), index=table.index)
-    table[counts.columns] = counts
+    counts = _counts(table["reference"].tolist(), table["hypothesis"].tolist())
+    table[counts.columns] = counts.set_axis(table.index)
     table["is_exact"] = table["hypothesis"].eq(table["reference"])
     table["wer"] = table["n_errors"] / table["n_words"].where(table["n_words"] > 0)
     if "entity" in table:
@@ -76,23 +79,35 @@ def _matched(utterances: pd.DataFrame, hypotheses: Sequence[str] | pd.Series) ->
     return found
 
 
-def _counts(references: list[str], heard: list[str]) -> dict[str, list[int]]:
-    by_word = jiwer.process_words(references, heard)
-    counts: dict[str, list[int]] = {f"n_{kind}": [] for kind in ("sub", "del", "ins")}
-    for chunks in by_word.alignments:
+def _counts(references: list[str], heard: list[str]) -> pd.DataFrame:
+    """Count the edits of texts that differ, each pair once: most utterances are heard right, and queries repeat."""
+    pairs = list(zip(references, heard, strict=True))
+    wrong = list(dict.fromkeys((said, written) for said, written in pairs if said != written))
+    parts = (wrong[start : start + PAIRS_AT_A_TIME] for start in range(0, len(wrong), PAIRS_AT_A_TIME))
+    edited = {pair: n for part in parts for pair, n in zip(part, _n_edits(part), strict=True)}
+    edits = np.array([edited.get(pair, _NO_EDITS) for pair in pairs])
+    counts = {f"n_{kind}": edits[:, i] for i, kind in enumerate(("sub", "del", "ins"))}
+    n_words = {said: len(words(said)) for said in set(references)}
+    return pd.DataFrame({**counts, "n_errors": edits[:, :3].sum(1), "n_words": [n_words[said] for said in references],
+                         "n_char_errors": edits[:, 3], "n_chars": [len(said) for said in references]})
+
+
+def _n_edits(pairs: Sequence[tuple[str, str]]) -> list[tuple[int, ...]]:
+    """Align by word and by letter. Returns: substitutions, deletions and insertions of words, and letters in error."""
+    references, heard = map(list, zip(*pairs, strict=True))
+    aligned = (how(references, heard).alignments for how in (jiwer.process_words, jiwer.process_characters))
+    found: list[tuple[int, ...]] = []
+    for by_word, by_letter in zip(*aligned, strict=True):
         n = dict.fromkeys(_KINDS, 0)
-        for chunk in chunks:
-            n[chunk.type] += max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
-        for kind in ("substitute", "delete", "insert"):
-            counts[f"n_{_KINDS[kind]}"].append(n[kind])
-    counts["n_errors"] = [sum(n) for n in zip(*counts.values(), strict=True)]
-    counts["n_words"] = [len(words) for words in by_word.references]
-    counts["n_char_errors"] = [
-        sum(max(c.ref_end_idx - c.ref_start_idx, c.hyp_end_idx - c.hyp_start_idx) for c in chunks if c.type != "equal")
-        for chunks in jiwer.process_characters(references, heard).alignments
-    ]
-    counts["n_chars"] = [len(text) for text in references]
-    return counts
+        for chunk in by_word:
+            n[chunk.type] += _length(chunk)
+        n_letters = sum(_length(chunk) for chunk in by_letter if chunk.type != "equal")
+        found.append((n["substitute"], n["delete"], n["insert"], n_letters))
+    return found
+
+
+def _length(chunk: jiwer.AlignmentChunk) -> int:
+    return int(max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx))
 
 
 def _entities_right(table: pd.DataFrame) -> pd.Series:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from workbench import blocks as of_speakers
 from workbench import confounding, intervals
 from workbench.errors import RecipeError
 from workbench.records import Interval
@@ -29,6 +30,7 @@ _NOT_SLICES = {
 }
 _DIAGNOSTIC = {"source", "origin"}
 """Says where it hurts, but nobody can be asked to record it; nor bands of SNR where noises are named."""
+_MEASURED = ("n_errors", "n_words", "n_char_errors", "n_chars", "is_exact", "speaker", "duration_s")
 MAX_VALUES = 50
 NOT_EXPLAINED: Mapping[str, Any] = {"own": 1.0, "explained_by": ""}
 _ALLOWED_NODES = (
@@ -110,9 +112,10 @@ def matches(table: pd.DataFrame, expression: str) -> "pd.Series[bool]":
 def _members(table: pd.DataFrame, columns: Sequence[str],
              expressions: Mapping[str, str]) -> Iterator[tuple[str, str, str, Any]]:
     for column in columns:
-        values = set(table[column].dropna()) - {""}
-        for value in sorted(values, key=lambda v: (_band_rank(str(v)), str(v))):
-            yield column, str(value), f"{column} = {value}", table[column].eq(value).fillna(False).to_numpy(bool)
+        codes, values = pd.factorize(table[column])
+        known = [(str(value), code) for code, value in enumerate(values) if value != ""]
+        for value, code in sorted(known, key=lambda v: (_band_rank(v[0]), v[0])):
+            yield column, value, f"{column} = {value}", codes == code
     for name, expression in expressions.items():
         is_in = matches(table, expression).to_numpy()
         yield name, "yes", name, is_in
@@ -142,9 +145,10 @@ def slice_table(scores: pd.DataFrame, columns: Sequence[str], expressions: Mappi
     w = np.ones(len(table)) if weights is None else np.asarray(weights, dtype=float)
     members = [member for member in _members(table, columns, expressions or {}) if member[3].any()]
     own = _own(table, members, columns, w)
-    rows = [{"column": column, "value": value, "name": name, **_measure(table[is_in], w[is_in], w.sum()), **own[name]}
-            for column, value, name, is_in in members]
-    return pd.DataFrame(rows, columns=["column", "value", "name", *_measure(table, w, w.sum()), *NOT_EXPLAINED])
+    measured = _measured(table)
+    rows = [{"column": column, "value": value, "name": name, **_measure(measured[is_in], w[is_in], w.sum()),
+             **own[name]} for column, value, name, is_in in members]
+    return pd.DataFrame(rows, columns=["column", "value", "name", *_measure(measured, w, w.sum()), *NOT_EXPLAINED])
 
 
 def _own(table: pd.DataFrame, members: Sequence[tuple[str, str, str, Any]], columns: Sequence[str], w: Any
@@ -162,6 +166,12 @@ def _own(table: pd.DataFrame, members: Sequence[tuple[str, str, str, Any]], colu
                                else ((name, *NOT_EXPLAINED.values()) for name in group))}
 
 
+def _measured(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep the columns that are measured, speakers numbered: a slice's words need not be copied, nor names compared."""
+    kept = table[[name for name in _MEASURED if name in table]]
+    return kept.astype({"speaker": "category"}) if "speaker" in kept else kept
+
+
 def overall(scores: pd.DataFrame, weights: ArrayLike | None = None) -> pd.DataFrame:
     """Measure the whole set: one row with the columns of `slice_table`, its name "all"."""
     w = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=float)
@@ -169,7 +179,7 @@ def overall(scores: pd.DataFrame, weights: ArrayLike | None = None) -> pd.DataFr
 
 
 def _measure(table: pd.DataFrame, w: Any, all_weight: float) -> dict[str, Any]:
-    speakers = table.get("speaker")
+    speakers, n_speakers = _speakers(table)
     has_speech = table["n_words"].to_numpy() > 0
 
     def rate(errors: str, totals: Any) -> Interval:
@@ -179,7 +189,7 @@ def _measure(table: pd.DataFrame, w: Any, all_weight: float) -> dict[str, Any]:
     cer = intervals.rate_interval(table["n_char_errors"], table["n_chars"], speakers, w)
     exact = rate("is_exact", has_speech.astype(float))
     return {
-        "n_utterances": len(table), "n_speakers": 0 if speakers is None else int(speakers.nunique()),
+        "n_utterances": len(table), "n_speakers": n_speakers,
         "n_words": int(table["n_words"].sum()), "mean_duration_s": _mean_duration_s(table),
         "share": float(w.sum() / all_weight) if all_weight else np.nan,
         "wer": wer.value, "wer_low": wer.low, "wer_high": wer.high,
@@ -187,6 +197,13 @@ def _measure(table: pd.DataFrame, w: Any, all_weight: float) -> dict[str, Any]:
         "query_accuracy": exact.value, "query_accuracy_low": exact.low, "query_accuracy_high": exact.high,
         "note": wer.note,
     }
+
+
+def _speakers(table: pd.DataFrame) -> tuple[pd.Categorical | None, int]:
+    """Number the speakers once for all rates. Returns: None where nobody knows them, and how many names there are."""
+    if "speaker" not in table:
+        return None, 0
+    return of_speakers.numbered(table["speaker"]), int(table["speaker"].nunique())
 
 
 def _mean_duration_s(table: pd.DataFrame) -> float:

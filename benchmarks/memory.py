@@ -1,0 +1,120 @@
+"""Does the memory of batch jobs grow with the number of utterances? Checking a manifest, hearing for a basis, scoring.
+
+    python benchmarks/memory.py --sizes 300 1000 3000
+
+Each size runs in a process of its own, over recordings of three seconds that are invented first. `check` reads a
+manifest with all its checks, as collect and `workbench evaluate` do; `basis` measures the sound of open speech, as
+deploy does, and the engine in it answers nothing, so that no model's memory hides the rest; `score` counts errors of
+invented queries, a hundred times as many. Told is the peak beyond that of the same process before it began. Wanted: a
+recording more costs what its row in a table takes, a few kilobytes, and not its 192 KB of samples. The table goes to
+reports/benchmarks/memory.csv.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.scoring import queries
+from workbench import audio, bases, corpora, scoring, storage
+from workbench.records import Hypothesis
+
+CLIP_S, N_SCORED = 3.0, 100
+NOTHING = Hypothesis("", -0.1, 0.1, 0.8)
+
+
+def invent(folder: Path, n: int) -> None:
+    """Write recordings of noise, a manifest of them, and references."""
+    rng = np.random.default_rng(0)
+    table, *_ = queries(n, 0)
+    for i in range(n):
+        audio.write(folder / f"{i}.wav", rng.normal(0, 0.05, int(CLIP_S * audio.SAMPLE_RATE_HZ)).astype(np.float32))
+    told = table[["utterance_id", "text", "reference", "speaker"]].assign(
+        audio_path=[str(folder / f"{i}.wav") for i in range(n)])
+    told.to_csv(folder / "manifest.csv", index=False)
+
+
+def check(folder: Path) -> object:
+    """Read the manifest and listen to all that it names."""
+    return corpora.read_rows([str(folder / "manifest.csv")], is_stored=False)
+
+
+def basis(folder: Path) -> object:
+    """Measure all recordings, and worse copies of them."""
+    told = pd.read_csv(folder / "manifest.csv")
+    heard = pd.DataFrame({name: np.zeros(len(told)) for name in bases.HEARD})
+    return bases.as_log(told, heard), bases.worsened(told, _answer_nothing, seed=0)
+
+
+def _answer_nothing(clips: Sequence[audio.Samples]) -> list[Hypothesis]:
+    return [NOTHING] * len(clips)
+
+
+def score(folder: Path) -> object:
+    """Score a hundred times as many invented queries as there are recordings."""
+    n = N_SCORED * len(pd.read_csv(folder / "manifest.csv"))
+    table, heard, _ = queries(n, 1)
+    return scoring.score(table, heard)
+
+
+JOBS: dict[str, Callable[[Path], object]] = {"check": check, "basis": basis, "score": score}
+
+
+def peak_mb() -> float:
+    """Give the most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def one(name: str, folder: Path) -> str:
+    """Run a job once on a few rows, so that imports are behind it, then on the folder. Returns: MB before and more."""
+    with tempfile.TemporaryDirectory(prefix="workbench-memory-") as few:
+        invent(Path(few), 8)
+        JOBS[name](Path(few))
+    before_mb = peak_mb()
+    JOBS[name](folder)
+    return f"{before_mb} {peak_mb() - before_mb}"
+
+
+def measure(sizes: Sequence[int]) -> pd.DataFrame:
+    """Run each job on each size in a process of its own."""
+    rows = []
+    for n in sizes:
+        with tempfile.TemporaryDirectory(prefix="workbench-memory-") as folder:
+            (Path(folder) / "notebooks").mkdir()
+            invent(Path(folder), n)
+            for name in JOBS:
+                done = subprocess.run([sys.executable, __file__, "--one", name, folder], check=True, text=True,
+                                      stdout=subprocess.PIPE, env={**os.environ, "WORKBENCH_ROOT": folder})
+                before_mb, more_mb = map(float, done.stdout.split())
+                n_rows = n * N_SCORED if name == "score" else n
+                rows.append({"job": name, "n_utterances": n_rows, "before_mb": before_mb, "more_mb": more_mb,
+                             "kb_an_utterance": more_mb * 1024 / n_rows})
+    return pd.DataFrame(rows).sort_values(["job", "n_utterances"], ignore_index=True)
+
+
+def main() -> None:
+    """Run the benchmark and print the table."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[300, 1_000, 3_000])
+    parser.add_argument("--one", nargs=2, default=[], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(one(options.one[0], Path(options.one[1])))
+        return
+    table = measure(options.sizes)
+    print(table.to_string(index=False, float_format="%.1f"))
+    storage.write_text(Path(__file__).parents[1] / "reports" / "benchmarks" / "memory.csv", table.to_csv(index=False))
+
+
+if __name__ == "__main__":
+    main()
