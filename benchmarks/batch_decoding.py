@@ -86,7 +86,9 @@ def measure(folder: Path, options: argparse.Namespace) -> pd.DataFrame:
                 answers |= set(found.pop("answers"))  # type: ignore[call-overload]
                 ms_a_clip = 1e3 * found["wall_s"] / n_decoded  # type: ignore[operator]
                 rows.append({"round": number, "n_clips": n, "contestant": name, "n_decoded": n_decoded,
-                             "all_s": ms_a_clip * n / 1e3, "ms_a_clip": ms_a_clip, "peak_mb": found["peak_mb"]})
+                             "all_s": ms_a_clip * n / 1e3, "ms_a_clip": ms_a_clip,
+                             "cpu_ms_a_clip": 1e3 * found["cpu_s"] / n_decoded,  # type: ignore[operator]
+                             "peak_mb": found["peak_mb"]})
     assert len(answers) == 1, f"the contestants write different words: {answers}"
     return pd.DataFrame(rows)
 

@@ -55,7 +55,7 @@ def peer(engine: Path, n_workers: int) -> Iterator[server.Running]:
     n_threads = max(1, (os.cpu_count() or 1) // n_workers)
     program = Path(__file__).with_name("peer_server.py")
     process = subprocess.Popen([sys.executable, str(program), str(engine), "--port", str(port), "--threads",
-                                str(n_threads), "--workers", str(n_workers)])
+                                str(n_threads), "--workers", str(n_workers)], start_new_session=True)  # as ours
     running = server.Running(f"http://127.0.0.1:{port}", process.pid)
     try:
         while not server._is_alive(running):

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from workbench import biasing, whisper_model
 from workbench.biasing import BiasingList, Rules
+from workbench.letters import CHARACTERS
 from workbench.recognizers import WhisperRecognizer
 from workbench.records import Hypothesis
-from workbench.whisper_model import CHARACTERS
 
 CAREFREE = Rules(bonus=0.0, margin=1e-6, max_misfit=np.inf)
 """Rules under which the likeliest text always wins."""

@@ -19,8 +19,9 @@ from whisper.decoding import DecodingTask
 
 from workbench import differences, intervals, recognizers, scoring, storage, whisper_model
 from workbench.errors import CheckpointError
-from workbench.fast import FACTS, FORMAT, facts
+from workbench.fast import FACTS, FORMAT
 from workbench.fast import FastRecognizer as FastRecognizer  # what callers of `export` open
+from workbench.fast import facts as facts
 from workbench.recognizing import ShortContextRecognizer
 from workbench.records import Interval
 from workbench.whisper_model import SpeechModel

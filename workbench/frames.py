@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft  # numpy's takes four times as long
 
 from workbench.audio import SAMPLE_RATE_HZ, Samples
 
@@ -41,7 +42,7 @@ def log_mel(waveforms: Samples, n_mels: int) -> NDArray[np.float32]:
     """
     waves = np.pad(waveforms, ((0, 0), (WINDOW // 2, WINDOW // 2)), mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(waves, WINDOW, axis=-1)[:, :-1:HOP]
-    spectrum = np.fft.rfft(frames * np.hanning(WINDOW + 1)[:-1].astype(np.float32))
+    spectrum = fft.rfft(frames * np.hanning(WINDOW + 1)[:-1].astype(np.float32))
     mel = _filters(n_mels) @ (spectrum.real**2 + spectrum.imag**2).astype(np.float32).transpose(0, 2, 1)
     log_spec = np.log10(np.maximum(mel, np.float32(1e-10)))
     floor = log_spec.max(axis=(-2, -1), keepdims=True) - np.float32(8.0)
