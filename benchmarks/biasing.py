@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from alarms import week_of_log
+from numpy.typing import ArrayLike
 
 from workbench import (
     catalogue,
@@ -79,10 +80,10 @@ class Listener(engines.FastRecognizer):
         super().__init__(folder, n_threads=1)
         self.letters = dict[int, torch.Tensor]()
 
-    def _with_letters(self, answer: Hypothesis, letters: torch.Tensor) -> Hypothesis:
-        answer = super()._with_letters(answer, letters)
-        self.letters[id(answer)] = letters
-        return answer
+    def _with_letters(self, answers: Sequence[Hypothesis], heard: ArrayLike) -> list[Hypothesis]:
+        found = super()._with_letters(answers, heard)
+        self.letters |= {id(answer): torch.tensor(each) for answer, each in zip(found, np.asarray(heard), strict=True)}
+        return found
 
 
 @dataclass(frozen=True)

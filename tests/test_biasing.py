@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from workbench import biasing, whisper_model
 from workbench.biasing import BiasingList, Rules
+from workbench.letters import CHARACTERS
 from workbench.recognizers import WhisperRecognizer
 from workbench.records import Hypothesis
-from workbench.whisper_model import CHARACTERS
 
 CAREFREE = Rules(bonus=0.0, margin=1e-6, max_misfit=np.inf)
 """Rules under which the likeliest text always wins."""
@@ -122,7 +122,7 @@ def test_what_was_heard_before_the_list_is_kept_and_the_gap_is_that_of_the_answe
     letters, plain = heard("play lizzo"), Hypothesis("play oasis", -0.5, 0.1, 0.9)
     recognizer = WhisperRecognizer(whisper_model.build("", "toy", seed=0))
     biased = recognizer.biased(listing(["lizzo"]))
-    found, before = biased._with_letters(plain, letters), recognizer._with_letters(plain, letters)
+    found, before = (each._with_letters([plain], letters[None])[0] for each in (biased, recognizer))
     assert (found.text, found.biased_from) == ("play lizzo", "play oasis")
     assert (before.text, before.biased_from) == ("play oasis", "")
     assert found.heard_letters == before.heard_letters == "play lizzo" and found.ctc_gap < before.ctc_gap

@@ -20,7 +20,7 @@ FLOORS = (
      "slicing", "opportunities", "distributions", "drift", "mishearing", "terms", "new_names", "typed_queries",
      "expected_wer", "auditing", "suspects", "audio", "degrade", "catalogue", "figures", "monitoring_figures", "cards",
      "selections", "finding", "speaker_sums", "exploring", "mending", "comparing", "explorer_figures", "rephrasing",
-     "shadowing"),
+     "shadowing", "frames", "letters"),
     (
         "storage",
         "progress",
@@ -34,6 +34,7 @@ FLOORS = (
         "demo_world",
         "synthesis",
         "whisper_model",
+        "recognizing",
         "recognizers",
         "reference_fit",
         "biasing",
@@ -43,6 +44,7 @@ FLOORS = (
         "registry",
         "model_registry",
         "engines",
+        "fast",
         "log_database",
         "query_log",
         "log_reading",
@@ -70,7 +72,7 @@ OWNERS = {
     "mlflow": {"registry"},
     "sqlalchemy": {"log_database", "log_reading", "query_log", "marks"},
     "whisper": {"whisper_model", "recognizers", "batches", "text", "engines"},
-    "ctranslate2": {"engines"},
+    "ctranslate2": {"engines", "fast"},
     "nbconvert": {"pages"},
     "typer": {"cli", "service_cli"},
     "fastapi": {"serving"},
@@ -153,5 +155,12 @@ def test_a_module_is_one_idea(file: Path) -> None:
 )
 def test_light_modules_load_nothing_heavy(modules: str) -> None:
     code = f"import sys, {modules}; print([name for name in {HEAVY} if name in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"
+
+
+def test_a_server_of_engines_loads_nothing_heavy() -> None:
+    modules = "workbench.serving.app, workbench.serving.server, workbench.serving.sources"
+    code = f"import sys, {modules}; print([name for name in {(*HEAVY, 'pandas')} if name in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from workbench import audio, recognizers, reference_fit, whisper_model
-from workbench.whisper_model import CHARACTERS
+from workbench.letters import CHARACTERS
 
 
 def spelled(word: str, sure: float = 0.9) -> torch.Tensor:

@@ -5,7 +5,7 @@ import json
 import torch
 
 from workbench import recognizers
-from workbench.whisper_model import CHARACTERS
+from workbench.letters import CHARACTERS
 
 
 def letters(spelled: str) -> torch.Tensor:

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from whisper.tokenizer import Tokenizer, get_tokenizer
 
 from workbench import audio
+from workbench.letters import CHARACTERS
 from workbench.recipes import Recipe
-from workbench.whisper_model import CHARACTERS, SpeechModel, log_mel
+from workbench.whisper_model import SpeechModel, log_mel
 
 BUCKET_BATCHES = 16
 """Clips are sorted by length within this many batches: padding stays small and the order stays random."""

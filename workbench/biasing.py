@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
+from numpy.typing import ArrayLike, NDArray
 
 from workbench import text
-from workbench.whisper_model import CHARACTERS
+from workbench.letters import CHARACTERS
 
 BONUS = 2.0
 """Nats for each letter that a text is longer. In noise CTC leaves letters out too cheaply, so that any short name would
@@ -63,7 +62,7 @@ class BiasingList:
     def __len__(self) -> int:
         return len(self._written)
 
-    def rescored(self, letters: Tensor, answer: str) -> str:
+    def rescored(self, letters: ArrayLike, answer: str) -> str:
         """Give an answer with a name in it, or as it is where no name fits far better.
 
         An answer whose letters fit it is left alone, and so is silence.
@@ -73,7 +72,8 @@ class BiasingList:
         if not len(self) or not words or not set("".join(words)) <= set(CHARACTERS):
             return answer
         # Chances are relative to the best path's, so that a long clip's stay far from what a float cannot hold.
-        chances = np.exp((letters - letters.amax(-1, keepdim=True)).double().numpy())
+        heard = np.asarray(letters)
+        chances = np.exp((heard - heard.max(-1, keepdims=True)).astype(np.float64))
         before, fit = _before(chances, words)
         if -fit <= self._rules.margin:
             return answer

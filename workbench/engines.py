@@ -1,41 +1,32 @@
 """The fast engine: any of our checkpoints as a CTranslate2 model, which answers as PyTorch does, and how nearly.
 
-An engine is a folder: CTranslate2's files, the character head, and `workbench.json`, which says what it was made from
-and what every file hashes to. Nothing here trains, serves, or decides.
+Nothing here trains, serves, or decides; what hears queries with an engine is `fast`.
 """
 
 import contextlib
-import json
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import ctranslate2
 import numpy as np
 import pandas as pd
-import torch
 from ctranslate2.converters.utils import fuse_linear
 from ctranslate2.specs import WhisperSpec, common_spec
 from torch import Tensor
-from torch.nn import functional as F
 from whisper.decoding import DecodingTask
-from whisper.model import ModelDimensions
-from whisper.tokenizer import get_tokenizer
-from whisper.utils import compression_ratio
 
 from workbench import differences, intervals, recognizers, scoring, storage, whisper_model
 from workbench.errors import CheckpointError
-from workbench.records import Hypothesis, Interval
+from workbench.fast import FACTS, FORMAT
+from workbench.fast import FastRecognizer as FastRecognizer  # what callers of `export` open
+from workbench.fast import facts as facts
+from workbench.recognizing import ShortContextRecognizer
+from workbench.records import Interval
 from workbench.whisper_model import SpeechModel
 
 Quantization = Literal["int8", "float16", "float32"]
-
-FACTS = "workbench.json"
-FORMAT = 1
-"""What export writes; an engine of another format is made anew."""
 
 
 def export(checkpoint: Path, folder: Path, *, quantization: Quantization = "int8") -> Path:
@@ -139,90 +130,9 @@ class _Weights(dict[str, Tensor]):
             self.norm(layer.ffn.layer_norm, f"{block}.mlp_ln")
 
 
-def facts(folder: Path) -> Mapping[str, Any]:
-    """Read what an engine was made from, and see that its files are whole.
-
-    Raises: CheckpointError when something is missing, damaged, or of another format.
-    """
-    try:
-        found = dict(json.loads((folder / FACTS).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        found = {}
-    if found.get("format") != FORMAT:
-        raise CheckpointError(f"{folder} is no engine of this workbench ({FACTS} is missing, damaged or of another "
-                              "format); export the checkpoint again")
-    for name, sha in found["files"].items():
-        path = folder / name
-        if not path.is_file() or storage.hash_file(path) != sha:
-            what = "damaged" if path.is_file() else "missing"
-            raise CheckpointError(f"{path} is {what}; export the checkpoint again")
-    return found
-
-
-class FastRecognizer(recognizers.ShortContextRecognizer):
-    """An exported engine: the same answers and fields as `recognizers.WhisperRecognizer`, several times as fast.
-
-    `n_threads` 0 leaves the number to CTranslate2. Several threads may call one recognizer.
-    """
-
-    def __init__(self, folder: Path, *, n_threads: int = 0, language: str = "en") -> None:
-        known = facts(folder)
-        self.device = torch.device("cuda" if ctranslate2.get_cuda_device_count() else "cpu")
-        self.context, self.dims = known["context"], ModelDimensions(**known["dims"])
-        compute_type = "float32" if (self.device.type, known["quantization"]) == ("cpu", "float16") else "default"
-        self._engine = ctranslate2.models.Whisper(
-            str(folder), device=self.device.type, compute_type=compute_type, intra_threads=n_threads
-        )
-        self._words = _tokenizer(self.dims, language)
-        self._head = None
-        if "head.npz" in known["files"]:
-            with np.load(folder / "head.npz") as head:
-                self._head = torch.from_numpy(head["weight"]), torch.from_numpy(head["bias"])
-        self.has_head = self._head is not None
-
-    def _decode(self, mel: Tensor, n_tokens: int) -> list[Hypothesis]:
-        # What is encoded is told from log-mel frames by its shape, so no context may have n_mels encoder frames.
-        encoded = self._engine.encode(_view(mel))
-        results = self._engine.generate(
-            encoded,
-            [list(self._words.sot_sequence_including_notimestamps)] * len(mel),
-            beam_size=1,
-            length_penalty=0,
-            max_length=2 * n_tokens,  # CTranslate2 answers with half of this at most
-            return_scores=True,
-            return_no_speech_prob=True,
-            suppress_blank=False,
-        )
-        letters = [None] * len(mel) if self._head is None else self._letters(encoded)
-        return [self._hypothesis(result, clip) for result, clip in zip(results, letters, strict=True)]
-
-    def _letters(self, encoded: ctranslate2.StorageView) -> Tensor:
-        assert self._head is not None
-        on_cpu = encoded.to_device(ctranslate2.Device.cpu).to(ctranslate2.DataType.float32)
-        return F.linear(torch.from_numpy(np.array(on_cpu)), *self._head).log_softmax(-1)
-
-    def _hypothesis(self, result: Any, letters: Tensor | None) -> Hypothesis:
-        tokens = result.sequences_ids[0]
-        text = self._words.decode(tokens).strip()
-        answer = Hypothesis(text, float(result.scores[0]) / (len(tokens) + 1), float(result.no_speech_prob),
-                            compression_ratio(text))
-        return answer if letters is None else self._with_letters(answer, letters)
-
-
-def open_version(folder: Path) -> recognizers.ShortContextRecognizer:
+def open_version(folder: Path) -> ShortContextRecognizer:
     """Open what answers for a version of the registry: the engine that was exported for it, or its checkpoint."""
     return FastRecognizer(folder / "engine") if (folder / "engine").is_dir() else recognizers.load(folder / "model.pt")
-
-
-def _tokenizer(dims: ModelDimensions, language: str) -> Any:
-    # Source: whisper.model.Whisper, is_multilingual and num_languages
-    is_multilingual = dims.n_vocab >= 51_865
-    return get_tokenizer(is_multilingual, num_languages=dims.n_vocab - 51_765 - is_multilingual, language=language,
-                         task="transcribe")
-
-
-def _view(values: Tensor) -> ctranslate2.StorageView:
-    return ctranslate2.StorageView.from_array(values.contiguous() if values.is_cuda else values.contiguous().numpy())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,102 +1,29 @@
-"""From recordings to hypotheses: the protocol, Whisper in PyTorch behind it, and decodes of whole tables, cached."""
+"""Whisper in PyTorch as a recognizer: ours, the reference that other engines are held against, and anyone else's."""
 
-import copy
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
 import torch
 import whisper
 from torch import Tensor
-from torch.nn import functional as F
 from torchaudio.functional import forced_align
-from whisper.model import ModelDimensions
 
-from workbench import audio, progress, storage, text, whisper_model
-from workbench.biasing import BiasingList
+from workbench import biasing, frames, letters, recognizing, storage, text, whisper_model
+from workbench.audio import Samples
+from workbench.letters import CHARACTERS
+from workbench.recognizing import Recognizer as Recognizer  # what callers name, whichever engine they have
+from workbench.recognizing import ShortContextRecognizer as ShortContextRecognizer
+from workbench.recognizing import decode as decode
+from workbench.recognizing import transcribe_file as transcribe_file
 from workbench.records import Hypothesis
-from workbench.whisper_model import CHARACTERS, Context, SpeechModel
-
-BATCH_SIZE = 32
-"""Clips a batch: on two cores larger ones gain nothing more."""
-
-TOKENS_PER_SECOND = 8
-"""The longest answer that a clip's length allows; fast English speech is about 6 tokens a second."""
-
-SPARE_TOKENS = 8
-"""Tokens beyond TOKENS_PER_SECOND, for clips shorter than their words' first tokens."""
+from workbench.whisper_model import SpeechModel
 
 FRAME_S = 0.02
 """A frame of the encoder: two of Whisper's hops of 10 ms."""
-
-MAX_CLIP_S = 30.0
-"""Longer recordings are cut into pieces of Whisper's own window."""
-
-
-class Recognizer(Protocol):
-    """Anything that writes down what recordings say."""
-
-    def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
-        """Write one hypothesis a recording (float32 mono samples at 16 kHz), in their order."""
-        ...
-
-
-class ShortContextRecognizer(ABC):
-    """Decodes in batches of equal context, so that a clip's answer does not depend on its neighbours.
-
-    What every engine shares is here: how clips become frames, how long an answer may be, what letters were heard, and
-    what the biasing list makes of both.
-    """
-
-    context: Context
-    dims: ModelDimensions
-    device: torch.device
-    has_head: bool
-    biasing = BiasingList()
-
-    def biased(self, biasing: BiasingList) -> Self:
-        """Give a recognizer that shares the weights and holds its answers against a biasing list.
-
-        Without a character head there are no letters to hold them against, and answers stay as they are.
-        """
-        made = copy.copy(self)
-        made.biasing = biasing
-        return made
-
-    @abstractmethod
-    def _decode(self, mel: Tensor, n_tokens: int) -> list[Hypothesis]:
-        """Answer a batch of log-mel frames [B, M, F] with at most `n_tokens` tokens each."""
-
-    def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
-        """Write one hypothesis a recording, in their order."""
-        contexts = np.array([whisper_model.context_samples(len(r), self.context) for r in recordings], dtype=int)
-        answers: dict[int, Hypothesis] = {}
-        for n_samples in np.unique(contexts):
-            members = np.flatnonzero(contexts == n_samples)
-            for start in range(0, len(members), BATCH_SIZE):
-                rows = members[start : start + BATCH_SIZE].tolist()
-                answers.update(zip(rows, self._batch([recordings[row] for row in rows], int(n_samples)), strict=True))
-        return [answers[row] for row in range(len(recordings))]
-
-    def _with_letters(self, answer: Hypothesis, letters: Tensor) -> Hypothesis:
-        """Add what the character head heard, and let a name of the biasing list into the answer where it heard one."""
-        written = self.biasing.rescored(letters, answer.text)
-        spelled, gap = heard(letters, written)
-        return replace(answer, text=written, heard_letters=spelled, ctc_gap=gap,
-                       biased_from="" if written == answer.text else answer.text)
-
-    @torch.inference_mode()
-    def _batch(self, recordings: Sequence[np.ndarray], n_samples: int) -> list[Hypothesis]:
-        padded = np.stack([np.pad(r[:n_samples], (0, n_samples - len(r[:n_samples]))) for r in recordings])
-        mel = whisper_model.log_mel(torch.from_numpy(padded).to(self.device), self.dims.n_mels)
-        longest = max(len(r) for r in recordings) if self.context == "padded" else n_samples
-        n_tokens = int(longest / audio.SAMPLE_RATE_HZ * TOKENS_PER_SECOND) + SPARE_TOKENS
-        return self._decode(mel, min(n_tokens, self.dims.n_text_ctx // 2))
 
 
 class WhisperRecognizer(ShortContextRecognizer):
@@ -107,23 +34,24 @@ class WhisperRecognizer(ShortContextRecognizer):
 
     def __init__(self, model: SpeechModel, *, language: str = "en", has_times: bool = False) -> None:
         self.model, self.language, self.has_times = model, language, has_times
-        self.context, self.dims, self.device = model.context, model.dims, model.device
-        self.has_head = model.head is not None
+        self.context, self.n_text_ctx, self.has_head = model.context, model.dims.n_text_ctx, model.head is not None
 
-    def _decode(self, mel: Tensor, n_tokens: int) -> list[Hypothesis]:
+    @torch.inference_mode()
+    def _decode(self, waveforms: Samples, n_tokens: int) -> list[Hypothesis]:
         self.model.eval()
+        mel = whisper_model.log_mel(torch.from_numpy(waveforms).to(self.model.device), self.model.dims.n_mels)
         encoded = self.model.whisper.encoder(mel)
         results = whisper.decode(_Encoded(self.model), encoded, decoding_options(n_tokens, self.language))
-        letters = None if self.model.head is None else self.model.letters(encoded).cpu()
-        return [self._hypothesis(r, None if letters is None else letters[i]) for i, r in enumerate(results)]
+        answers = [Hypothesis(r.text, float(r.avg_logprob), float(r.no_speech_prob), float(r.compression_ratio))
+                   for r in results]
+        if self.model.head is None:
+            return answers
+        heard = self.model.letters(encoded).cpu()
+        answers = self._with_letters(answers, heard)
+        return [self._with_times(*pair) for pair in zip(answers, heard, strict=True)] if self.has_times else answers
 
-    def _hypothesis(self, result: whisper.DecodingResult, letters: Tensor | None) -> Hypothesis:
-        answer = Hypothesis(result.text, float(result.avg_logprob), float(result.no_speech_prob),
-                            float(result.compression_ratio))
-        if letters is None:
-            return answer
-        answer = self._with_letters(answer, letters)
-        return replace(answer, word_times=json.dumps(word_times(letters, answer.text))) if self.has_times else answer
+    def _with_times(self, answer: Hypothesis, heard: Tensor) -> Hypothesis:
+        return replace(answer, word_times=json.dumps(word_times(heard, answer.text)))
 
 
 def decoding_options(n_tokens: int | None = None, language: str = "en") -> whisper.DecodingOptions:
@@ -147,23 +75,6 @@ class _Encoded:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._whisper, name)
-
-
-def heard(letters: Tensor, answer: str) -> tuple[str, float]:
-    """Spell what the character head hears, and how much better that fits than the answer does.
-
-    Shape: letters [F, 1 + characters], log-probabilities.
-    Returns: the letters; nats a character between the best path and the answer's paths, 0 or a little below when equal.
-    """
-    best, classes = letters.max(-1)
-    collapsed = torch.unique_consecutive(classes)
-    spelled = "".join(CHARACTERS[c - 1] for c in collapsed.tolist() if c > 0)
-    target = torch.tensor(
-        [CHARACTERS.index(c) + 1 for c in text.normalize(answer) if c in CHARACTERS], dtype=torch.long
-    )
-    lengths = torch.tensor([len(letters)]), torch.tensor([len(target)])
-    fit = -F.ctc_loss(letters[:, None], target[None], *lengths, reduction="sum")
-    return " ".join(spelled.split()), float(best.sum() - fit) / max(1, len(target))
 
 
 def word_times(letters: Tensor, answer: str) -> list[tuple[str, float, float]]:
@@ -200,30 +111,13 @@ def transcribe(checkpoint: Path, utterances: pd.DataFrame) -> pd.DataFrame:
 
     Returns: utterance_id, hypothesis, and the other fields of `Hypothesis`.
     """
-    code = [storage.hash_file(Path(str(m))) for m in (__file__, whisper_model.__file__)]
+    parts = (biasing, frames, letters, recognizing, whisper_model)
+    code = [storage.hash_file(Path(str(part))) for part in (__file__, *(part.__file__ for part in parts))]
     key = storage.hash_value([storage.hash_file(checkpoint), utterances["audio_sha"].tolist(), code])[:16]
     cached = storage.cache_folder("decodes") / f"{key}.parquet"
     if not cached.is_file():
         storage.write_table(cached, decode(load(checkpoint, has_times=True), utterances).drop(columns="utterance_id"))
     return pd.concat([utterances[["utterance_id"]].reset_index(drop=True), pd.read_parquet(cached)], axis=1)
-
-
-def decode(recognizer: Recognizer, utterances: pd.DataFrame) -> pd.DataFrame:
-    """Decode a table's recordings with any recognizer, without the cache. Returns: what `transcribe` does."""
-    paths, chunk, rows = utterances["audio_path"].tolist(), BATCH_SIZE * 8, []
-    for start in progress.track(range(0, len(paths), chunk), "decoding"):
-        answers = recognizer.transcribe([audio.read(path) for path in paths[start : start + chunk]])
-        rows += [asdict(answer) for answer in answers]
-    decoded = pd.DataFrame(rows).rename(columns={"text": "hypothesis"})
-    return pd.concat([utterances[["utterance_id"]].reset_index(drop=True), decoded], axis=1)
-
-
-def transcribe_file(recognizer: Recognizer, path: Path) -> str:
-    """Write down one file of any length, in pieces of 30 s."""
-    samples = audio.read(path)
-    size = int(MAX_CLIP_S * audio.SAMPLE_RATE_HZ)
-    pieces = [samples[start : start + size] for start in range(0, len(samples), size)]
-    return " ".join(h.text for h in recognizer.transcribe(pieces) if h.text)
 
 
 class PlainWhisper:

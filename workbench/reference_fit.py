@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from workbench import audio, recognizers, storage, text, whisper_model
-from workbench.whisper_model import CHARACTERS, SpeechModel
+from workbench import audio, recognizers, recognizing, storage, text, whisper_model
+from workbench.letters import CHARACTERS
+from workbench.whisper_model import SpeechModel
 
 COLUMN = "reference_gap"
 
@@ -60,8 +61,8 @@ def letters_of(model: SpeechModel, clips: dict[int, audio.Samples]) -> Iterator[
     contexts = pd.Series({row: model.context_samples(len(clip)) for row, clip in clips.items()}, dtype=int)
     for n_samples, members in contexts.groupby(contexts):
         rows = members.index.tolist()
-        for start in range(0, len(rows), recognizers.BATCH_SIZE):
-            batch = rows[start : start + recognizers.BATCH_SIZE]
+        for start in range(0, len(rows), recognizing.BATCH_SIZE):
+            batch = rows[start : start + recognizing.BATCH_SIZE]
             cut = [clips[row][:n_samples] for row in batch]
             padded = torch.from_numpy(np.stack([np.pad(clip, (0, n_samples - len(clip))) for clip in cut]))
             mel = whisper_model.log_mel(padded.to(model.device), model.dims.n_mels)

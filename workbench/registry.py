@@ -3,13 +3,14 @@
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from workbench import settings, storage
 from workbench.errors import SettingsError
 from workbench.records import Interval
+
+if TYPE_CHECKING:
+    import pandas as pd  # the server asks for aliases and never makes tables
 
 PROJECT = "voice-search"
 
@@ -43,7 +44,7 @@ def track(
     *,
     parameters: Mapping[str, Any],
     metrics: Mapping[str, Interval | float],
-    curve: pd.DataFrame | None = None,
+    curve: "pd.DataFrame | None" = None,
 ) -> str:
     """Record one fit. `curve` is a table with a `step` column; every other column becomes a series.
 
@@ -75,7 +76,7 @@ def track(
     return str(record.info.run_id)
 
 
-def _metrics(mlflow: Any, metrics: Mapping[str, Interval | float], curve: pd.DataFrame | None) -> list[Any]:
+def _metrics(mlflow: Any, metrics: Mapping[str, Interval | float], curve: "pd.DataFrame | None") -> list[Any]:
     flat: list[tuple[str, float, int]] = []
     for name, metric in metrics.items():
         parts = (

@@ -17,8 +17,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from workbench import audio, batches, optimizers, progress, recognizers, scoring, settings, storage, whisper_model
+from workbench import (
+    audio,
+    batches,
+    frames,
+    optimizers,
+    progress,
+    recognizers,
+    scoring,
+    settings,
+    storage,
+    whisper_model,
+)
 from workbench.batches import IGNORED, Batch, BatchSource
+from workbench.letters import CHARACTERS
 from workbench.recipes import Recipe
 from workbench.whisper_model import SpeechModel
 
@@ -95,7 +107,7 @@ def fit_key(model: SpeechModel, task: Task) -> str:
     """Name a fit by all that it depends on, the code of the loop included. Returns: 16 hex digits."""
     weights = storage.hash_bytes(*(t.detach().cpu().numpy().tobytes() for t in model.state_dict().values()))
     tables = [storage.hash_table(t[["audio_sha", "reference"]]) for t in (task.train, task.valid) if t is not None]
-    code = [storage.hash_file(Path(str(module.__file__))) for module in (batches, optimizers, whisper_model)]
+    code = [storage.hash_file(Path(str(module.__file__))) for module in (batches, frames, optimizers, whisper_model)]
     how = [task.recipe.fit_key(), task.n_steps, task.seed, task.is_finetuning, storage.hash_file(Path(__file__))]
     return storage.hash_value([weights, asdict(model.dims), tables, how, code])[:16]
 
@@ -235,7 +247,7 @@ def with_head(model: SpeechModel, seed: int) -> SpeechModel:
     if model.head is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model.head = torch.nn.Linear(model.dims.n_audio_state, len(whisper_model.CHARACTERS) + 1)
+            model.head = torch.nn.Linear(model.dims.n_audio_state, len(CHARACTERS) + 1)
     return model
 
 

@@ -7,29 +7,20 @@ here. A third key, `workbench`, which whisper ignores, holds what only we use.
 import urllib.error
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 import whisper
 from torch import Tensor, nn
 from torch.nn import functional as F
-from whisper.audio import HOP_LENGTH, N_FFT, N_SAMPLES, SAMPLE_RATE, mel_filters
+from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 from whisper.model import AudioEncoder, ModelDimensions, Whisper
 
-from workbench import model_registry, settings, storage
+from workbench import frames, model_registry, settings, storage
 from workbench.errors import CheckpointError
+from workbench.frames import Context
+from workbench.letters import CHARACTERS
 from workbench.text import NORMALIZER_VERSION
-
-Context = Literal["fitted", "padded"]
-
-CHARACTERS = " 'abcdefghijklmnopqrstuvwxyz"
-"""What the character head can hear; class 0 is CTC's blank, class 1 + i is CHARACTERS[i]."""
-
-CONTEXT_STEP_SAMPLES = SAMPLE_RATE // 2
-"""Fitted contexts come in steps of half a second, so that clips of a batch share one and neighbours never matter."""
-
-MARGIN_SAMPLES = SAMPLE_RATE // 10
-"""Silence that follows every clip, so that the last word is not at the very edge of what the encoder sees."""
 
 ENGLISH_VOCABULARY = 51_864
 """Tokens of Whisper's English-only tokenizer. Source: whisper.model.Whisper.is_multilingual."""
@@ -75,21 +66,13 @@ class SpeechModel(nn.Module):
 
     def context_samples(self, n_samples: int) -> int:
         """Round a clip's length up to the context that it is decoded in. Returns: samples, at most 30 s."""
-        return context_samples(n_samples, self.context)
+        return frames.context_samples(n_samples, self.context)
 
     def letters(self, encoded: Tensor) -> Tensor:
         """Give the character head's log-probabilities. Shape: [B, F, width] -> [B, F, 1 + characters]."""
         if self.head is None:
             raise CheckpointError("this checkpoint has no character head; train it here for a few steps to get one")
         return self.head(encoded).float().log_softmax(-1)
-
-
-def context_samples(n_samples: int, context: Context) -> int:
-    """Round a clip's length up to the context that a model hears it in. Returns: samples, at most 30 s."""
-    if context == "padded":
-        return int(N_SAMPLES)
-    steps = -(-(n_samples + MARGIN_SAMPLES) // CONTEXT_STEP_SAMPLES)
-    return min(steps * CONTEXT_STEP_SAMPLES, int(N_SAMPLES))
 
 
 def log_mel(waveforms: Tensor, n_mels: int) -> Tensor:

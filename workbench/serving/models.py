@@ -13,7 +13,7 @@ from workbench.audio import SAMPLE_RATE_HZ
 from workbench.biasing import BiasingList
 from workbench.errors import QueryLogError, ServiceError
 from workbench.name_list import Entry
-from workbench.recognizers import Recognizer, ShortContextRecognizer
+from workbench.recognizing import Recognizer, ShortContextRecognizer
 from workbench.serving.openai_shape import ALIASES, ApiError
 
 Role = Literal["champion", "canary", "shadow"]

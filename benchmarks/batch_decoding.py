@@ -1,0 +1,145 @@
+"""How long, and in how much memory, does a manifest take, against openai-whisper and faster-whisper file by file?
+
+    pip install -c constraints.txt -e ".[peers]" && python benchmarks/batch_decoding.py --sizes 250 1000 4000
+
+The same weights (of random numbers, in the shape of Whisper tiny), clips of three seconds, threads and twelve words an
+answer for all (see `peers.py`), greedily; that all write the same is checked. Each contestant has a process of its own,
+and its clock starts when its model is loaded. `ours` is the engine that deploy, retrain and the server use; `ours in
+torch` the reference. The peers go file by file, so that their time is in proportion: each decodes at most `--most`
+clips, and its time is scaled (its memory is not). Wanted: 25 times as fast as openai-whisper, 10 times as
+faster-whisper, in no more memory, and memory that does not grow with the number of clips.
+
+The limit is what one clip needs in arithmetic (matrix products of encoder and decoder) over what a plain product of
+large float32 matrices reaches on the same threads; 8-bit integers may pass it. The table goes to
+reports/benchmarks/batch_decoding.csv.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import peers
+import torch
+from whisper.model import ModelDimensions
+
+from workbench import recognizers, storage, whisper_model
+from workbench.audio import SAMPLE_RATE_HZ
+
+GOALS = {"openai-whisper": 25, "faster-whisper": 10}
+MATRIX, N_PRODUCTS = 2048, 10
+
+
+def operations(dims: ModelDimensions, n_frames: int, n_steps: int) -> float:
+    """Count what a clip needs: two a multiplication of the matrix products, attention included.
+
+    Shape: `n_frames` of the encoder (20 ms each), `n_steps` tokens the decoder is run on, the prompt included.
+    """
+    width, n_layers, n_text_layers = dims.n_audio_state, dims.n_audio_layer, dims.n_text_layer
+    convolutions = 2 * n_frames * width * dims.n_mels * 3 + n_frames * width * width * 3
+    encoder = n_layers * (12 * width**2 * n_frames + 2 * width * n_frames**2)
+    across = n_text_layers * 2 * width**2 * n_frames
+    step = n_text_layers * (14 * width**2 + 2 * width * (n_frames + n_steps / 2)) + width * dims.n_vocab
+    return 2.0 * (convolutions + encoder + across + n_steps * step)
+
+
+def product_rate(n_threads: int) -> float:
+    """Multiply large float32 matrices. Returns: operations a second, the best of some."""
+    torch.set_num_threads(n_threads)
+    a, b, seconds = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX), []
+    for _ in range(N_PRODUCTS):
+        began_s = time.monotonic()
+        a @ b
+        seconds.append(time.monotonic() - began_s)
+    return 2.0 * MATRIX**3 / min(seconds)
+
+
+def decode(name: str, model: Path, clips: pd.DataFrame, n_threads: int) -> dict[str, object]:
+    """Let a contestant decode clips in a process of its own. Returns: what it printed."""
+    with tempfile.NamedTemporaryFile("w") as listed:
+        listed.write("\n".join(clips["audio_path"]))
+        listed.flush()
+        program = Path(__file__).with_name("one_decoder.py")
+        done = subprocess.run([sys.executable, str(program), name, str(model), listed.name, str(n_threads)], check=True,
+                              stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": str(n_threads)})
+    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(folder: Path, options: argparse.Namespace) -> pd.DataFrame:
+    """Let all decode all sizes in turn. Returns: a row a round, size and contestant."""
+    made = peers.checkpoint(options.shape, folder)
+    engine, clips, rows = peers.engine(made), peers.clips(max(options.sizes), folder / "clips"), []
+    models = {"ours": engine, "ours in torch": made, "openai-whisper": made, "faster-whisper": engine}
+    answers = set[str]()
+    for number in range(options.rounds):
+        for n in options.sizes:
+            for name, model in models.items():
+                n_decoded = n if name == "ours" else min(n, options.most)
+                found = decode(name, model, clips.head(n_decoded), options.threads)
+                answers |= set(found.pop("answers"))  # type: ignore[call-overload]
+                ms_a_clip = 1e3 * found["wall_s"] / n_decoded  # type: ignore[operator]
+                rows.append({"round": number, "n_clips": n, "contestant": name, "n_decoded": n_decoded,
+                             "all_s": ms_a_clip * n / 1e3, "ms_a_clip": ms_a_clip,
+                             "cpu_ms_a_clip": 1e3 * found["cpu_s"] / n_decoded,  # type: ignore[operator]
+                             "peak_mb": found["peak_mb"]})
+    assert len(answers) == 1, f"the contestants write different words: {answers}"
+    return pd.DataFrame(rows)
+
+
+def report(found: pd.DataFrame, options: argparse.Namespace) -> None:
+    """Print the table, how often faster by round, how ours grows, and the share of the limit."""
+    table = found.drop(columns="round").groupby(["n_clips", "contestant"], sort=False).median()
+    print(f"shape {options.shape}, {options.threads} threads, {options.rounds} rounds, medians; peers scaled where "
+          "n_decoded is less")
+    print(table.to_string(float_format="%.1f"))
+    both = found.pivot(index=["n_clips", "round"], columns="contestant", values=["all_s", "peak_mb"])
+    for name, goal in GOALS.items():
+        times, memory = (both[what, name] / both[what, "ours"] for what in ("all_s", "peak_mb"))
+        print(f"against {name}: {times.median():.1f} times as fast ({times.min():.1f} to {times.max():.1f}; wanted: "
+              f"{goal}), {1 / memory.median():.2f} of its memory (wanted: at most 1)")
+    mine = found[found["contestant"].eq("ours")].groupby("n_clips").median(numeric_only=True)
+    for column in ("all_s", "peak_mb") if len(mine) > 1 else ():
+        slope = np.polyfit(np.log(mine.index), np.log(mine[column]), 1)[0]
+        print(f"ours: {column} grows with the number of clips to the power {slope:.2f}")
+    print(limit(options, float(mine["ms_a_clip"].min())))
+
+
+def limit(options: argparse.Namespace, ms_a_clip: float) -> str:
+    """Hold a clip's time against the arithmetic it needs."""
+    width, n_heads, n_layers = peers.SHAPES[options.shape]
+    dims = ModelDimensions(80, 1500, width, n_heads, n_layers, whisper_model.ENGLISH_VOCABULARY, 448, width, n_heads,
+                           n_layers)
+    n_samples = whisper_model.context_samples(round(peers.CLIP_S * SAMPLE_RATE_HZ), "fitted")
+    needed = operations(dims, round(n_samples / SAMPLE_RATE_HZ / recognizers.FRAME_S), peers.N_WORDS + 2)
+    rate = product_rate(options.threads)
+    return (f"a clip needs {needed / 1e9:.1f} G operations; plain float32 products reach {rate / 1e9:.0f} G a second: "
+            f"{1e3 * needed / rate:.1f} ms, {100 * 1e3 * needed / rate / ms_a_clip:.0f} % of ours")
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[250, 1_000, 4_000])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--most", type=int, default=25, help="clips that a peer decodes")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--shape", default="tiny", choices=list(peers.SHAPES))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "notebooks").mkdir()
+        os.environ["WORKBENCH_ROOT"] = folder
+        found = measure(Path(folder), options)
+    report(found, options)
+    storage.write_text(Path(__file__).parents[1] / "reports" / "benchmarks" / "batch_decoding.csv",
+                       found.to_csv(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The fast engine at work: what `engines` exported, heard by CTranslate2. It loads neither PyTorch nor whisper.
+
+An engine is a folder: CTranslate2's files, the character head, and `workbench.json`, which says what it was made from
+and what every file hashes to.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import numpy as np
+
+from workbench import frames, letters, recognizing, storage
+from workbench.audio import Samples
+from workbench.errors import CheckpointError
+from workbench.records import Hypothesis
+
+FACTS = "workbench.json"
+FORMAT = 1
+"""What export writes; an engine of another format is made anew."""
+VOCABULARY = "vocabulary.json"
+"""CTranslate2's list of tokens by number, each byte of them a letter (latin-1)."""
+TASK = ("<|startoftranscript|>", "<|{language}|>", "<|transcribe|>", "<|notimestamps|>")
+"""What a multilingual model's decoder begins with; an English one has neither the second nor the third.
+
+Source: whisper.tokenizer.Tokenizer.sot_sequence_including_notimestamps."""
+FIRST_TIME = "<|0.00|>"
+
+
+def facts(folder: Path) -> Mapping[str, Any]:
+    """Read what an engine was made from, and see that its files are whole.
+
+    Raises: CheckpointError when something is missing, damaged, or of another format.
+    """
+    try:
+        found = dict(json.loads((folder / FACTS).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        found = {}
+    if found.get("format") != FORMAT:
+        raise CheckpointError(f"{folder} is no engine of this workbench ({FACTS} is missing, damaged or of another "
+                              "format); export the checkpoint again")
+    for name, sha in found["files"].items():
+        path = folder / name
+        if not path.is_file() or storage.hash_file(path) != sha:
+            what = "damaged" if path.is_file() else "missing"
+            raise CheckpointError(f"{path} is {what}; export the checkpoint again")
+    return found
+
+
+class Words:
+    """An engine's tokens: what decoding begins with, and what a sequence of them spells."""
+
+    def __init__(self, folder: Path, language: str) -> None:
+        self._names = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
+        numbers = {name: number for number, name in enumerate(self._names) if name.startswith("<|")}
+        # Source: whisper.model.Whisper.is_multilingual; both kinds list all of these names
+        task = TASK if len(self._names) >= 51_865 else (TASK[0], TASK[-1])
+        self.start = [numbers[name.format(language=language)] for name in task]
+        self._first_time = numbers[FIRST_TIME]
+
+    def spell(self, tokens: Sequence[int]) -> str:
+        """Write tokens as text; times are left out. Source: whisper.tokenizer.Tokenizer.decode."""
+        parts = (self._names[token].encode("latin-1") for token in tokens if token < self._first_time)
+        return b"".join(parts).decode("utf-8", errors="replace").strip()
+
+
+class FastRecognizer(recognizing.ShortContextRecognizer):
+    """An exported engine: the same answers and fields as `recognizers.WhisperRecognizer`, several times as fast.
+
+    `n_threads` 0 leaves the number to CTranslate2. Several threads may call one recognizer.
+    """
+
+    def __init__(self, folder: Path, *, n_threads: int = 0, language: str = "en") -> None:
+        known = facts(folder)
+        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        self.context, self.n_text_ctx = known["context"], known["dims"]["n_text_ctx"]
+        self._n_mels = known["dims"]["n_mels"]
+        compute_type = "float32" if (device, known["quantization"]) == ("cpu", "float16") else "default"
+        self._engine = ctranslate2.models.Whisper(str(folder), device=device, compute_type=compute_type,
+                                                  intra_threads=n_threads)
+        self._words, self._head = Words(folder, language), None
+        if "head.npz" in known["files"]:
+            with np.load(folder / "head.npz") as head:
+                self._head = head["weight"], head["bias"]
+        self.has_head = self._head is not None
+
+    def _decode(self, waveforms: Samples, n_tokens: int) -> list[Hypothesis]:
+        # What is encoded is told from log-mel frames by its shape, so no context may have n_mels encoder frames.
+        mel = np.ascontiguousarray(frames.log_mel(waveforms, self._n_mels))
+        encoded = self._engine.encode(ctranslate2.StorageView.from_array(mel))
+        results = self._engine.generate(
+            encoded,
+            [self._words.start] * len(mel),
+            beam_size=1,
+            length_penalty=0,
+            max_length=2 * n_tokens,  # CTranslate2 answers with half of this at most
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_blank=False,
+        )
+        answers = [self._hypothesis(result) for result in results]
+        return answers if self._head is None else self._with_letters(answers, self._letters(encoded, *self._head))
+
+    def _letters(self, encoded: ctranslate2.StorageView, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        on_cpu = encoded.to_device(ctranslate2.Device.cpu).to(ctranslate2.DataType.float32)
+        return letters.log_softmax(np.array(on_cpu) @ weight.T + bias)
+
+    def _hypothesis(self, result: Any) -> Hypothesis:
+        tokens = result.sequences_ids[0]
+        text = self._words.spell(tokens)
+        return Hypothesis(text, float(result.scores[0]) / (len(tokens) + 1), float(result.no_speech_prob),
+                          recognizing.compression_ratio(text))

@@ -1,0 +1,130 @@
+"""From recordings to hypotheses, whatever the engine: the protocol, what all of ours share, tables and long files.
+
+Nothing here loads PyTorch, so that a server of the fast engine holds none of it.
+"""
+
+import copy
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from workbench import audio, frames, letters, progress
+from workbench.audio import Samples
+from workbench.biasing import BiasingList
+from workbench.frames import Context
+from workbench.records import Hypothesis
+
+if TYPE_CHECKING:
+    import pandas as pd  # the server never makes tables
+
+BATCH_SIZE = 32
+"""Clips a batch: on two cores larger ones gain nothing more."""
+
+TOKENS_PER_SECOND = 8
+"""The longest answer that a clip's length allows; fast English speech is about 6 tokens a second."""
+
+SPARE_TOKENS = 8
+"""Tokens beyond TOKENS_PER_SECOND, for clips shorter than their words' first tokens."""
+
+MAX_CLIP_S = 30.0
+"""Longer recordings are cut into pieces of Whisper's own window."""
+
+
+class Recognizer(Protocol):
+    """Anything that writes down what recordings say."""
+
+    def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
+        """Write one hypothesis a recording (float32 mono samples at 16 kHz), in their order."""
+        ...
+
+
+class ShortContextRecognizer(ABC):
+    """Decodes in batches of equal context, so that a clip's answer does not depend on its neighbours.
+
+    What every engine shares is here: how long an answer may be, what letters were heard, and what the biasing list
+    makes of both.
+    """
+
+    context: Context
+    n_text_ctx: int
+    has_head: bool
+    biasing = BiasingList()
+
+    def biased(self, biasing: BiasingList) -> Self:
+        """Give a recognizer that shares the weights and holds its answers against a biasing list.
+
+        Without a character head there are no letters to hold them against, and answers stay as they are.
+        """
+        made = copy.copy(self)
+        made.biasing = biasing
+        return made
+
+    @abstractmethod
+    def _decode(self, waveforms: Samples, n_tokens: int) -> list[Hypothesis]:
+        """Answer a batch of clips of one length [B, T] with at most `n_tokens` tokens each."""
+
+    def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
+        """Write one hypothesis a recording, in their order."""
+        contexts = np.array([frames.context_samples(len(r), self.context) for r in recordings], dtype=int)
+        answers: dict[int, Hypothesis] = {}
+        for n_samples in np.unique(contexts):
+            members = np.flatnonzero(contexts == n_samples)
+            for start in range(0, len(members), BATCH_SIZE):
+                rows = members[start : start + BATCH_SIZE].tolist()
+                answers.update(zip(rows, self._batch([recordings[row] for row in rows], int(n_samples)), strict=True))
+        return [answers[row] for row in range(len(recordings))]
+
+    def _with_letters(self, answers: Sequence[Hypothesis], heard: ArrayLike) -> list[Hypothesis]:
+        """Add what the character head heard, and let a name of the biasing list into an answer where it heard one.
+
+        Shape: heard [B, F, 1 + characters], log-probabilities.
+        """
+        heard = np.asarray(heard)
+        written = [self.biasing.rescored(each, answer.text) for each, answer in zip(heard, answers, strict=True)]
+        return [replace(answer, text=words, heard_letters=spelled, ctc_gap=gap,
+                        biased_from="" if words == answer.text else answer.text)
+                for answer, words, (spelled, gap) in zip(answers, written, letters.heard(heard, written), strict=True)]
+
+    def _batch(self, recordings: Sequence[np.ndarray], n_samples: int) -> list[Hypothesis]:
+        padded = np.stack([np.pad(r[:n_samples], (0, n_samples - len(r[:n_samples]))) for r in recordings])
+        longest = max(len(r) for r in recordings) if self.context == "padded" else n_samples
+        n_tokens = int(longest / audio.SAMPLE_RATE_HZ * TOKENS_PER_SECOND) + SPARE_TOKENS
+        return self._decode(padded, min(n_tokens, self.n_text_ctx // 2))
+
+
+def compression_ratio(words: str) -> float:
+    """Say how much shorter a text becomes: one that repeats itself becomes much shorter.
+
+    Source: whisper.utils.compression_ratio.
+    """
+    content = words.encode("utf-8")
+    return len(content) / len(zlib.compress(content))
+
+
+def decode(recognizer: Recognizer, utterances: "pd.DataFrame") -> "pd.DataFrame":
+    """Decode a table's recordings with any recognizer, without the cache.
+
+    Returns: utterance_id, hypothesis, and the other fields of `Hypothesis`.
+    """
+    import pandas as pd
+
+    paths, chunk, rows = utterances["audio_path"].tolist(), BATCH_SIZE * 8, []
+    for start in progress.track(range(0, len(paths), chunk), "decoding"):
+        answers = recognizer.transcribe([audio.read(path) for path in paths[start : start + chunk]])
+        rows += [asdict(answer) for answer in answers]
+    decoded = pd.DataFrame(rows).rename(columns={"text": "hypothesis"})
+    return pd.concat([utterances[["utterance_id"]].reset_index(drop=True), decoded], axis=1)
+
+
+def transcribe_file(recognizer: Recognizer, path: Path) -> str:
+    """Write down one file of any length, in pieces of 30 s."""
+    samples = audio.read(path)
+    size = int(MAX_CLIP_S * audio.SAMPLE_RATE_HZ)
+    pieces = [samples[start : start + size] for start in range(0, len(samples), size)]
+    return " ".join(h.text for h in recognizer.transcribe(pieces) if h.text)
