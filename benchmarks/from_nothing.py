@@ -137,6 +137,9 @@ def main() -> None:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for each, process in running.items():
+            if process.returncode > 0:  # below 0 it was stopped
+                raise SystemExit(f"{each} failed: {(folder / f'{each}.log').read_text()[-2000:]}")
         curves = {each: curve(folder / f"{each}.jsonl") for each in running}
     for each, told in curves.items():
         print(f"\n{each}\n{told.to_string(index=False, float_format='%.3f')}")
