@@ -36,7 +36,8 @@ class ShortContextEncoder(AudioEncoder):
         """Encode log-mel frames. Shape: [B, M, F] -> [B, F // 2, width], F // 2 at most `n_audio_ctx`."""
         x = F.gelu(self.conv1(x))
         x = F.gelu(self.conv2(x)).permute(0, 2, 1)
-        x = (x + self.positional_embedding[: x.shape[1]]).to(x.dtype)
+        # The sum would keep the convolution's order in memory, and every layer would copy it into its own again.
+        x = (x + self.positional_embedding[: x.shape[1]]).to(x.dtype).contiguous()
         for block in self.blocks:
             x = block(x)
         return cast(Tensor, self.ln_post(x))
