@@ -54,10 +54,10 @@ def fits(letters: Floats, targets: Sequence[Sequence[int]]) -> NDArray[np.float6
     skips = np.where((states[:, 2:] > 0) & (states[:, 2:] != states[:, :-2]), 0.0, IMPOSSIBLE)
     reached = np.full((len(targets), 2 + states.shape[1]), IMPOSSIBLE)  # two that cannot be stand before the first
     reached[:, 2:4] = said[:, 0, :2]
+    leaping = np.pad(skips, ((0, 0), (2, 0)))[:, : states.shape[1]]
     for frame in said.transpose(1, 0, 2)[1:]:
-        ways = np.stack([reached[:, 2:], reached[:, 1:-1], reached[:, :-2]])
-        ways[2, :, 2:] += skips
-        best = ways.max(0)
-        reached[:, 2:] = best + np.log(np.exp(ways - best).sum(0)) + frame
+        stays, steps, leaps = reached[:, 2:], reached[:, 1:-1], reached[:, :-2] + leaping
+        best = np.maximum(np.maximum(stays, steps), leaps)
+        reached[:, 2:] = best + np.log(np.exp(stays - best) + np.exp(steps - best) + np.exp(leaps - best)) + frame
     found = np.logaddexp(reached[clips, 2 + 2 * lengths], reached[clips, 1 + 2 * lengths])
     return np.where(found < IMPOSSIBLE / 2, -np.inf, found)

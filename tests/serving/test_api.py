@@ -1,7 +1,9 @@
 """What clients see: OpenAI's own client, the log that holds every answer, keys, metrics, forgetting."""
 
+import asyncio
 import json
 import math
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from tests.serving import clips
 from tests.serving.conftest import GOOD, Server, command
 from workbench import keys
+from workbench.serving import server
 from workbench.serving.server import Running, memory_mb
 
 
@@ -155,3 +158,24 @@ def test_a_server_outlives_its_starter_and_lets_in_those_with_a_key_until_it_is_
 def status(url: str, key: str) -> int:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return httpx.get(f"{url}/v1/models", headers=headers).status_code
+
+
+def test_answers_do_not_wait_for_the_phone_to_acknowledge_their_headers() -> None:
+    async def is_sent_at_once() -> bool:
+        accepted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            accepted.set_result(bool(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+            writer.close()
+
+        with server._listening("127.0.0.1", 0) as listener:
+            serving = await asyncio.start_server(greet, sock=listener)
+            _, phone = await asyncio.open_connection(*listener.getsockname())
+            try:
+                return await accepted
+            finally:
+                phone.close()
+                serving.close()
+
+    assert asyncio.run(is_sent_at_once())
