@@ -29,7 +29,7 @@ import peers
 import torch
 from whisper.model import ModelDimensions
 
-from workbench import recognizers, storage, whisper_model
+from workbench import frames, recognizers, storage, whisper_model
 from workbench.audio import SAMPLE_RATE_HZ
 
 GOALS = {"openai-whisper": 25, "faster-whisper": 10}
@@ -116,7 +116,7 @@ def limit(options: argparse.Namespace, ms_a_clip: float) -> str:
     width, n_heads, n_layers = peers.SHAPES[options.shape]
     dims = ModelDimensions(80, 1500, width, n_heads, n_layers, whisper_model.ENGLISH_VOCABULARY, 448, width, n_heads,
                            n_layers)
-    n_samples = whisper_model.context_samples(round(peers.CLIP_S * SAMPLE_RATE_HZ), "fitted")
+    n_samples = frames.context_samples(round(peers.CLIP_S * SAMPLE_RATE_HZ), "fitted")
     needed = operations(dims, round(n_samples / SAMPLE_RATE_HZ / recognizers.FRAME_S), peers.N_WORDS + 2)
     rate = product_rate(options.threads)
     return (f"a clip needs {needed / 1e9:.1f} G operations; plain float32 products reach {rate / 1e9:.0f} G a second: "

@@ -12,7 +12,6 @@ reports/benchmarks/memory.csv.
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.peak import peak_mb
 from benchmarks.scoring import queries
 from workbench import audio, bases, corpora, scoring, storage
 from workbench.records import Hypothesis
@@ -68,11 +68,6 @@ def score(folder: Path) -> object:
 
 
 JOBS: dict[str, Callable[[Path], object]] = {"check": check, "basis": basis, "score": score}
-
-
-def peak_mb() -> float:
-    """Give the most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def one(name: str, folder: Path) -> str:

@@ -10,7 +10,6 @@ than the rows. The table goes to reports/benchmarks/monitor_rows.csv.
 
 import argparse
 import os
-import resource
 import shutil
 import sqlite3
 import subprocess
@@ -27,6 +26,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from dashboards_log import write_log
+from peak import peak_mb
 
 from tests import watched
 from workbench import model_registry, monitoring, monitoring_reports, storage
@@ -69,8 +69,7 @@ def measure(name: str) -> str:
     model_registry.alias_state()  # imports and constants are behind everybody before the clock starts
     began_s, cpu_s = time.monotonic(), time.process_time()
     CONTESTANTS[name]()
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return f"{time.monotonic() - began_s} {time.process_time() - cpu_s} {peak_mb}"
+    return f"{time.monotonic() - began_s} {time.process_time() - cpu_s} {peak_mb()}"
 
 
 def in_process(root: Path, *words: str) -> str:

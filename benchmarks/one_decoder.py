@@ -8,11 +8,12 @@ of the processor), peak memory in MB, and the answers that differ.
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from peak import peak_mb
 
 Decode = Callable[[Sequence[str]], list[str]]
 N_WARM_UP = 2
@@ -94,8 +95,7 @@ def main() -> None:
     began_s, began_cpu_s = time.monotonic(), time.process_time()
     answers = decode(paths)
     wall_s, cpu_s = time.monotonic() - began_s, time.process_time() - began_cpu_s
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    print(json.dumps({"wall_s": wall_s, "cpu_s": cpu_s, "peak_mb": peak_mb, "answers": sorted(set(answers))}))
+    print(json.dumps({"wall_s": wall_s, "cpu_s": cpu_s, "peak_mb": peak_mb(), "answers": sorted(set(answers))}))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 import whisper
+from peak import peak_mb
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -125,12 +126,6 @@ def measure(case: Case) -> dict[str, float]:
 def mean_s(table: pd.DataFrame) -> float:
     """Give the clips' mean length."""
     return float(table["duration_s"].mean())
-
-
-def peak_mb() -> float:
-    """Read the most memory that this process has had; getrusage would tell of the process that started it."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
 
 
 def pace() -> float:
