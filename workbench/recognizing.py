@@ -23,7 +23,7 @@ from workbench.records import Hypothesis
 if TYPE_CHECKING:
     import pandas as pd  # the server never makes tables
 
-BATCH_SIZE = 32
+BATCH_SIZE = 16
 """Clips a batch: on two cores larger ones gain nothing more."""
 
 TOKENS_PER_SECOND = 8
