@@ -5,9 +5,9 @@
 
 The run is watched from outside, twenty times a second: a moment is a fit's, a decode's, synthesis's or the traffic's by
 the bar that is shown then or by what the cell calls; a cell that imports is set-up; in other cells it is the rest, and
-between cells the notebooks' overhead. Beside it stands the processor time of all its processes, which other programs
-disturb less; on two free cores a stage takes at least half of it. Wanted on two free cores: toy under 60 s; small under 12 minutes, of which under
-15 % outside training, decoding and load test. The table goes to reports/benchmarks/whole_run_SIZE.csv.
+between cells the notebooks' overhead. Beside it stands the processor time of all processes, which other programs
+disturb less; on two free cores a stage takes at least half of it. Wanted there: toy under 60 s; small under 12 minutes,
+of which under 15 % outside training, decoding and load test. The table goes to reports/benchmarks/whole_run_SIZE.csv.
 """
 
 import argparse

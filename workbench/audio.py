@@ -8,6 +8,7 @@ import io
 import itertools
 import math
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -124,7 +125,20 @@ def resample(samples: NDArray[np.floating], rate_hz: int, to_hz: int) -> Samples
     from scipy import signal  # a second and a half to import, and few commands resample
 
     common = math.gcd(rate_hz, to_hz)
-    return np.asarray(signal.resample_poly(samples, to_hz // common, rate_hz // common), dtype=np.float32)
+    up, down = to_hz // common, rate_hz // common
+    low_pass = _low_pass(max(up, down)).astype(samples.dtype)
+    return np.asarray(signal.resample_poly(samples, up, down, window=low_pass), dtype=np.float32)
+
+
+@lru_cache(maxsize=8)
+def _low_pass(factor: int) -> NDArray[np.float64]:
+    """Design the filter of a change by a factor, which takes longer than to resample a query with it.
+
+    Source: scipy.signal.resample_poly, which would design the same anew each time.
+    """
+    from scipy import signal
+
+    return np.asarray(signal.firwin(20 * factor + 1, 1 / factor, window=("kaiser", 5.0)))
 
 
 def pcm16(samples: NDArray[np.floating]) -> NDArray[np.int16]:

@@ -135,6 +135,8 @@ N_PROCESSES = 2
 def render(plan: pd.DataFrame, *, store: Store = datasets.store_clip, progress: Advance | None = None) -> pd.DataFrame:
     """Speak every row of a plan in two processes of their own, and keep each clip where it was made.
 
+    The processes are forked from one that has imported what they need, and that stays: the next plan's begin at once.
+
     `store` keeps a clip and returns its columns; it must be importable. `progress` is told how many more are done.
     Returns: the plan with audio_path, audio_sha, duration_s and level_dbfs.
     Raises: SynthesisError when espeak-ng is not installed or its process was killed.
@@ -143,9 +145,10 @@ def render(plan: pd.DataFrame, *, store: Store = datasets.store_clip, progress: 
     settings.root()
     places = [rows.to_dict("records") for _, rows in plan.groupby("noise_id")]
     made: list[dict[str, Any]] = []
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "scipy.signal"])
     try:
-        with ProcessPoolExecutor(N_PROCESSES, context, _end_with_parent) as pool:
+        with ProcessPoolExecutor(N_PROCESSES, context, _begin, (dict(os.environ), Path.cwd())) as pool:
             for clips in pool.map(partial(_render_place, store=store), places):
                 made += clips
                 if progress:
@@ -161,8 +164,11 @@ def _render_place(rows: list[dict[str, Any]], store: Store) -> list[dict[str, An
     return [{"utterance_id": row["utterance_id"], **store(clip(row))} for row in rows]
 
 
-def _end_with_parent() -> None:
-    """Watch the parent from a thread: a killed kernel or command must not leave processes behind."""
+def _begin(environment: dict[str, str], folder: Path) -> None:
+    """Stand where the caller stands, and watch it from a thread: a killed one must not leave processes behind."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
     threading.Thread(target=_wait_and_end, daemon=True).start()
 
 
