@@ -118,7 +118,7 @@ def executed(root: Path) -> Iterator[Cell]:
     for path in sorted((root / "reports" / RUN).glob("[0-9][0-9]_*.ipynb")):
         for number, cell in enumerate(json.loads(path.read_text())["cells"]):
             noted = cell["metadata"].get("papermill", {})
-            if cell["cell_type"] == "code" and noted.get("start_time"):
+            if cell["cell_type"] == "code" and noted.get("end_time"):
                 yield Cell(path.stem, number, "".join(cell["source"]), seconds(noted["start_time"]),
                            seconds(noted["end_time"]))
 
