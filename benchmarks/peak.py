@@ -1,0 +1,11 @@
+"""The most memory that this process has held: what `getrusage` says includes what its parent held before the exec."""
+
+import re
+from pathlib import Path
+
+
+def peak_mb() -> float:
+    """Read the high-water mark of this program's own memory. Returns: MB (10^6 bytes); Linux only."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert found, "this system does not tell; run the benchmark on Linux"
+    return int(found[1]) * 1024 / 1e6
