@@ -50,7 +50,8 @@ Crossed = tuple[Floats, Floats]
 def _crossed(errors: Floats, words: Floats, a: Codes, b: Codes) -> Crossed:
     n, m = int(a.max(initial=-1)) + 2, int(b.max(initial=-1)) + 2
     cells = (a + 1) * m + b + 1
-    return (np.bincount(cells, errors, n * m).reshape(n, m)[1:], np.bincount(cells, words, n * m).reshape(n, m)[1:])
+    E, W = (np.asarray(np.bincount(cells, counts, n * m), float).reshape(n, m)[1:] for counts in (errors, words))
+    return E, W
 
 
 def _own(plain: Crossed, alike: Mapping[str, Crossed]) -> Own:

@@ -131,8 +131,8 @@ class Explored(SpeakerSums):
         codes = {column: self.groups[column][0][mask] for column in chosen}
         weights = self.weights[mask]
         own = slicing.own_parts(weights * self.errors[mask], weights * self.words[mask], codes, self.columns)
-        rows = [row for column, *sums in zip(chosen, words, exact, strict=True)
-                for row in self._slices_of(mask, column, *sums, own[column])]
+        rows = [row for column, of_words, of_exact in zip(chosen, words, exact, strict=True)
+                for row in self._slices_of(mask, column, of_words, of_exact, own[column])]
         return pd.DataFrame(rows, columns=[
             "column", "value", "name", "n_utterances", "n_speakers", "n_words", "mean_duration_s", "share",
             *_ends("wer", _NOTHING), *_ends("query_accuracy", _NOTHING), "note", *slicing.NOT_EXPLAINED])

@@ -38,7 +38,7 @@ N_NEGATIVES = 512
 """Random tokens scored beside those that occur: the full vocabulary is most of a small model's step."""
 
 LARGE_WIDTH = 384
-"""From tiny's width up the whole vocabulary is scored: there the softmax is a small part of a step."""
+"""Fine-tuning scores the whole vocabulary from tiny's width up, so that published weights keep what they know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class _Training:
         self.source = BatchSource(task.train, task.recipe, self.model, seed=task.seed)
         self.task, self.recipe, self.folder = task, task.recipe, folder
         self.embedding = self.model.whisper.decoder.token_embedding.weight
-        self.is_sampled = model.dims.n_text_state < LARGE_WIDTH
+        self.is_sampled = not task.is_finetuning or model.dims.n_text_state < LARGE_WIDTH
         self.dense = [p for p in self.model.parameters() if not (self.is_sampled and p is self.embedding)]
         self.optimizers = optimizers.make(
             self.model, self.embedding, task.recipe.fit, is_finetuning=task.is_finetuning, is_sampled=self.is_sampled
@@ -155,8 +155,8 @@ class _Training:
     def _step(self, step: int) -> float:
         """Take one optimizer step.
 
-        A small model scores the tokens that occur and some random ones, as rows cut out of the embedding; the others
-        are neither multiplied, nor given a gradient, nor updated.
+        A model from nothing, or a small one, scores the tokens that occur and some random ones, as rows cut out of the
+        embedding; the others are neither multiplied, nor given a gradient, nor updated.
         """
         self.model.train()
         batch = self.source.batch(step)
