@@ -229,3 +229,9 @@ def test_a_slice_planted_at_three_times_the_next_comes_first_in_nineteen_sets_of
             hits[planted] += planting.ranked(planting.scores(seed, planted))["name"].iloc[0] in names
     print(hits)  # benchmarks/opportunity.py counts 200 of each
     assert sum(hits.values()) >= 53 and min(hits.values()) >= 12  # of 60 at 95 % fewer than 53 come one time in 80
+
+
+def test_a_slice_that_another_column_explains_is_said_to_be_so_and_not_to_be_as_good() -> None:
+    table = slicing.slice_table(drawn({"quiet": 0.05, "car": 0.3}), ["noise"]).assign(own=0.0, explained_by="device")
+    car = by("name", opportunities.rank(table))["noise = car"]
+    assert car["gain"] == 0 and car["advice"] == "mostly what device explains: see there first"

@@ -240,12 +240,12 @@ def _priced(ranked: pd.DataFrame, costs: Costs, max_clips: int) -> pd.DataFrame:
 def _advice(row: Mapping[Any, Any]) -> str:
     if row["name"] == row["best_name"]:
         return "the best of its column"
+    if row.get("explained_by"):
+        return f"mostly what {row['explained_by']} explains: see there first"
     if not row["gain"] > 0:
         return f"nothing to gain: as good as {row['best_name']}"
     if not row["is_actionable"]:
         return f"diagnostic: {row['name']} cannot be asked for alone; see what it is made of"
-    if row.get("explained_by"):
-        return f"mostly what {row['explained_by']} explains: see there first"
     todo = _ADVICE[row["method"]].format(n=f"{row['n_clips']:,}", name=row["name"])
     doubt = "" if row["gain_low"] > 0 else "; cannot tell yet whether it gains anything"
     return f"{todo} to bring it towards {row['best_name']}{doubt}"
