@@ -93,6 +93,13 @@ def test_every_split_has_noise_recordings_of_every_place() -> None:
     assert there == {(place, split) for place in demo_world.SNR_RANGES_DB for split in SPLITS}
 
 
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_small_world_goes_to_three_places_of_a_kind_and_the_whole_world_to_all(split: str) -> None:
+    few, all_of_them = (world(0).recordings_of(split, "car", n) for n in (settings.amounts("toy").n_voices, 534))
+    assert len(few) == 3 and few == all_of_them[:3]
+    assert len(all_of_them) == demo_world.N_RECORDINGS[split]
+
+
 # --- production weeks ------------------------------------------------------------------------------------------------
 
 NEW_WORDS = {word for names in catalogue.NEW_ENTITIES.values() for name in names for word in name.split()}

@@ -40,3 +40,10 @@ def test_every_weight_has_one_optimizer() -> None:
         moved = [id(p) for optimizer in made for group in optimizer.param_groups for p in group["params"]]
         assert sorted(moved) == sorted(id(p) for p in model.parameters())
         assert any(isinstance(optimizer, optimizers.Muon) for optimizer in made) is not is_finetuning
+
+
+def test_from_tinys_width_on_no_step_is_made_orthogonal() -> None:
+    model = torch.nn.ModuleDict({"mlp": torch.nn.Linear(384, 384)})
+    made = optimizers.make(model, torch.zeros(10, 384), Fit(matrix_learning_rate=0.02), is_finetuning=False,
+                           is_sampled=False)
+    assert not any(isinstance(optimizer, optimizers.Muon) for optimizer in made)

@@ -21,6 +21,14 @@ def test_the_same_seed_builds_the_same_weights() -> None:
     assert not torch.equal(first["whisper.encoder.conv1.weight"], other["whisper.encoder.conv1.weight"])
 
 
+def test_from_nothing_what_is_heard_is_not_drowned_by_positions() -> None:
+    encoder = whisper_model.build("", "small", seed=0).whisper.encoder
+    mel = torch.randn(1, encoder.conv1.in_channels, 300, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        heard = torch.nn.functional.gelu(encoder.conv2(torch.nn.functional.gelu(encoder.conv1(mel))))
+    assert heard.std() > 0.3 * encoder.positional_embedding[:150].std()
+
+
 def test_a_saved_checkpoint_opens_with_whisper_and_comes_back_whole(
     model: whisper_model.SpeechModel, tmp_path: Path
 ) -> None:

@@ -20,6 +20,9 @@ FRAME = SAMPLE_RATE_HZ // 50
 ACTIVE_BELOW_PEAK_DB = 30.0
 """Frames further below the loudest one are pauses and do not count to the level of speech (as in ITU-T P.56)."""
 
+BLOCK = 4096
+"""Samples of a hum that are worked on at once."""
+
 # --- levels ----------------------------------------------------------------------------------------------------------
 
 
@@ -102,10 +105,13 @@ def _harmonics(rng: np.random.Generator, n_samples: int, f0_hz: float, n: int) -
     """Make a hum whose pitch drifts by about 3 %, its harmonics falling as 1/k."""
     drift = 1 + 0.03 * np.interp(np.linspace(0, 9, n_samples), np.arange(10), rng.standard_normal(10))
     turn = np.exp(2j * np.pi * np.cumsum(f0_hz * drift) / SAMPLE_RATE_HZ)
-    tone, total = np.ones_like(turn), np.zeros(n_samples)
-    for k, phase in enumerate(rng.uniform(0, 2 * np.pi, n), start=1):
-        tone *= turn
-        total += (tone * np.exp(1j * phase)).real / k
+    phases, total = rng.uniform(0, 2 * np.pi, n), np.zeros(n_samples)
+    for start in range(0, n_samples, BLOCK):  # what is worked on stays in the processor's cache
+        piece, into = turn[start : start + BLOCK], total[start : start + BLOCK]
+        tone = np.ones_like(piece)
+        for k, phase in enumerate(phases, start=1):
+            tone *= piece
+            into += (tone * np.exp(1j * phase)).real / k
     return _unit(total)
 
 

@@ -55,6 +55,8 @@ NO_SPEECH_SHARE = .03
 """Clips on which nobody speaks: pocket calls, or a tap and a change of mind."""
 N_RECORDINGS: Mapping[str, int] = MappingProxyType({"train": 30, "valid": 3, "dev": 6, "gate": 6, "test": 5})
 """Noise recordings a place: each split has cars and streets of its own, and a verdict never hangs on one of them."""
+MIN_RECORDINGS = 3
+"""Even the smallest world has this many recordings a place and split; a clip each would cost more than to speak."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,11 @@ class World:
         """Invite a split's share of `n_voices` speakers, at least four; a larger world keeps those of a smaller."""
         return [s for s in self.speakers if s.split == split][:max(MIN_SPEAKERS, round(SPLITS[split] * n_voices))]
 
+    def recordings_of(self, split: str, place: str, n_voices: int) -> list[NoiseRecording]:
+        """Go to as many places of a kind as `n_voices` speakers need, at least three; a larger world keeps those."""
+        there = [r for r in self.recordings if (r.noise, r.split) == (place, split)]
+        return there[:max(MIN_RECORDINGS, round(len(there) * n_voices / len(self.speakers)))]
+
 
 @lru_cache(maxsize=4)
 def world(seed: int) -> World:
@@ -134,7 +141,8 @@ def plan(world: World, *, split: str, n: int, mix: Mapping[str, float], seed: in
         raise ValueError(f"split {split!r}, places {', '.join(mix)}: choose from {', '.join(SPLITS)}; "
                          f"{', '.join(SNR_RANGES_DB)}")
     rng = np.random.default_rng([world.seed, seed, zlib.crc32(split.encode())])
-    rows = pd.concat([_who(world.speakers_of(split, n_voices), n, rng), _where(world, split, n, mix, rng),
+    there = {place: world.recordings_of(split, place, n_voices) for place in mix}
+    rows = pd.concat([_who(world.speakers_of(split, n_voices), n, rng), _where(there, n, mix, rng),
                       catalogue.queries(n, rng)], axis=1)
     silent = rng.permutation(n) < round(NO_SPEECH_SHARE * n)
     rows.loc[silent, ["text", "intent", "entity", "entity_type"]] = ""
@@ -150,12 +158,12 @@ def _who(speakers: Sequence[Speaker], n: int, rng: np.random.Generator) -> pd.Da
     return pd.DataFrame([[getattr(speakers[i], name) for name in fields] for i in turns], columns=fields)
 
 
-def _where(world: World, split: str, n: int, mix: Mapping[str, float], rng: np.random.Generator) -> pd.DataFrame:
-    """Divide the clips over places by their shares, and give each a recording of the split and an SNR in range."""
+def _where(there: Mapping[str, Sequence[NoiseRecording]], n: int, mix: Mapping[str, float],
+           rng: np.random.Generator) -> pd.DataFrame:
+    """Divide the clips over places by their shares, and give each a recording from there and an SNR in range."""
     edges = np.rint(np.cumsum(list(mix.values())) / sum(mix.values()) * n).astype(int)
     places = rng.permutation(np.repeat(list(mix), np.diff(edges, prepend=0)))
-    there = {place: [r for r in world.recordings if (r.noise, r.split) == (place, split)] for place in mix}
-    drawn = [there[place][rng.integers(len(there[place]))] for place in places]
+    drawn = [there[place][int(rng.integers(len(there[place])))] for place in places]
     low, high = np.array([SNR_RANGES_DB[place] for place in places]).reshape(-1, 2).T
     return pd.DataFrame({"noise": places, "snr_db": rng.uniform(low, high).round(1),
                          "noise_id": [r.noise_id for r in drawn], "noise_seed": [r.noise_seed for r in drawn]})
@@ -177,6 +185,8 @@ CAR_FACTOR = 2.0
 APP_VERSIONS: Mapping[str, float] = MappingProxyType({"3.1.0": .7, "3.0.2": .3})
 N_PRODUCTION_RECORDINGS = 40
 """Noise recordings a place; users have their own kitchens and cars, shared by few, and none is in a training set."""
+QUERIES_A_RECORDING = 15
+"""A week of fewer queries than fill all recordings of a place this often is spoken in fewer, as in a smaller town."""
 
 
 def production_mix(week: int) -> dict[str, float]:
@@ -233,7 +243,8 @@ def _where_in_production(world: World, users: pd.Series, week: int, rng: np.rand
     """Draw a place for each query, the caller's own recording of it, and an SNR in its range."""
     mix = production_mix(week)
     places = rng.choice(list(mix), size=len(users), p=list(mix.values()))
-    names = [f"{place}-production-{int(user[1:]) % N_PRODUCTION_RECORDINGS:02d}"
+    n_there = min(N_PRODUCTION_RECORDINGS, max(MIN_RECORDINGS, len(users) // QUERIES_A_RECORDING))
+    names = [f"{place}-production-{int(user[1:]) % n_there:02d}"
              for place, user in zip(places, users, strict=True)]
     low, high = np.array([SNR_RANGES_DB[place] for place in places]).reshape(-1, 2).T
     return pd.DataFrame({"noise": places, "snr_db": rng.uniform(low, high).round(1), "noise_id": names,

@@ -20,8 +20,8 @@ from workbench.errors import RecipeError
 class Fit:
     """How a model is fitted; amounts are steps, never minutes.
 
-    `matrix_learning_rate` is Muon's, for the matrices between layers of a model that starts from nothing; 0 leaves
-    them to AdamW.
+    `matrix_learning_rate` is Muon's, for the matrices between layers of a model narrower than tiny that starts from
+    nothing; 0 leaves them to AdamW.
     """
 
     batch_size: int = 16

@@ -127,11 +127,12 @@ class PlainWhisper:
         self.model = whisper.load_model(str(checkpoint), device="cpu")
 
     def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
-        """Decode one recording at a time with `whisper.decode`."""
+        """Decode with `whisper.decode`, some clips at a time: each answer is the one that it gets alone."""
         answers = []
-        for recording in recordings:
-            mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(recording), n_mels=self.model.dims.n_mels)
+        for start in range(0, len(recordings), recognizing.BATCH_SIZE):
+            padded = [whisper.pad_or_trim(one) for one in recordings[start : start + recognizing.BATCH_SIZE]]
+            mel = torch.stack([whisper.log_mel_spectrogram(one, n_mels=self.model.dims.n_mels) for one in padded])
             options = whisper.DecodingOptions(language="en", without_timestamps=True, fp16=False)
-            result = whisper.decode(self.model, mel, options)
-            answers.append(Hypothesis(result.text, result.avg_logprob, result.no_speech_prob, result.compression_ratio))
+            for r in whisper.decode(self.model, mel, options):
+                answers.append(Hypothesis(r.text, r.avg_logprob, r.no_speech_prob, r.compression_ratio))
         return answers

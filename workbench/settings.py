@@ -82,7 +82,7 @@ AMOUNTS = {
     ),
     "small": Amounts(
         n_train=4000, n_valid=160, n_dev=700, n_gate=900, n_test=600, n_voices=534,
-        n_steps=2600, n_few_steps=1200, n_fold_steps=600, n_round_steps=900, n_request=1200,
+        n_steps=1800, n_few_steps=1200, n_fold_steps=600, n_round_steps=900, n_request=1200,
         max_rounds=1, n_resamples=2000, n_week=1500, n_labels=1000, n_load=400,
         width=128, n_encoder_layers=4, n_decoder_layers=2,
     ),

@@ -37,8 +37,8 @@ from workbench.whisper_model import SpeechModel
 N_NEGATIVES = 512
 """Random tokens scored beside those that occur: the full vocabulary is most of a small model's step."""
 
-LARGE_WIDTH = 384
-"""Fine-tuning scores the whole vocabulary from tiny's width up, so that published weights keep what they know."""
+N_EASED_EPOCHS = 1
+"""From nothing, the first epoch begins with the short utterances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +118,11 @@ class _Training:
     def __init__(self, model: SpeechModel, task: Task, folder: Path) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = with_head(model, task.seed).to(self.device)
-        self.source = BatchSource(task.train, task.recipe, self.model, seed=task.seed)
+        self.source = BatchSource(task.train, task.recipe, self.model, seed=task.seed,
+                                  n_eased_epochs=0 if task.is_finetuning else N_EASED_EPOCHS)
         self.task, self.recipe, self.folder = task, task.recipe, folder
         self.embedding = self.model.whisper.decoder.token_embedding.weight
-        self.is_sampled = not task.is_finetuning or model.dims.n_text_state < LARGE_WIDTH
+        self.is_sampled = not task.is_finetuning or model.dims.n_text_state < whisper_model.TINY_WIDTH
         self.dense = [p for p in self.model.parameters() if not (self.is_sampled and p is self.embedding)]
         self.optimizers = optimizers.make(
             self.model, self.embedding, task.recipe.fit, is_finetuning=task.is_finetuning, is_sampled=self.is_sampled
@@ -155,8 +156,9 @@ class _Training:
     def _step(self, step: int) -> float:
         """Take one optimizer step.
 
-        A model from nothing, or a small one, scores the tokens that occur and some random ones, as rows cut out of the
-        embedding; the others are neither multiplied, nor given a gradient, nor updated.
+        A model from nothing, or one below tiny's width, scores the tokens that occur and some random ones, as rows
+        cut out of the embedding; the others are neither multiplied, nor given a gradient, nor updated. Fine-tuning
+        published weights scores the whole vocabulary, so that they keep what they know.
         """
         self.model.train()
         batch = self.source.batch(step)

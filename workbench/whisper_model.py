@@ -25,6 +25,9 @@ from workbench.text import NORMALIZER_VERSION
 ENGLISH_VOCABULARY = 51_864
 """Tokens of Whisper's English-only tokenizer. Source: whisper.model.Whisper.is_multilingual."""
 
+TINY_WIDTH = 384
+"""Width of the narrowest published Whisper. Source: tiny's checkpoint, `n_audio_state`."""
+
 TEXT_CONTEXT = 448
 """Longest token sequence of every published Whisper."""
 
@@ -117,6 +120,10 @@ def build(base: str, size: str, *, seed: int, context: Context = "fitted") -> Sp
         # Whisper's own constructor leaves positions uninitialized and tokens at unit variance, meant to be loaded over.
         nn.init.normal_(model.whisper.decoder.token_embedding.weight, std=dims.n_text_state**-0.5)
         nn.init.normal_(model.whisper.decoder.positional_embedding, std=0.01)
+        # Its convolutions begin so faint that positions drown them. Source: He et al., arXiv 1502.01852.
+        for convolution in (model.whisper.encoder.conv1, model.whisper.encoder.conv2):
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            nn.init.zeros_(convolution.bias)
     return model
 
 
