@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from playwright.sync_api import BrowserType
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker has one core, and so have the commands that it starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).parents[1]
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

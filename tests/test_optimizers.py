@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from workbench import optimizers, whisper_model
@@ -31,15 +32,17 @@ def test_a_step_is_the_one_that_torch_takes_in_bfloat16() -> None:
         assert (a - b).norm() < 0.05 * (a - before).norm()
 
 
-def test_every_weight_has_one_optimizer() -> None:
+@pytest.mark.parametrize("how", [Fit(), Fit(matrix_learning_rate=0.02), Fit(finetune_matrix_learning_rate=0.01)])
+@pytest.mark.parametrize("is_finetuning", [False, True])
+def test_every_weight_has_one_optimizer(how: Fit, is_finetuning: bool) -> None:
     model = whisper_model.build("", "toy", seed=0)
     embedding = model.whisper.decoder.token_embedding.weight
-    how = Fit(matrix_learning_rate=0.02)
-    for is_finetuning in (False, True):
-        made = optimizers.make(model, embedding, how, is_finetuning=is_finetuning, is_sampled=True)
-        moved = [id(p) for optimizer in made for group in optimizer.param_groups for p in group["params"]]
-        assert sorted(moved) == sorted(id(p) for p in model.parameters())
-        assert any(isinstance(optimizer, optimizers.Muon) for optimizer in made) is not is_finetuning
+    made = optimizers.make(model, embedding, how, is_finetuning=is_finetuning, is_sampled=True)
+    moved = [id(p) for optimizer in made for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(moved) == sorted(id(p) for p in model.parameters())
+    rates = [group["lr"] for o in made if isinstance(o, optimizers.Muon) for group in o.param_groups]
+    wanted = how.finetune_matrix_learning_rate if is_finetuning else how.matrix_learning_rate
+    assert rates == [wanted] * bool(wanted)
 
 
 def test_from_tinys_width_on_no_step_is_made_orthogonal() -> None:

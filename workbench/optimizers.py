@@ -73,21 +73,22 @@ def make(model: nn.Module, embedding: Tensor, fit: Fit, *, is_finetuning: bool, 
          ) -> list[torch.optim.Optimizer]:
     """Give each weight its optimizer: Muon the layers' matrices, AdamW all else, SparseAdam a sampled token table.
 
-    Fine-tuning stays with AdamW: small steps from weights that are good already. From nothing, on the demo world's
-    many voices, Muon hears quiet queries at 4.8 % WER after 1,600 steps, where AdamW did at 5.9 % after 2,600. Its
-    cost grows with the cube of the width, whatever the batch: at tiny's it would be 160 G operations a step, where
-    eight clips of three seconds take 98 G.
+    Muon where the recipe gives it a rate and the model is narrower than tiny. On the demo world's many voices, 975 of
+    2,600 steps from nothing, it hears quiet queries at 37 % WER and AdamW at 69 %; fine-tuned for 900 steps on more
+    cars, it hears cars at 18.7 % and babble at 10.5 %, AdamW at 21.9 and 15.8 %. Its cost grows with the cube of the
+    width, whatever the batch: at tiny's it would be 160 G operations a step, where eight clips of three seconds take
+    98 G.
     """
-    is_orthogonal = fit.matrix_learning_rate and not is_finetuning and embedding.shape[1] < TINY_WIDTH
-    inner = [] if not is_orthogonal else [
+    rate, matrix_rate = (fit.finetune_learning_rate, fit.finetune_matrix_learning_rate) if is_finetuning else (
+        fit.learning_rate, fit.matrix_learning_rate)
+    inner = [] if not matrix_rate or embedding.shape[1] >= TINY_WIDTH else [
         p for name, p in model.named_parameters() if p.ndim == 2 and INNER.intersection(name.split("."))]
     apart = {id(p) for p in inner} | ({id(embedding)} if is_sampled else set())
     rest = [p for p in model.parameters() if id(p) not in apart]
-    rate = fit.finetune_learning_rate if is_finetuning else fit.learning_rate
     made: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(rest, lr=rate, weight_decay=fit.weight_decay, betas=BETAS, fused=True)]
     if inner:
-        made.append(Muon(inner, lr=fit.matrix_learning_rate, weight_decay=fit.weight_decay))
+        made.append(Muon(inner, lr=matrix_rate, weight_decay=fit.weight_decay))
     if is_sampled:
         torch.sparse.check_sparse_tensor_invariants.disable()  # says "no" aloud, or torch warns at the first step
         made.append(torch.optim.SparseAdam([embedding], lr=rate, betas=BETAS))

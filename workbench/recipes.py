@@ -20,14 +20,15 @@ from workbench.errors import RecipeError
 class Fit:
     """How a model is fitted; amounts are steps, never minutes.
 
-    `matrix_learning_rate` is Muon's, for the matrices between layers of a model narrower than tiny that starts from
-    nothing; 0 leaves them to AdamW.
+    `matrix_learning_rate` is Muon's, for the matrices between layers of a model narrower than tiny, from nothing, and
+    `finetune_matrix_learning_rate` in fine-tuning; 0 leaves them to AdamW.
     """
 
     batch_size: int = 16
     learning_rate: float = 2e-3
     matrix_learning_rate: float = 0.0
     finetune_learning_rate: float = 1e-3
+    finetune_matrix_learning_rate: float = 0.0
     n_warmup_steps: int = 150
     weight_decay: float = 0.01
     ctc_weight: float = 0.3
