@@ -12,7 +12,7 @@ import torch
 import whisper
 from whisper.model import ModelDimensions
 
-from workbench import audio, engines, recognizers, whisper_model
+from workbench import audio, engines, recognizers, recognizing, whisper_model
 from workbench.errors import CheckpointError, SettingsError
 from workbench.records import Hypothesis
 from workbench.whisper_model import SpeechModel
@@ -160,3 +160,7 @@ def test_parity_counts_changed_answers_and_added_errors_by_speaker() -> None:
     assert found.wer_difference.low < 1 / 30 < found.wer_difference.high
     same = engines.parity(utterances, reference, reference)
     assert same.share_changed.value == 0 and same.share_changed.high > 0 and same.wer_difference.value == 0
+
+
+def test_wide_models_hear_fewer_clips_at_once() -> None:
+    assert [recognizing.batch_size(width) for width in (64, 384, 512, 768, 1280)] == [16, 16, 9, 4, 4]

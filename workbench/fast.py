@@ -77,6 +77,8 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         self.context, self.n_text_ctx = known["context"], known["dims"]["n_text_ctx"]
         self._n_mels = known["dims"]["n_mels"]
+        if device == "cpu":
+            self.batch_size = recognizing.batch_size(known["dims"]["n_audio_state"])
         compute_type = "float32" if (device, known["quantization"]) == ("cpu", "float16") else "default"
         self._engine = ctranslate2.models.Whisper(str(folder), device=device, compute_type=compute_type,
                                                   intra_threads=n_threads)

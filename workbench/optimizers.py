@@ -75,7 +75,7 @@ def make(model: nn.Module, embedding: Tensor, fit: Fit, *, is_finetuning: bool, 
 
     Muon where the recipe gives it a rate and the model is narrower than tiny. On the demo world's many voices, 975 of
     2,600 steps from nothing, it hears quiet queries at 37 % WER and AdamW at 69 %; fine-tuned for 900 steps on more
-    cars, it hears cars at 18.7 % and babble at 10.5 %, AdamW at 21.9 and 15.8 %. Its cost grows with the cube of the
+    cars, it hears cars at 16.8 % and babble at 13.0 %, AdamW at 21.9 and 15.8 %. Its cost grows with the cube of the
     width, whatever the batch: at tiny's it would be 160 G operations a step, where eight clips of three seconds take
     98 G.
     """

@@ -8,7 +8,7 @@ recipe = Recipe(
     # masks or a small share of the loss keep it from that for thousands of steps.
     augmentations=(Speed(0.9, 1.1, probability=0.3), Silence(0.1)),
     spec_augment=SpecAugment(n_frequency_masks=1, max_bins=8, n_time_masks=1, max_frames=10),
-    fit=Fit(batch_size=8, learning_rate=2e-3, matrix_learning_rate=0.02, finetune_matrix_learning_rate=0.01,
+    fit=Fit(batch_size=8, learning_rate=2e-3, matrix_learning_rate=0.02, finetune_matrix_learning_rate=0.005,
             n_warmup_steps=150, ctc_weight=0.6),
     slices={"long_query": "duration_s > 3"},
     # Fewer than ten voices to learn from: make more of them, and start where the demo world's many have taught.
