@@ -2,8 +2,12 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +60,9 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, pd.D
     return tones(folder, 60, 0), tones(folder, 20, 1)
 
 
-def fit(speech: tuple[pd.DataFrame, pd.DataFrame], n_steps: int, seed: int = 0) -> training.FitResult:
-    model = whisper_model.build("", "toy", seed=seed)
+def fit(speech: tuple[pd.DataFrame, pd.DataFrame], n_steps: int, seed: int = 0,
+        model: whisper_model.SpeechModel | None = None) -> training.FitResult:
+    model = model or whisper_model.build("", "toy", seed=seed)
     return training.fit(model, speech[0], valid=speech[1], recipe=RECIPE, n_steps=n_steps, seed=seed)
 
 
@@ -194,3 +199,43 @@ def test_a_decode_is_cached_by_weights_and_audio(root: Path, speech: tuple[pd.Da
     assert list(storage.cache_folder("decodes").glob("*.parquet")) == cached
     assert again["hypothesis"].tolist() == first["hypothesis"].tolist()
     assert again["utterance_id"].str.endswith("x").all()
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_fits_side_by_side_end_as_they_would_alone(root: Path, speech: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    def weights(done: training.FitResult) -> dict[str, torch.Tensor]:
+        return whisper_model.load(done.checkpoint).state_dict()
+
+    models = [whisper_model.build("", "toy", seed=seed) for seed in (0, 1)]
+    fits = [partial(fit, speech, 12, seed, model) for seed, model in enumerate(models)]
+    together = [weights(done) for done in training.side_by_side(fits)]
+    assert torch.get_num_threads() == 2
+    shutil.rmtree(storage.cache_folder("fits"))
+    torch.set_num_threads(1)
+    for seed, found in enumerate(together):
+        alone = weights(fit(speech, 12, seed))
+        assert all(torch.equal(found[name], alone[name]) for name in alone)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_what_ends_one_fit_ends_those_beside_it(root: Path, speech: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    began = threading.Event()
+
+    def fail() -> training.FitResult:
+        began.wait()
+        raise MemoryError
+
+    def go_on() -> training.FitResult:
+        began.set()
+        return fit(speech, 1_000_000)
+
+    with pytest.raises(MemoryError):
+        training.side_by_side([fail, go_on])

@@ -1,6 +1,7 @@
 """Models that never heard the speaker they are judged on, for data with too few speakers to hold any out."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 
@@ -24,13 +25,13 @@ def fit_folds(
     `extra` utterances join every fold's training and are not decoded.
     Returns: the hypotheses of all of `table`, as `reference_fit.listen` gives them.
     """
-    heard = []
-    for speaker in sorted(table["speaker"].unique()):
+    def hear(speaker: str, model: SpeechModel) -> pd.DataFrame:
         others = table[table["speaker"] != speaker]
         train = others if extra is None else pd.concat([others, extra[extra["speaker"] != speaker]], ignore_index=True)
-        fold = training.fit(
-            make_model(), train, valid=None, recipe=recipe, n_steps=n_steps, seed=seed, is_finetuning=is_finetuning,
-            title=f"without {speaker}"
-        )
-        heard.append(reference_fit.listen(fold.checkpoint, table[table["speaker"] == speaker]))
+        fold = training.fit(model, train, valid=None, recipe=recipe, n_steps=n_steps, seed=seed,
+                            is_finetuning=is_finetuning, title=f"without {speaker}")
+        return reference_fit.listen(fold.checkpoint, table[table["speaker"] == speaker])
+
+    speakers = sorted(table["speaker"].unique())
+    heard = training.side_by_side([partial(hear, speaker, make_model()) for speaker in speakers])
     return pd.concat(heard, ignore_index=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -115,11 +116,9 @@ def _arms(best: Path, speech: Dataset, grown: Dataset, plan: Plan) -> Arms:
             title=title,
         ).checkpoint
 
-    checkpoints = {
-        "before": best,
-        "control": train_on(speech, "control"),
-        "treated": train_on(grown, "with the request"),
-    }
+    control, treated = training.side_by_side(
+        [partial(train_on, speech, "control"), partial(train_on, grown, "with the request")])
+    checkpoints = {"before": best, "control": control, "treated": treated}
     heard = {arm: recognizers.transcribe(checkpoint, speech.gate) for arm, checkpoint in checkpoints.items()}
     return Arms(checkpoints, {arm: scoring.score(speech.gate, table["hypothesis"]) for arm, table in heard.items()})
 

@@ -1,6 +1,7 @@
 """How far a long cell has come: a bar by hand, a small file that the batch run reads under the pipeline."""
 
 import json
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
@@ -48,7 +49,7 @@ class Bar:
         if self._file is None:
             return
         self._written_s = time.monotonic()
-        temporary = self._file.with_name(f".{self._file.name}.new")
+        temporary = self._file.with_name(f".{self._file.name}.{threading.get_ident()}")
         try:
             temporary.write_text(json.dumps({"description": self.description, "done": self.done, "total": self.total}))
             temporary.replace(self._file)
