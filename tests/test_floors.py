@@ -29,6 +29,7 @@ FLOORS = (
         "augmentation",
         "batches",
         "optimizers",
+        "side_by_side",
         "manifests",
         "corpora",
         "demo_world",

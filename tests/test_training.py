@@ -16,7 +16,7 @@ import pytest
 import torch
 import whisper
 
-from workbench import audio, cross_fitting, recognizers, scoring, storage, training, whisper_model
+from workbench import audio, cross_fitting, recognizers, scoring, side_by_side, storage, training, whisper_model
 from workbench.augmentation import Silence
 from workbench.recipes import Fit, Recipe
 
@@ -216,7 +216,7 @@ def test_fits_side_by_side_end_as_they_would_alone(root: Path, speech: tuple[pd.
 
     models = [whisper_model.build("", "toy", seed=seed) for seed in (0, 1)]
     fits = [partial(fit, speech, 12, seed, model) for seed, model in enumerate(models)]
-    together = [weights(done) for done in training.side_by_side(fits)]
+    together = [weights(done) for done in side_by_side.run(fits)]
     assert torch.get_num_threads() == 2
     shutil.rmtree(storage.cache_folder("fits"))
     torch.set_num_threads(1)
@@ -238,4 +238,4 @@ def test_what_ends_one_fit_ends_those_beside_it(root: Path, speech: tuple[pd.Dat
         return fit(speech, 1_000_000)
 
     with pytest.raises(MemoryError):
-        training.side_by_side([fail, go_on])
+        side_by_side.run([go_on, fail])

@@ -5,7 +5,7 @@ from functools import partial
 
 import pandas as pd
 
-from workbench import reference_fit, training
+from workbench import reference_fit, side_by_side, training
 from workbench.recipes import Recipe
 from workbench.whisper_model import SpeechModel
 
@@ -33,5 +33,5 @@ def fit_folds(
         return reference_fit.listen(fold.checkpoint, table[table["speaker"] == speaker])
 
     speakers = sorted(table["speaker"].unique())
-    heard = training.side_by_side([partial(hear, speaker, make_model()) for speaker in speakers])
+    heard = side_by_side.run([partial(hear, speaker, make_model()) for speaker in speakers])
     return pd.concat(heard, ignore_index=True)

@@ -17,6 +17,7 @@ from workbench import (
     reference_fit,
     scoring,
     settings,
+    side_by_side,
     slicing,
     starting,
     training,
@@ -116,7 +117,7 @@ def _arms(best: Path, speech: Dataset, grown: Dataset, plan: Plan) -> Arms:
             title=title,
         ).checkpoint
 
-    control, treated = training.side_by_side(
+    control, treated = side_by_side.run(
         [partial(train_on, speech, "control"), partial(train_on, grown, "with the request")])
     checkpoints = {"before": best, "control": control, "treated": treated}
     heard = {arm: recognizers.transcribe(checkpoint, speech.gate) for arm, checkpoint in checkpoints.items()}

@@ -5,15 +5,12 @@ The encoder and decoder learn by Whisper's cross-entropy, the character head by 
 
 import json
 import math
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import nullcontext
-from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 import torch
@@ -29,6 +26,7 @@ from workbench import (
     recognizers,
     scoring,
     settings,
+    side_by_side,
     storage,
     whisper_model,
 )
@@ -42,10 +40,6 @@ N_NEGATIVES = 512
 
 N_EASED_EPOCHS = 1
 """From nothing, the first epoch begins with the short utterances."""
-
-
-_STOP: ContextVar[threading.Event] = ContextVar("stop", default=threading.Event())  # noqa: B039 - nobody sets this one
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,35 +104,6 @@ def fit(
     return FitResult(folder / "model.pt", key, pd.DataFrame(done["curve"]), done["best_step"], done["spent_s"])
 
 
-def side_by_side(fits: Sequence[Callable[[], T]]) -> list[T]:
-    """Run fits that do not wait for one another at once, each on its share of the cores; on a GPU one after the other.
-
-    A second core makes a small model's step hardly faster, for its products are too small to be shared. What interrupts
-    one, or the caller, ends all. Models are built before: new weights are drawn from the one chance of all threads.
-    """
-    n_threads = torch.get_num_threads()
-    n_at_once = 1 if torch.cuda.is_available() else min(len(fits), n_threads)
-    if n_at_once <= 1:
-        return [one() for one in fits]
-    stop = threading.Event()
-
-    def begin() -> None:
-        torch.set_num_threads(n_threads // n_at_once)
-        _STOP.set(stop)
-
-    try:
-        with ThreadPoolExecutor(n_at_once, "fit", begin) as pool:
-            running = [pool.submit(one) for one in fits]
-            try:
-                return [each.result() for each in running]
-            except BaseException:
-                stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    finally:
-        torch.set_num_threads(n_threads)  # threads to come would have the share of these
-
-
 def fit_key(model: SpeechModel, task: Task) -> str:
     """Name a fit by all that it depends on, the code of the loop included. Returns: 16 hex digits."""
     weights = storage.hash_bytes(*(t.detach().cpu().numpy().tobytes() for t in model.state_dict().values()))
@@ -177,8 +142,7 @@ class _Training:
         past, clock, saved = self.past, time.monotonic(), time.monotonic()
         with progress.Bar(title, total=self.task.n_steps) as bar:
             while past.step < self.task.n_steps:
-                if _STOP.get().is_set():
-                    raise KeyboardInterrupt
+                side_by_side.end_if_told()
                 past.losses.append(self._step(past.step))
                 past.step += 1
                 bar.update(past.step)
