@@ -22,10 +22,14 @@ def test_a_full_queue_says_when_to_come_back_and_a_stop_answers_what_was_accepte
         answers += [server.send()]
         assert answers[-1].status_code == 200 and server.metric("workbench_queue_depth") == 0
 
-        asking = threading.Thread(target=lambda: answers.extend(server.send_many(4, clips.wav(5.0))))
-        asking.start()
-        while server.metric("workbench_queue_depth") < 2:
-            assert asking.is_alive()
+        def ask() -> threading.Thread:
+            asking = threading.Thread(target=lambda: answers.extend(server.send_many(3, clips.wav(29.0))))
+            asking.start()
+            return asking
+
+        asking = ask()
+        while server.metric("workbench_queue_depth") < 2:  # a busy machine may look too late, and asks again
+            asking = asking if asking.is_alive() else ask()
         server.process.send_signal(signal.SIGTERM)
         asking.join(90)
         assert server.process.wait(90) == 0
@@ -34,5 +38,5 @@ def test_a_full_queue_says_when_to_come_back_and_a_stop_answers_what_was_accepte
         assert {row["request_id"] for row in server.rows("error = ''")} == answered
         errors = Counter(row["error"] for row in server.rows("error <> ''"))
         assert errors == {"queue_full": len(answers) - len(answered)}
-        assert [a.status_code for a in answers[-3:]] == [200] * 3, "those that found a place were answered"
+        assert [a.status_code for a in answers[-3:]] == [200] * 3, "what had found a place was answered"
 
