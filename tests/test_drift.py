@@ -115,6 +115,11 @@ def test_too_small_a_window_cannot_tell_and_says_what_would_do() -> None:
     assert drift.compare(before, queries(rng, 2 * small.n_needed, 3)).outcome == "quiet"
 
 
+def test_where_the_reference_is_too_small_it_is_named_as_what_lacks() -> None:
+    assert drift.would_do(50, 1_200) == "1,200 would do"
+    assert drift.would_do(1_500, 1_331) == "what they are held against is too small, where 1,331 would do"
+
+
 def test_few_users_say_nothing_however_much_they_ask() -> None:
     rng = np.random.default_rng(6)
     result = drift.compare(queries(rng, 600, 3), queries(rng, 600, 60))

@@ -204,7 +204,8 @@ def _quality(feature: Feature, x: Floats, sides: Sides, curve: Curve, costs: tup
 def _needed(table: pd.DataFrame, features: Sequence[Feature], n: int, n_reference: int) -> int:
     """Say how many queries a window needs for every planned change to be shown; 0 when it has them.
 
-    What can be shown shrinks with the root of 1/n + 1/n_reference; where the reference itself is too small, both grow.
+    What can be shown shrinks with the root of 1/n + 1/n_reference; where the reference itself is too small, both need
+    as many.
     """
     planned = {feature.name: feature.planned for feature in features}
     excess = float((table["detectable"] / table["feature"].map(planned)).max())
@@ -222,8 +223,14 @@ def _result(table: pd.DataFrame, n_needed: int, n: int) -> DriftResult:
         return DriftResult("drift", table, f"The traffic moved: {words}.", n_needed)
     if n_needed:
         return DriftResult("cannot_tell", table, f"Cannot tell yet: nothing moved, but {n:,} queries would not show a "
-                           f"change that matters; {n_needed:,} would do.", n_needed)
+                           f"change that matters; {would_do(n, n_needed)}.", n_needed)
     return DriftResult("quiet", table, "Quiet: nothing moved by as much as would matter.", 0)
+
+
+def would_do(n: int, n_needed: int) -> str:
+    """Say what a window of `n` queries that cannot be told lacks: queries, or a larger reference."""
+    lacks = f"{n_needed:,} would do"
+    return lacks if n < n_needed else f"what they are held against is too small, where {lacks}"
 
 
 def states(table: pd.DataFrame, n: int) -> pd.DataFrame:

@@ -117,9 +117,9 @@ def stand(scene: Scene) -> Standing:
         return Standing("watch", f"{told}. {_wer(report)} {_listed(now['by'])} knows.", _rule(scene, now))
     result = report.results[int(report.last["window"])]
     if result.outcome == "cannot_tell":
+        n = int(report.last["n_queries"])
         return Standing("watch", f"Nothing moved yet, but it is too early to tell: window {int(report.last['window'])} "
-                        f"holds {int(report.last['n_queries']):,} queries, {result.n_needed:,} would do.",
-                        _rule(scene, now))
+                        f"holds {n:,} queries, {drift.would_do(n, result.n_needed)}.", _rule(scene, now))
     return Standing("quiet", f"People ask as before: in window {int(report.last['window'])} nothing moved by as much "
                     "as would matter.", _rule(scene, now))
 
