@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 from tests.postgresql import Server, running
 
@@ -102,23 +103,40 @@ def make_project(folder: Path) -> Project:
     return Project(folder)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the claims, which make the run of the default size, and leave others that need it for the end."""
+    needing = {item.path for item in items if "default_run" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: 1 if item.path not in needing else 0 if item.path.stem == "test_claims" else 2)
+
+
 @pytest.fixture(scope="session")
 def default_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Give a project in which the run of the default size has gone through all eight stages: it takes 17 minutes.
+    """Give a project in which the run of the default size has gone through all eight stages: a copy for each worker.
 
-    WORKBENCH_DEFAULT_RUN may name the root of one that is finished, to be copied instead.
+    The run itself is made once, in some 15 minutes. WORKBENCH_DEFAULT_RUN may name the root of one that is finished.
     """
-    made = os.environ.get("WORKBENCH_DEFAULT_RUN", "")
-    root = tmp_path_factory.mktemp("default")
-    if made:
-        shutil.copytree(made, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("notebooks", "service.json"))
+    made, root = os.environ.get("WORKBENCH_DEFAULT_RUN", ""), tmp_path_factory.mktemp("default")
+    shutil.copytree(made or _made_once(tmp_path_factory), root, dirs_exist_ok=True,
+                    ignore=shutil.ignore_patterns("notebooks", "service.json"))
     project = make_project(root)
-    try:
-        done = project.workbench("run", timeout_s=3000) if not made else None
-        assert done is None or done.returncode == 0, done.stdout + done.stderr
-        yield project
-    finally:
-        project.workbench("stop")
+    yield project
+    project.workbench("stop")
+
+
+def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the run, unless another worker has; one that comes meanwhile waits for it."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "default-run"
+    with FileLock(root.with_suffix(".lock")):
+        if not (root / "made").exists():
+            shutil.rmtree(root, ignore_errors=True)
+            root.mkdir()
+            project = make_project(root)
+            done = project.workbench("run", timeout_s=3000)
+            project.workbench("stop")
+            assert done.returncode == 0, done.stdout + done.stderr
+            (root / "made").touch()
+    return root
 
 
 @pytest.fixture
