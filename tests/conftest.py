@@ -23,6 +23,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a worker has one core, and so have th
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).parents[1]
+BOTH_CORES = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
+"""The environment of long trainings in tests: fits side by side take both, and one that waits leaves its core free."""
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
@@ -90,10 +92,11 @@ class Project:
         """Give an environment in which commands work on this project."""
         return {**os.environ, "WORKBENCH_ROOT": str(self.root), **more}
 
-    def workbench(self, *words: str, folder: Path | None = None, timeout_s: float = 120,
+    def workbench(self, *words: str, folder: Path | None = None, timeout_s: float = 120, trains_long: bool = False,
                   **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a `workbench` command to its end."""
-        return subprocess.run(self.command(*words), env=self.environment(**environment), cwd=folder or self.root,
+        more = {**(BOTH_CORES if trains_long else {}), **environment}
+        return subprocess.run(self.command(*words), env=self.environment(**more), cwd=folder or self.root,
                               capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
@@ -132,7 +135,7 @@ def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.rmtree(root, ignore_errors=True)
             root.mkdir()
             project = make_project(root)
-            done = project.workbench("run", timeout_s=3000)
+            done = project.workbench("run", timeout_s=3000, trains_long=True)
             project.workbench("stop")
             assert done.returncode == 0, done.stdout + done.stderr
             (root / "made").touch()
