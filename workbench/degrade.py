@@ -21,7 +21,7 @@ ACTIVE_BELOW_PEAK_DB = 30.0
 """Frames further below the loudest one are pauses and do not count to the level of speech (as in ITU-T P.56)."""
 
 BLOCK = 4096
-"""Samples of a hum that are worked on at once."""
+"""Samples of a hum that are worked on at once: 64 kB each of turn and tone, which stay in the processor's cache."""
 
 # --- levels ----------------------------------------------------------------------------------------------------------
 

@@ -56,7 +56,8 @@ NO_SPEECH_SHARE = .03
 N_RECORDINGS: Mapping[str, int] = MappingProxyType({"train": 30, "valid": 3, "dev": 6, "gate": 6, "test": 5})
 """Noise recordings a place: each split has cars and streets of its own, and a verdict never hangs on one of them."""
 MIN_RECORDINGS = 3
-"""Even the smallest world has this many recordings a place and split; a clip each would cost more than to speak."""
+"""Even the smallest world has this many recordings a place and split; one takes 0.03 to 0.19 s to make, a
+clip's words 0.01."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ kind of phone, no-speech probabilities near 0) lies all elsewhere after a shift 
 explains most of a distance, only what is left beyond it is the effect."""
 PLANNED_DISTANCE, PLANNED_SHARE = 0.25, 0.09
 """Changes that a window must be able to show (power 80 %) before it may be called quiet: a quarter of the queries
-elsewhere, as when a quarter of the users change their phone; nine in a hundred with words never seen, as when one query
-in six asks for a new name, for about half of such leave a piece (`terms`)."""
+elsewhere, as when a quarter of the users change their phone; nine in a hundred more with words never seen, as when one
+query in seven asks for a new name: 75 % of such leave a piece, where 9 % do else (`terms`)."""
 POWER = 0.8
 N_DRAWS = 2000
 """Draws under no drift: twenty of them decide at a level of 1 %."""

@@ -16,6 +16,9 @@ from workbench.audio import SAMPLE_RATE_HZ, Samples
 
 Context = Literal["fitted", "padded"]
 
+TINY_WIDTH = 384
+"""Width of the narrowest published Whisper. Source: tiny's checkpoint, `n_audio_state`."""
+
 WINDOW, HOP, N_PADDED = 400, 160, 30 * SAMPLE_RATE_HZ
 """Samples of a window of 25 ms, of a step of 10 ms, and of Whisper's own context. Source: whisper.audio."""
 

@@ -123,7 +123,7 @@ class _Training:
                                   n_eased_epochs=0 if task.is_finetuning else N_EASED_EPOCHS)
         self.task, self.recipe, self.folder = task, task.recipe, folder
         self.embedding = self.model.whisper.decoder.token_embedding.weight
-        self.is_sampled = not task.is_finetuning or model.dims.n_text_state < whisper_model.TINY_WIDTH
+        self.is_sampled = not task.is_finetuning or model.dims.n_text_state < frames.TINY_WIDTH
         self.dense = [p for p in self.model.parameters() if not (self.is_sampled and p is self.embedding)]
         self.optimizers = optimizers.make(
             self.model, self.embedding, task.recipe.fit, is_finetuning=task.is_finetuning, is_sampled=self.is_sampled

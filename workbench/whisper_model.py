@@ -25,9 +25,6 @@ from workbench.text import NORMALIZER_VERSION
 ENGLISH_VOCABULARY = 51_864
 """Tokens of Whisper's English-only tokenizer. Source: whisper.model.Whisper.is_multilingual."""
 
-TINY_WIDTH = 384
-"""Width of the narrowest published Whisper. Source: tiny's checkpoint, `n_audio_state`."""
-
 TEXT_CONTEXT = 448
 """Longest token sequence of every published Whisper."""
 
