@@ -12,6 +12,7 @@ import torch
 import whisper
 from whisper.model import ModelDimensions
 
+from tests import published
 from workbench import audio, engines, recognizers, recognizing, whisper_model
 from workbench.errors import CheckpointError, SettingsError
 from workbench.records import Hypothesis
@@ -80,6 +81,17 @@ def test_every_published_kind_of_whisper_has_its_tokens_in_place(n_vocab: int, n
     assert fast.context == "padded"
     assert_same(fast.transcribe(NOISES[3:]), wanted)
     assert all(h.heard_letters == "" and np.isnan(h.ctc_gap) for h in wanted)
+
+
+def test_an_engine_hears_the_language_that_its_model_was_told(tmp_path: Path) -> None:
+    base = published.checkpoint(tmp_path / "base.pt", kind="multilingual", width=64, n_layers=1)
+    answers = {}
+    for language in ("en", "de"):
+        path = whisper_model.save(whisper_model.load(base, language=language), tmp_path / f"{language}.pt")
+        fast = engines.FastRecognizer(engines.export(path, tmp_path / language, quantization="float32"))
+        answers[language] = fast.transcribe(NOISES[3:])
+        assert_same(answers[language], recognizers.load(path).transcribe(NOISES[3:]))
+    assert answers["en"][0].avg_logprob != answers["de"][0].avg_logprob
 
 
 def test_what_whisper_never_writes_the_engine_never_writes(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ import pytest
 import torch
 import whisper
 
-from tests import watched
-from workbench import model_registry, whisper_model
+from tests import published, watched
+from workbench import batches, model_registry, whisper_model
 from workbench.errors import CheckpointError, RegistryError
 
 
@@ -60,6 +60,21 @@ def test_the_short_encoder_equals_whispers_own_on_thirty_seconds(model: whisper_
     with torch.inference_mode():
         assert torch.allclose(plain.encoder(mel), model.whisper.encoder(mel), atol=1e-5)
         assert model.whisper.encoder(mel[:, :, :300]).shape == (1, 150, 64)
+
+
+def test_a_multilingual_model_is_told_its_language_and_an_english_one_hears_english(
+    model: whisper_model.SpeechModel, tmp_path: Path
+) -> None:
+    base = published.checkpoint(tmp_path / "base.pt", kind="multilingual", width=64, n_layers=1)
+    german = whisper_model.load(base, language="de")
+    assert whisper_model.load(whisper_model.save(german, tmp_path / "german.pt")).language == "de"
+    words = batches.tokenizer(True, german.language)
+    read, _ = batches.spell_tokens("drei", words)
+    assert words.decode_with_timestamps(read).startswith("<|startoftranscript|><|de|><|transcribe|>")
+    with pytest.raises(CheckpointError, match="does not know language 'xx'; choose one of en, zh, de"):
+        whisper_model.load(base, language="xx")
+    with pytest.raises(CheckpointError, match="does not know language 'de'; choose one of en$"):
+        whisper_model.load(whisper_model.save(model, tmp_path / "english.pt"), language="de")
 
 
 def test_log_mel_of_a_batch_is_whispers_one_by_one() -> None:

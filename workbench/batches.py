@@ -100,7 +100,7 @@ class BatchSource:
         self.references: list[str] = table["reference"].tolist()
         self.durations_s = table["duration_s"].to_numpy(float)
         self.recipe, self.model, self.seed, self.n_eased_epochs = recipe, model, seed, n_eased_epochs
-        self.words = tokenizer(model.whisper.is_multilingual)
+        self.words = tokenizer(model.whisper.is_multilingual, model.language)
         self.n_batches = len(epoch_order(self.durations_s, recipe.fit.batch_size, seed, 0))
         self._epochs: dict[int, list[np.ndarray]] = {}
 

@@ -46,7 +46,8 @@ def export(checkpoint: Path, folder: Path, *, quantization: Quantization = "int8
         try:
             _write(model, temporary, quantization)
             files = {path.name: storage.hash_file(path) for path in sorted(temporary.iterdir())}
-            known = {**made_from, "context": model.context, "dims": asdict(model.dims), "files": files}
+            known = {**made_from, "context": model.context, "language": model.language, "dims": asdict(model.dims),
+                     "files": files}
             storage.write_json(temporary / FACTS, known)
             temporary.chmod(0o755)
             shutil.rmtree(folder, ignore_errors=True)
@@ -84,7 +85,7 @@ def _specification(model: SpeechModel) -> WhisperSpec:
 
 def _configure(spec: WhisperSpec, model: SpeechModel) -> None:
     """Give names to tokens and say which are never answers, both as `whisper.decode` has them."""
-    task = DecodingTask(model.whisper, recognizers.decoding_options())
+    task = DecodingTask(model.whisper, recognizers.decoding_options(language=model.language))
     words = task.tokenizer
     names = [words.encoding.decode_single_token_bytes(i).decode("latin-1") for i in range(model.dims.n_vocab)]
     for name, number in words.special_tokens.items():

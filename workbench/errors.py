@@ -43,6 +43,10 @@ class CheckpointError(WorkbenchError):
     """A model is missing, or is not a Whisper checkpoint."""
 
 
+class FetchError(WorkbenchError):
+    """A file cannot be fetched, or is not what its checksum says."""
+
+
 class SynthesisError(WorkbenchError):
     """The demo world cannot speak here."""
 

@@ -18,7 +18,7 @@ from workbench.errors import CheckpointError
 from workbench.records import Hypothesis
 
 FACTS = "workbench.json"
-FORMAT = 1
+FORMAT = 2
 """What export writes; an engine of another format is made anew."""
 VOCABULARY = "vocabulary.json"
 """CTranslate2's list of tokens by number, each byte of them a letter (latin-1)."""
@@ -72,7 +72,7 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
     `n_threads` 0 leaves the number to CTranslate2. Several threads may call one recognizer.
     """
 
-    def __init__(self, folder: Path, *, n_threads: int = 0, language: str = "en") -> None:
+    def __init__(self, folder: Path, *, n_threads: int = 0) -> None:
         known = facts(folder)
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         self.context, self.n_text_ctx = known["context"], known["dims"]["n_text_ctx"]
@@ -82,7 +82,7 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
         compute_type = "float32" if (device, known["quantization"]) == ("cpu", "float16") else "default"
         self._engine = ctranslate2.models.Whisper(str(folder), device=device, compute_type=compute_type,
                                                   intra_threads=n_threads)
-        self._words, self._head = Words(folder, language), None
+        self._words, self._head = Words(folder, known["language"]), None
         if "head.npz" in known["files"]:
             with np.load(folder / "head.npz") as head:
                 self._head = head["weight"], head["bias"]

@@ -22,6 +22,10 @@ class Fit:
 
     `matrix_learning_rate` is Muon's, for the matrices between layers of a model narrower than tiny, from nothing, and
     `finetune_matrix_learning_rate` in fine-tuning; 0 leaves them to AdamW.
+    What makes fine-tuning fit a small card: `learns` decoder leaves the encoder as it is, and lora teaches every
+    attention a change of `lora_rank` ranks (`adapting`); `n_accumulated` batches are one step; `is_checkpointed`
+    computes activations twice instead of keeping them; `precision` bfloat16 halves them (auto: on a GPU).
+    `match_weight` is the share of the loss that asks a fitted context's encoder for what the padded one hears.
     """
 
     batch_size: int = 16
@@ -34,6 +38,12 @@ class Fit:
     ctc_weight: float = 0.3
     max_gradient_norm: float = 1.0
     n_validations: int = 8
+    learns: Literal["all", "decoder", "lora"] = "all"
+    lora_rank: int = 16
+    n_accumulated: int = 1
+    is_checkpointed: bool = False
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    match_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +51,14 @@ class Recipe:
     """What to start from, how to disturb the clips, how to fit, and which slices to watch.
 
     `base` is "" (from nothing), a checkpoint's path, a run's name, a published name, or `demo` (many synthesized voices
-    first, `starting`). `slices` are named expressions
+    first, `starting`). `language` is what a multilingual base is told that it hears. `slices` are named expressions
     over a table's columns: `{"long_car": 'noise == "car" and duration_s > 4'}`. `few_speakers` replaces
     `augmentations` and `spec_augment` when a dataset has fewer than ten speakers to learn voices from.
     """
 
     base: str = ""
     context: Literal["fitted", "padded"] = "fitted"
+    language: str = "en"
     augmentations: tuple[Augmentation, ...] = ()
     spec_augment: SpecAugment | None = field(default_factory=SpecAugment)
     few_speakers: "Recipe | None" = None
@@ -64,7 +75,8 @@ class Recipe:
     def fit_key(self) -> str:
         """Name what a fit depends on; adding a slice or a comment does not change it."""
         return storage.hash_value(
-            [self.context, asdict(self.fit), repr(self.spec_augment), [(repr(a), _code(a)) for a in self.augmentations]]
+            [self.context, self.language, asdict(self.fit), repr(self.spec_augment),
+             [(repr(a), _code(a)) for a in self.augmentations]]
         )
 
     def for_speakers(self, n_speakers: int, few: int = 10) -> "Recipe":
@@ -78,6 +90,7 @@ class Recipe:
             "hash": self.hash,
             "base": self.base or "from nothing",
             "context": self.context,
+            "language": self.language,
             "augmentations": [_title(a) for a in self.augmentations],
             "spec_augment": repr(self.spec_augment),
             "fit": asdict(self.fit),

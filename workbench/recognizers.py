@@ -32,8 +32,8 @@ class WhisperRecognizer(ShortContextRecognizer):
     With `has_times` and a character head, answers also tell when each word was said.
     """
 
-    def __init__(self, model: SpeechModel, *, language: str = "en", has_times: bool = False) -> None:
-        self.model, self.language, self.has_times = model, language, has_times
+    def __init__(self, model: SpeechModel, *, has_times: bool = False) -> None:
+        self.model, self.has_times = model, has_times
         self.context, self.n_text_ctx, self.has_head = model.context, model.dims.n_text_ctx, model.head is not None
 
     @torch.inference_mode()
@@ -41,7 +41,7 @@ class WhisperRecognizer(ShortContextRecognizer):
         self.model.eval()
         mel = whisper_model.log_mel(torch.from_numpy(waveforms).to(self.model.device), self.model.dims.n_mels)
         encoded = self.model.whisper.encoder(mel)
-        results = whisper.decode(_Encoded(self.model), encoded, decoding_options(n_tokens, self.language))
+        results = whisper.decode(_Encoded(self.model), encoded, decoding_options(n_tokens, self.model.language))
         answers = [Hypothesis(r.text, float(r.avg_logprob), float(r.no_speech_prob), float(r.compression_ratio))
                    for r in results]
         if self.model.head is None:
@@ -125,6 +125,7 @@ class PlainWhisper:
 
     def __init__(self, checkpoint: Path) -> None:
         self.model = whisper.load_model(str(checkpoint), device="cpu")
+        self.language = str(whisper_model.notes(checkpoint).get("language", "en"))
 
     def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
         """Decode with `whisper.decode`, some clips at a time: each answer is the one that it gets alone."""
@@ -132,7 +133,7 @@ class PlainWhisper:
         for start in range(0, len(recordings), recognizing.BATCH_SIZE):
             padded = [whisper.pad_or_trim(one) for one in recordings[start : start + recognizing.BATCH_SIZE]]
             mel = torch.stack([whisper.log_mel_spectrogram(one, n_mels=self.model.dims.n_mels) for one in padded])
-            options = whisper.DecodingOptions(language="en", without_timestamps=True, fp16=False)
+            options = whisper.DecodingOptions(language=self.language, without_timestamps=True, fp16=False)
             for r in whisper.decode(self.model, mel, options):
                 answers.append(Hypothesis(r.text, r.avg_logprob, r.no_speech_prob, r.compression_ratio))
         return answers

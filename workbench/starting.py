@@ -18,7 +18,7 @@ def build(base: str, size: str, *, recipe: Recipe, seed: int) -> SpeechModel:
     Raises: CheckpointError when `base` cannot be had; SynthesisError for `demo` without espeak-ng.
     """
     found = _taught_by_demo(size, recipe.name, seed) if base == DEMO else base
-    return whisper_model.build(found, size, seed=seed, context=recipe.context)
+    return whisper_model.build(found, size, seed=seed, context=recipe.context, language=recipe.language)
 
 
 @lru_cache(maxsize=1)  # every speaker who is left out starts from it, and the demo world need not speak again

@@ -18,9 +18,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from workbench import (
+    adapting,
     audio,
     batches,
     frames,
+    matching,
     optimizers,
     progress,
     recognizers,
@@ -32,6 +34,7 @@ from workbench import (
 )
 from workbench.batches import IGNORED, Batch, BatchSource
 from workbench.letters import CHARACTERS
+from workbench.matching import PaddedTeacher
 from workbench.recipes import Recipe
 from workbench.whisper_model import SpeechModel
 
@@ -108,7 +111,8 @@ def fit_key(model: SpeechModel, task: Task) -> str:
     """Name a fit by all that it depends on, the code of the loop included. Returns: 16 hex digits."""
     weights = storage.hash_bytes(*(t.detach().cpu().numpy().tobytes() for t in model.state_dict().values()))
     tables = [storage.hash_table(t[["audio_sha", "reference"]]) for t in (task.train, task.valid) if t is not None]
-    code = [storage.hash_file(Path(str(module.__file__))) for module in (batches, frames, optimizers, whisper_model)]
+    parts = (adapting, batches, frames, matching, optimizers, whisper_model)
+    code = [storage.hash_file(Path(str(module.__file__))) for module in parts]
     how = [task.recipe.fit_key(), task.n_steps, task.seed, task.is_finetuning, storage.hash_file(Path(__file__))]
     return storage.hash_value([weights, asdict(model.dims), tables, how, code])[:16]
 
@@ -117,18 +121,27 @@ class _Training:
     """A training under way in its folder: `resume.pt` while it goes, `model.pt` and `fit.json` when it is done."""
 
     def __init__(self, model: SpeechModel, task: Task, folder: Path) -> None:
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = with_head(model, task.seed).to(self.device)
+        self.device, how = "cuda" if torch.cuda.is_available() else "cpu", task.recipe.fit
+        is_taught = task.is_finetuning and model.context == "fitted" and how.match_weight > 0
+        self.teacher = PaddedTeacher(model.to(self.device)) if is_taught else None
+        has_new_head = model.head is None
+        model = with_head(model, task.seed)
+        self.model = (adapting.prepare(model, how, seed=task.seed) if task.is_finetuning else model).to(self.device)
         self.source = BatchSource(task.train, task.recipe, self.model, seed=task.seed,
                                   n_eased_epochs=0 if task.is_finetuning else N_EASED_EPOCHS)
         self.task, self.recipe, self.folder = task, task.recipe, folder
         self.embedding = self.model.whisper.decoder.token_embedding.weight
-        self.is_sampled = not task.is_finetuning or model.dims.n_text_state < frames.TINY_WIDTH
-        self.dense = [p for p in self.model.parameters() if not (self.is_sampled and p is self.embedding)]
+        is_narrow = model.dims.n_text_state < frames.TINY_WIDTH
+        self.is_sampled = self.embedding.requires_grad and (not task.is_finetuning or is_narrow)
+        learning = [p for p in self.model.parameters() if p.requires_grad]
+        self.dense = [p for p in learning if not (self.is_sampled and p is self.embedding)]
         self.optimizers = optimizers.make(
-            self.model, self.embedding, task.recipe.fit, is_finetuning=task.is_finetuning, is_sampled=self.is_sampled
+            self.model, self.embedding, how, is_finetuning=task.is_finetuning, is_sampled=self.is_sampled,
+            has_new_head=has_new_head,
         )
-        pace = _warm_up_and_decay(min(task.recipe.fit.n_warmup_steps, max(1, task.n_steps // 5)), task.n_steps)
+        is_halved = how.precision == "bfloat16" or (how.precision == "auto" and self.device == "cuda")
+        self.precision = torch.autocast(self.device, dtype=torch.bfloat16) if is_halved else nullcontext()
+        pace = _warm_up_and_decay(min(how.n_warmup_steps, max(1, task.n_steps // 5)), task.n_steps)
         self.schedules = [torch.optim.lr_scheduler.LambdaLR(o, pace) for o in self.optimizers]
         self.occurring = _occurring_tokens(task.train["reference"].tolist(), self.model)
         self.past = Progress()
@@ -156,21 +169,23 @@ class _Training:
         (self.folder / "resume.pt").unlink(missing_ok=True)
 
     def _step(self, step: int) -> float:
-        """Take one optimizer step.
+        """Take one optimizer step, on one batch or on several.
 
         A model from nothing, or one below tiny's width, scores the tokens that occur and some random ones, as rows
         cut out of the embedding; the others are neither multiplied, nor given a gradient, nor updated. Fine-tuning
         published weights scores the whole vocabulary, so that they keep what they know.
         """
         self.model.train()
-        batch = self.source.batch(step)
         scored = self._scored_tokens(batches.generator(self.task.seed + 1, step))
         rows = self.embedding.detach()[scored].requires_grad_() if self.is_sampled else self.embedding
-        with torch.autocast("cuda", dtype=torch.bfloat16) if self.device == "cuda" else nullcontext():
-            loss = self._loss(batch, rows, scored)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        total, n_parts = 0.0, self.recipe.fit.n_accumulated
+        for part in range(n_parts):
+            with self.precision:
+                loss = self._loss(self.source.batch(step * n_parts + part), rows, scored) / n_parts
+            loss.backward()
+            total += float(loss.detach())
         torch.nn.utils.clip_grad_norm_(
             [*self.dense, rows] if self.is_sampled else self.dense, self.recipe.fit.max_gradient_norm
         )
@@ -182,18 +197,21 @@ class _Training:
         for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
             optimizer.step()
             schedule.step()
-        return float(loss.detach())
+        return total
 
     def _loss(self, batch: Batch, rows: Tensor, scored: Tensor) -> Tensor:
-        encoded = self.model.whisper.encoder(batch.mel.to(self.device))
+        mel, how = batch.mel.to(self.device), self.recipe.fit
+        encoded = self.model.whisper.encoder(mel)
         read, write = (_renumber(t.to(self.device), scored) for t in (batch.tokens, batch.targets))
         hidden = _decoder_states(self.model, rows[read], encoded)
         logits = (hidden @ rows.T).flatten(0, 1).float()
         cross_entropy = F.cross_entropy(logits, write.flatten(), ignore_index=IGNORED)
         letters = self.model.letters(encoded).transpose(0, 1)
         ctc = F.ctc_loss(letters, batch.letters.to(self.device), batch.n_frames, batch.n_letters, zero_infinity=True)
-        weight = self.recipe.fit.ctc_weight
-        return (1 - weight) * cross_entropy + weight * ctc
+        loss = (1 - how.ctc_weight) * cross_entropy + how.ctc_weight * ctc
+        if self.teacher is None:
+            return loss
+        return (1 - how.match_weight) * loss + how.match_weight * self.teacher.loss(mel, encoded)
 
     def _scored_tokens(self, rng: torch.Generator) -> Tensor:
         if not self.is_sampled:
@@ -210,7 +228,8 @@ class _Training:
             wer = float(scores["n_errors"].sum() / max(1, scores["n_words"].sum()))
         if self.task.valid is None or wer <= past.best_wer:
             past.best_wer, past.best_step = wer, past.step
-            whisper_model.save(self.model, self.folder / "model.pt", recipe=self.recipe.hash, step=past.step)
+            taught = adapting.merged(self.model)
+            whisper_model.save(taught, self.folder / "model.pt", recipe=self.recipe.hash, step=past.step)
         past.curve.append(
             {
                 "step": past.step,
@@ -261,7 +280,7 @@ def _warm_up_and_decay(n_warmup: int, n_steps: int) -> Callable[[int], float]:
 
 
 def _occurring_tokens(references: list[str], model: SpeechModel) -> Tensor:
-    words = batches.tokenizer(model.whisper.is_multilingual)
+    words = batches.tokenizer(model.whisper.is_multilingual, model.language)
     spelled = {token for text in {*references, ""} for tokens in batches.spell_tokens(text, words) for token in tokens}
     return torch.tensor(sorted(spelled))
 
@@ -276,5 +295,6 @@ def _decoder_states(model: SpeechModel, embedded: Tensor, encoded: Tensor) -> Te
     decoder = model.whisper.decoder
     x: Any = (embedded + decoder.positional_embedding[: embedded.shape[1]]).to(encoded.dtype)
     for block in decoder.blocks:
-        x = block(x, encoded, mask=decoder.mask)
+        x = whisper_model.through(block, x, encoded, decoder.mask,
+                                  is_checkpointed=model.whisper.encoder.is_checkpointed)
     return decoder.ln(x)

@@ -4,7 +4,6 @@ One format for every model: OpenAI's (`dims`, `model_state_dict`), so `whisper.l
 here. A third key, `workbench`, which whisper ignores, holds what only we use.
 """
 
-import urllib.error
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
@@ -13,11 +12,13 @@ import torch
 import whisper
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 from whisper.model import AudioEncoder, ModelDimensions, Whisper
+from whisper.tokenizer import LANGUAGES
 
-from workbench import frames, model_registry, settings, storage
-from workbench.errors import CheckpointError
+from workbench import fetching, frames, model_registry, settings, storage
+from workbench.errors import CheckpointError, FetchError
 from workbench.frames import Context
 from workbench.letters import CHARACTERS
 from workbench.text import NORMALIZER_VERSION
@@ -30,7 +31,12 @@ TEXT_CONTEXT = 448
 
 
 class ShortContextEncoder(AudioEncoder):
-    """Whisper's encoder without the demand for 30 seconds: it takes the frames there are."""
+    """Whisper's encoder without the demand for 30 seconds: it takes the frames there are.
+
+    With `is_checkpointed`, activations are computed again for the gradient instead of being kept.
+    """
+
+    is_checkpointed = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode log-mel frames. Shape: [B, M, F] -> [B, F // 2, width], F // 2 at most `n_audio_ctx`."""
@@ -39,21 +45,29 @@ class ShortContextEncoder(AudioEncoder):
         # The sum would keep the convolution's order in memory, and every layer would copy it into its own again.
         x = (x + self.positional_embedding[: x.shape[1]]).to(x.dtype).contiguous()
         for block in self.blocks:
-            x = block(x)
+            x = through(block, x, is_checkpointed=self.is_checkpointed)
         return cast(Tensor, self.ln_post(x))
+
+
+def through(block: nn.Module, *inputs: Any, is_checkpointed: bool) -> Tensor:
+    """Run a block, its activations kept for the gradient or computed again. Source: Chen et al., arXiv 1604.06174."""
+    if is_checkpointed and torch.is_grad_enabled():
+        return cast(Tensor, checkpoint(block, *inputs, use_reentrant=False))
+    return cast(Tensor, block(*inputs))
 
 
 class SpeechModel(nn.Module):
     """A Whisper with a short-context encoder and, where one was trained, a character head."""
 
-    def __init__(self, dims: ModelDimensions, *, context: Context = "fitted", has_head: bool = True) -> None:
+    def __init__(self, dims: ModelDimensions, *, context: Context = "fitted", has_head: bool = True,
+                 language: str = "en") -> None:
         super().__init__()
         self.whisper = Whisper(dims)
         self.whisper.encoder = ShortContextEncoder(
             dims.n_mels, dims.n_audio_ctx, dims.n_audio_state, dims.n_audio_head, dims.n_audio_layer
         )
         self.head = nn.Linear(dims.n_audio_state, len(CHARACTERS) + 1) if has_head else None
-        self.context = context
+        self.context, self.language = context, language
 
     @property
     def dims(self) -> ModelDimensions:
@@ -91,13 +105,13 @@ def log_mel(waveforms: Tensor, n_mels: int) -> Tensor:
     return (log_spec + 4.0) / 4.0
 
 
-def build(base: str, size: str, *, seed: int, context: Context = "fitted") -> SpeechModel:
+def build(base: str, size: str, *, seed: int, context: Context = "fitted", language: str = "en") -> SpeechModel:
     """Make a model: from nothing at the size's dimensions when `base` is "", else from a checkpoint or published name.
 
     Raises: CheckpointError when `base` cannot be had.
     """
     if base:
-        return load(find(base), context=context)
+        return load(find(base), context=context, language=language)
     how_much = settings.amounts(size)
     dims = ModelDimensions(
         n_mels=80,
@@ -126,7 +140,8 @@ def build(base: str, size: str, *, seed: int, context: Context = "fitted") -> Sp
 
 def save(model: SpeechModel, path: Path, **notes: Any) -> Path:
     """Write a checkpoint that `whisper.load_model` opens; `notes` (plain values) join the `workbench` key."""
-    ours = {"context": model.context, "normalizer": NORMALIZER_VERSION, "characters": CHARACTERS, **notes}
+    ours = {"context": model.context, "language": model.language, "normalizer": NORMALIZER_VERSION,
+            "characters": CHARACTERS, **notes}
     if model.head is not None:
         ours["head"] = {name: tensor.detach().cpu() for name, tensor in model.head.state_dict().items()}
     weights = {name: tensor.detach().cpu() for name, tensor in model.whisper.state_dict().items()}
@@ -135,15 +150,19 @@ def save(model: SpeechModel, path: Path, **notes: Any) -> Path:
     return path
 
 
-def load(path: Path, *, context: Context | None = None, device: str = "cpu") -> SpeechModel:
+def load(path: Path, *, context: Context | None = None, language: str = "", device: str = "cpu") -> SpeechModel:
     """Read any Whisper checkpoint; one that did not come from here starts padded and without a character head.
 
-    Raises: CheckpointError when the file is absent or is not a Whisper checkpoint.
+    Raises: CheckpointError when the file is absent, is not a Whisper checkpoint, or does not know the language.
     """
     checkpoint = _read(path)
     ours = checkpoint.get("workbench", {})
     dims = ModelDimensions(**checkpoint["dims"])
-    model = SpeechModel(dims, context=context or ours.get("context", "padded"), has_head="head" in ours)
+    model = SpeechModel(dims, context=context or ours.get("context", "padded"), has_head="head" in ours,
+                        language=language or ours.get("language", "en"))
+    known = LANGUAGES if model.whisper.is_multilingual else ("en",)
+    if model.language not in known:
+        raise CheckpointError(f"{path} does not know language {model.language!r}; choose one of {', '.join(known)}")
     try:
         model.whisper.load_state_dict(checkpoint["model_state_dict"])
         if model.head is not None:
@@ -177,7 +196,10 @@ def notes(path: Path) -> dict[str, Any]:
 
 
 def find(name: str) -> Path:
-    """Find a model: an existing path, a run's name, champion or a version, or a published name, in that order.
+    """Find a model: an existing path, a run's name, champion or a version, a published name, or an address.
+
+    In that order. What is fetched is kept under data/models and fetched once; an address may promise its checksum
+    (`https://host/model.pt#sha256=...`).
 
     Raises: CheckpointError, which says where a published checkpoint goes when it cannot be fetched; RegistryError for
         a version that is not registered.
@@ -189,25 +211,25 @@ def find(name: str) -> Path:
         return of_run
     if name in model_registry.ALIASES or name.isdecimal():
         return model_registry.resolve(name).folder / "model.pt"
-    if name in whisper.available_models():
+    if name in whisper.available_models() or fetching.is_url(name):
         return _fetch(name)
     runs = sorted(path.parent.name for path in (storage.data_folder() / "runs").glob("*/model.pt"))
     raise CheckpointError(
         f"no model {name!r}: it is no file, no run with a model (there are: {', '.join(runs) or 'none'}), "
-        f"no version of the registry and no published name ({', '.join(whisper.available_models())})"
+        f"no version of the registry, no address, and no published name ({', '.join(whisper.available_models())})"
     )
 
 
 def _fetch(name: str) -> Path:
-    url = whisper._MODELS[name]
-    folder = storage.data_folder() / "models"
-    target = folder / Path(url).name
+    """Fetch a published checkpoint once, resumed where it broke off; whisper's own loader then takes it, or refuses."""
+    folder, url = storage.data_folder() / "models", whisper._MODELS.get(name, name)
+    path = fetching.target(url, folder) if url == name else folder / Path(url).name
     try:
-        return Path(whisper._download(url, str(folder), False))
-    except (urllib.error.URLError, RuntimeError, OSError) as error:
+        fetching.fetch(url, path)
+        return path if url == name else Path(whisper._download(url, str(folder), False))
+    except (FetchError, OSError, RuntimeError) as error:
         raise CheckpointError(
-            f"{name} could not be fetched ({error}); on a machine with a network fetch it once, "
-            f"and put the file at {target}"
+            f"{name} could not be had ({error}); on a machine with a network fetch it once, and put the file at {path}"
         ) from error
 
 

@@ -1,0 +1,94 @@
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import whisper
+from test_training import RECIPE, tones
+
+from workbench import adapting, training, whisper_model
+from workbench.errors import RecipeError
+from workbench.recipes import Fit
+from workbench.training import FitResult, Task
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return tones(tmp_path_factory.mktemp("tones"), 32, 0)
+
+
+def tune(clips: pd.DataFrame, n_steps: int = 3, **how: object) -> FitResult:
+    recipe = replace(RECIPE, fit=replace(RECIPE.fit, **how))  # type: ignore[arg-type]
+    return training.fit(whisper_model.build("", "toy", seed=0), clips, valid=None, recipe=recipe, n_steps=n_steps,
+                        is_finetuning=True)
+
+
+def changed(done: FitResult) -> set[str]:
+    before, after = whisper_model.build("", "toy", seed=0), whisper_model.load(done.checkpoint)
+    old = before.state_dict()
+    return {name for name, tensor in after.state_dict().items() if not torch.equal(tensor, old[name])}
+
+
+def test_lora_changes_only_what_it_adapts_and_leaves_an_ordinary_whisper(root: Path, clips: pd.DataFrame) -> None:
+    done = tune(clips, learns="lora", lora_rank=2)
+    weights = {name for name in changed(done) if not name.startswith("head.")}
+    assert weights and all(name.endswith(("query.weight", "value.weight")) for name in weights)
+    assert whisper.load_model(str(done.checkpoint)).dims.n_audio_state == 64
+    before, after = whisper_model.build("", "toy", seed=0), whisper_model.load(done.checkpoint)
+    queries = [model.whisper.encoder.blocks[0].attn.query.weight for model in (before, after)]
+    assert torch.linalg.matrix_rank(queries[1] - queries[0], rtol=1e-4) == 2
+
+
+def test_what_is_merged_answers_as_what_was_taught(clips: pd.DataFrame) -> None:
+    model = adapting.prepare(whisper_model.build("", "toy", seed=0), Fit(learns="lora"), seed=0)
+    few = adapting.n_learning(model)
+    for name, tensor in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(tensor, std=0.1)
+    mel = torch.randn(1, 80, 200)
+    with torch.no_grad():
+        assert torch.allclose(model.whisper.encoder(mel), adapting.merged(model).whisper.encoder(mel), atol=1e-5)
+    assert few < 0.01 * sum(p.numel() for p in model.parameters())
+
+
+def test_a_frozen_encoder_stays_as_it_was(root: Path, clips: pd.DataFrame) -> None:
+    names = changed(tune(clips, learns="decoder"))
+    assert any(name.startswith("whisper.decoder") for name in names)
+    assert not any(name.startswith("whisper.encoder") for name in names)
+
+
+def test_activations_computed_again_give_the_same_weights(root: Path, clips: pd.DataFrame) -> None:
+    kept, again = (tune(clips, is_checkpointed=is_so).checkpoint for is_so in (False, True))
+    one, other = (whisper_model.load(path).state_dict() for path in (kept, again))
+    assert kept != again and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def loss_of(clips: pd.DataFrame, folder: Path, step: int = 0, **how: object) -> float:
+    recipe = replace(RECIPE, fit=replace(RECIPE.fit, **how))  # type: ignore[arg-type]
+    task = Task(clips, None, recipe, 10, 0, True)
+    return training._Training(whisper_model.build("", "toy", seed=0), task, folder)._step(step)
+
+
+def test_batches_that_are_one_step_weigh_alike(clips: pd.DataFrame, tmp_path: Path) -> None:
+    # The negatives that a step scores are its own, so that all tokens are scored here: as in published weights.
+    first, second = (loss_of(clips, tmp_path, step, learns="lora") for step in (0, 1))
+    assert loss_of(clips, tmp_path, learns="lora", n_accumulated=2) == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_half_precision_sees_nearly_the_same_loss_and_keeps_whole_weights(root: Path, clips: pd.DataFrame,
+                                                                          tmp_path: Path) -> None:
+    exact, half = (loss_of(clips, tmp_path, precision=p) for p in ("float32", "bfloat16"))
+    assert half != exact and half == pytest.approx(exact, rel=0.02)
+    saved = torch.load(tune(clips, precision="bfloat16").checkpoint, weights_only=True)["model_state_dict"]
+    assert {tensor.dtype for tensor in saved.values()} == {torch.float32}
+
+
+def test_lora_without_peft_and_other_ways_to_learn_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = whisper_model.build("", "toy", seed=0)
+    with pytest.raises(RecipeError, match="choose all, decoder or lora"):
+        adapting.prepare(model, Fit(learns="encoder"), seed=0)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(RecipeError, match=r"pip install -e \"\.\[peft\]\""):
+        adapting.prepare(model, Fit(learns="lora"), seed=0)

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+import whisper
+
+from tests import published
+from workbench import fetching, whisper_model
+from workbench.errors import CheckpointError, FetchError
+
+
+@pytest.fixture
+def offered(tmp_path: Path) -> Path:
+    return published.checkpoint(tmp_path / "shop" / "tiny-like.pt", width=64, n_layers=1)
+
+
+def test_a_fetch_that_broke_off_goes_on_where_it_was(offered: Path, tmp_path: Path) -> None:
+    with published.shop(offered.parent) as shop:
+        shop.n_bytes = 100_000
+        with pytest.raises(FetchError, match="could not be fetched"):
+            fetching.fetch(shop.address(offered), tmp_path / "model.pt")
+        assert not (tmp_path / "model.pt").exists()
+        shop.n_bytes = None
+        fetched = fetching.fetch(shop.address(offered), tmp_path / "model.pt")
+        assert shop.asked == ["", "bytes=100000-"]
+        fetching.fetch(shop.address(offered), tmp_path / "model.pt")
+        assert len(shop.asked) == 2  # what is there is not fetched again
+    assert fetched.read_bytes() == offered.read_bytes()
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["model.pt"]
+
+
+def test_a_file_that_is_not_what_its_checksum_says_is_refused_and_thrown_away(offered: Path, tmp_path: Path) -> None:
+    with published.shop(offered.parent) as shop:
+        wrong = f"{shop.url}/{offered.name}#sha256={'0' * 64}"
+        with pytest.raises(FetchError, match="wanted 000000000000"):
+            fetching.fetch(wrong, tmp_path / "model.pt")
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+def test_a_base_by_address_is_kept_under_data_models(offered: Path, root: Path) -> None:
+    with published.shop(offered.parent) as shop:
+        url = f"{shop.url}/{offered.name}"
+        found = whisper_model.find(url)
+        assert found.is_relative_to(root / "data" / "models") and found.read_bytes() == offered.read_bytes()
+    assert whisper_model.find(url) == found  # the server is gone
+
+
+def test_a_published_name_comes_through_whispers_own_loader(offered: Path, root: Path,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    with published.shop(offered.parent) as shop:
+        monkeypatch.setitem(whisper._MODELS, "tiny.en", shop.address(offered))
+        shop.n_bytes = 50_000
+        with pytest.raises(CheckpointError, match=r"put the file at .*tiny-like\.pt"):
+            whisper_model.find("tiny.en")
+        shop.n_bytes = None
+        found = whisper_model.find("tiny.en")
+        assert shop.asked == ["", "bytes=50000-"]
+    assert found == root / "data" / "models" / offered.name
+    assert whisper.load_model(str(found)).dims.n_audio_state == 64
+
+
+def test_an_address_that_is_none_says_so(root: Path) -> None:
+    with pytest.raises(CheckpointError, match="could not be had"):
+        whisper_model.find("http://127.0.0.1:9/model.pt")

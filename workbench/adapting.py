@@ -1,0 +1,64 @@
+"""What of a model learns: all of it, its decoder, or low-rank changes of its attentions (LoRA), merged back when saved.
+
+The only user of peft. A checkpoint never knows how it was taught: it is an ordinary Whisper afterwards.
+"""
+
+import copy
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from workbench.errors import RecipeError
+from workbench.recipes import Fit
+from workbench.whisper_model import SpeechModel
+
+LORA_TARGETS = ["query", "value"]
+"""Source: Hu et al., "LoRA", arXiv 2106.09685, section 7.1: adapting both does best for a given number of weights."""
+
+
+def prepare(model: SpeechModel, fit: Fit, *, seed: int) -> SpeechModel:
+    """Freeze what does not learn and add what learns instead; the character head always learns.
+
+    Raises: RecipeError for lora without peft, or an unknown way to learn.
+    """
+    if fit.learns not in ("all", "decoder", "lora"):
+        raise RecipeError(f"learns is {fit.learns!r}; choose all, decoder or lora")
+    model.whisper.encoder.requires_grad_(fit.learns == "all")
+    model.whisper.decoder.requires_grad_(fit.learns != "lora")
+    model.whisper.encoder.is_checkpointed = fit.is_checkpointed
+    if fit.learns == "lora":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            _peft().inject_adapter_in_model(_lora(fit), model.whisper)
+    return model
+
+
+def merged(model: SpeechModel) -> SpeechModel:
+    """Give the model as an ordinary Whisper, low-rank changes added to the weights that they change."""
+    if not any("lora_" in name for name, _ in model.named_parameters()):
+        return model
+    peft, whole = _peft(), copy.deepcopy(model)
+    for parent in list(whole.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, peft.tuners.lora.LoraLayer):
+                layer.merge()
+                setattr(parent, name, cast(Any, layer).get_base_layer())
+    return whole
+
+
+def n_learning(model: nn.Module) -> int:
+    """Count the parameters that learn."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _lora(fit: Fit) -> Any:
+    return _peft().LoraConfig(r=fit.lora_rank, lora_alpha=2 * fit.lora_rank, target_modules=LORA_TARGETS)
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise RecipeError('the recipe learns by lora, which needs peft; pip install -e ".[peft]"') from error
+    return peft
