@@ -20,7 +20,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 
 def tune(clips: pd.DataFrame, n_steps: int = 3, **how: object) -> FitResult:
-    recipe = replace(RECIPE, fit=replace(RECIPE.fit, **how))  # type: ignore[arg-type]
+    recipe = replace(RECIPE, fit=replace(RECIPE.fit, **how))
     return training.fit(whisper_model.build("", "toy", seed=0), clips, valid=None, recipe=recipe, n_steps=n_steps,
                         is_finetuning=True)
 
@@ -66,7 +66,7 @@ def test_activations_computed_again_give_the_same_weights(root: Path, clips: pd.
 
 
 def loss_of(clips: pd.DataFrame, folder: Path, step: int = 0, **how: object) -> float:
-    recipe = replace(RECIPE, fit=replace(RECIPE.fit, **how))  # type: ignore[arg-type]
+    recipe = replace(RECIPE, fit=replace(RECIPE.fit, **how))
     task = Task(clips, None, recipe, 10, 0, True)
     return training._Training(whisper_model.build("", "toy", seed=0), task, folder)._step(step)
 

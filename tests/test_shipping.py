@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from test_improvement import SCOPE, scores
 
-from workbench import shipping
+from tests import published
+from workbench import shipping, whisper_model
+from workbench.shipping import Rival
 
 
 def test_the_first_model_ships_as_a_pilot_and_says_which_targets_it_misses() -> None:
@@ -33,13 +35,28 @@ def test_a_better_model_that_harms_a_protected_slice_does_not_ship() -> None:
 
 def test_a_look_is_taken_only_against_a_champion_and_may_spend_its_share(root: Path) -> None:
     champion, candidate = scores(0.05, 0.40, 1), scores(0.05, 0.15, 2)
-    asked = {"run": "r", "model": "m1", "rival": "1"}
-    assert shipping.look(candidate, None, SCOPE, **asked) is None
-    look = shipping.look(candidate, champion, SCOPE, **asked)
+    rival = Rival("version 1", Path("model.pt"), is_base=False)
+    assert shipping.look(candidate, None, SCOPE, run="r", model="m1", rival=None) is None
+    look = shipping.look(candidate, champion, SCOPE, run="r", model="m1", rival=rival)
     assert look is not None and 0 < look.alpha <= 0.05
     assert shipping.gate(candidate, champion, SCOPE, look=look).outcome == "yes"
     told = shipping.gate(scores(0.05, 0.37, 5), champion, SCOPE, look=replace(look, alpha=0.0))
     assert told.outcome == "cannot_tell"
+
+
+def test_a_short_context_ships_only_where_it_is_no_worse_than_the_published_model(root: Path, tmp_path: Path) -> None:
+    base = published.checkpoint(tmp_path / "base.pt", width=64, n_layers=1)
+    rival = shipping.rival("", str(base))
+    assert rival is not None and rival.is_base and rival.checkpoint == base
+    good = shipping.gate(scores(0.05, 0.15, 2), scores(0.05, 0.40, 1), SCOPE, rival=rival)
+    assert good.outcome == "yes" and "pilot" in good.sentence
+    assert shipping.gate(scores(0.05, 0.80, 2), scores(0.05, 0.40, 1), SCOPE, rival=rival).outcome == "no"
+    assert shipping.look(scores(0.05, 0.15, 2), scores(0.05, 0.40, 1), SCOPE, run="r", model="m", rival=rival) is None
+
+
+def test_what_was_not_published_is_no_rival(root: Path, tmp_path: Path) -> None:
+    ours = whisper_model.save(whisper_model.build("", "toy", seed=0), tmp_path / "ours.pt")
+    assert [shipping.rival("", base) for base in ("", "demo", str(ours))] == [None, None, None]
 
 
 def test_promises_have_a_verdict_each() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -199,9 +200,13 @@ def protected(arms: Arms, scope: Scope) -> dict[str, np.ndarray]:
     return masks
 
 
-def questions(arms: Arms, scope: Scope, *, alpha: float = ALPHA) -> list[Gate]:
-    """Ask what a new model is asked everywhere: better over all use, and no protected slice shown to be worse."""
-    return [Gate("over all use", "better", compare(arms, scope), scope.stakes(alpha=alpha)),
+def questions(arms: Arms, scope: Scope, *, alpha: float = ALPHA, ask: Literal["better", "kept"] = "better",
+              ) -> list[Gate]:
+    """Ask what a new model is asked everywhere: better over all use, and no protected slice shown to be worse.
+
+    A model that wins something else, such as speed, is asked to be `kept`: no worse than the margin.
+    """
+    return [Gate("over all use", ask, compare(arms, scope), scope.stakes(alpha=alpha)),
             *spared(arms, scope)]
 
 

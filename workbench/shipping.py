@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from workbench import improvement, looks, scoring, storage, verdicts
+from workbench import improvement, looks, model_registry, recognizers, scoring, storage, verdicts, whisper_model
 from workbench.differences import ALPHA
 from workbench.gates import Scope, Target
 from workbench.improvement import Arms
@@ -15,6 +17,8 @@ from workbench.records import Decision, Interval
 
 VERDICTS = {"yes": "met", "no": "missed", "cannot_tell": "cannot tell"}
 ROLLBACK = "workbench rollback --by NAME"
+NO_BASE = ("", "demo")
+"""What a model starts from when it is no checkpoint."""
 
 
 def promises(scores: pd.DataFrame, scope: Scope) -> pd.DataFrame:
@@ -36,21 +40,48 @@ def _promise(target: Target, found: Interval, scores: pd.DataFrame, scope: Scope
             "verdict": VERDICTS[outcome], "to_tell": to_tell}
 
 
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """The model that a candidate must hold against: a champion, which it must better, or the base that it came from."""
+
+    name: str
+    checkpoint: Path
+    is_base: bool
+
+    def answers(self, utterances: pd.DataFrame) -> list[str]:
+        """Decode utterances with it."""
+        return list(recognizers.transcribe(self.checkpoint, utterances)["hypothesis"])
+
+
+def rival(champion: str, base: str) -> Rival | None:
+    """Name a candidate's rival: the champion; before there is one, the published model that it was fine-tuned from.
+
+    That one hears every clip in thirty seconds: the speed of a short context is only taken where accuracy holds.
+    Raises: RegistryError for a champion that is not there, CheckpointError for a base that is lost.
+    """
+    if champion:
+        return Rival(f"version {champion}", model_registry.resolve(champion).folder / "model.pt", is_base=False)
+    found = whisper_model.find(base) if base not in NO_BASE else None
+    is_published = found is not None and not whisper_model.notes(found)
+    return Rival(f"{base}, padded", found, is_base=True) if found and is_published else None
+
+
 def look(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *, run: str, model: str,
-         rival: str) -> Look | None:
+         rival: Rival | None) -> Look | None:
     """Note that a run looks at the gate split for a better model; None without a champion, where nothing is spent."""
-    if champion is None:
+    if champion is None or rival is None or rival.is_base:
         return None
     seen = improvement.compare(Arms({}, {"before": champion, "treated": candidate}), scope)
-    return looks.take(f"deploy of {run}: better than version {rival} on gate", model, seen, scope.planned_difference)
+    return looks.take(f"deploy of {run}: better than {rival.name} on gate", model, seen, scope.planned_difference)
 
 
 def gate(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *,
-         look: Look | None = None) -> Decision:
+         look: Look | None = None, rival: Rival | None = None) -> Decision:
     """Decide whether a candidate ships, from both models' scores on the same gate utterances.
 
     With a champion only a yes of the comparison ships: better over all use, no protected slice shown to be worse.
-    Without one it ships as a pilot, and the sentence says which targets are met.
+    Without one it ships as a pilot, and the sentence says which targets are met; where it was fine-tuned from a
+    published model, only when it is no worse than that by more than scope's margin.
     """
     kept = promises(candidate, scope)
     told = "; ".join(f"{row.target}: {row.verdict}" for row in kept.itertuples()) or "no target is set"
@@ -58,8 +89,11 @@ def gate(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *
         wer = scoring.summary(candidate, scope.weights(candidate))["wer"].percent()
         return Decision("yes", f"Ships as a pilot, there is no champion yet: WER {wer} on gate ({told}).")
     arms = Arms({}, {"before": champion, "treated": candidate})
-    asked = improvement.questions(arms, scope, alpha=look.alpha if look else ALPHA)
-    found = verdicts.conclude(asked, yes="Ships", no="Does not ship", not_yet="Does not ship yet")
+    is_pilot = rival is not None and rival.is_base
+    asked = improvement.questions(arms, scope, alpha=look.alpha if look else ALPHA,
+                                  ask="kept" if is_pilot else "better")
+    found = verdicts.conclude(asked, yes=f"Ships as a pilot beside {rival.name}" if rival and is_pilot else "Ships",
+                              no="Does not ship", not_yet="Does not ship yet")
     return Decision(found.outcome, f"{found.sentence} ({told})")
 
 
