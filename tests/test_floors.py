@@ -20,7 +20,7 @@ FLOORS = (
      "slicing", "opportunities", "distributions", "drift", "mishearing", "terms", "new_names", "typed_queries",
      "expected_wer", "auditing", "suspects", "audio", "degrade", "catalogue", "figures", "monitoring_figures", "cards",
      "selections", "finding", "speaker_sums", "exploring", "mending", "comparing", "explorer_figures", "rephrasing",
-     "shadowing", "frames", "letters"),
+     "shadowing", "frames", "letters", "corpus_cards"),
     (
         "storage",
         "progress",
@@ -33,6 +33,12 @@ FLOORS = (
         "matching",
         "side_by_side",
         "manifests",
+        "archives",
+        "corpus_layouts",
+        "hub_corpora",
+        "lhotse_manifests",
+        "noise_recordings",
+        "published_corpora",
         "corpora",
         "demo_world",
         "synthesis",
@@ -89,6 +95,8 @@ OWNERS = {
     "torchaudio": {"augmentation", "recognizers"},
     "soundfile": {"audio", "manifests"},
     "av": {"audio"},
+    "datasets": {"hub_corpora"},
+    "lhotse": {"lhotse_manifests"},
 }
 HEAVY = ("torch", "whisper", "mlflow", "plotly", "papermill", "nbconvert")
 

@@ -56,6 +56,29 @@ def read(path: str | Path, sample_rate_hz: int = SAMPLE_RATE_HZ, *, longest_s: f
     return resample(samples, rate_hz, sample_rate_hz)
 
 
+def read_piece(path: str | Path, start_s: float, length_s: float, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Samples:
+    """Read a piece of a long recording without the rest; one that ends early gives what there is of it.
+
+    Shape: [T], float32, T at most length_s * sample_rate_hz.
+    Raises: AudioError for what is absent or that libsndfile cannot read.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            file.seek(min(round(start_s * file.samplerate), file.frames))
+            block = file.read(round(length_s * file.samplerate), dtype="float32", always_2d=True)
+            return resample(block.mean(axis=1, dtype=np.float32), file.samplerate, sample_rate_hz)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AudioError(f"{path} cannot be read as audio ({_reason(error)}); fetch it again") from error
+
+
+def recorded_s(path: str | Path) -> float:
+    """Tell from its header how long a recording is. Raises: AudioError for what libsndfile cannot read."""
+    try:
+        return float(soundfile.info(str(path)).duration)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AudioError(f"{path} cannot be read as audio ({_reason(error)}); fetch it again") from error
+
+
 def _decode(path: Path, longest_s: float) -> tuple[Samples, int]:
     """Decode with libsndfile, or with FFmpeg what that does not know. Shape: [T], the mean of all channels."""
     try:

@@ -8,12 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+import pandas as pd
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional as F
 from torchaudio import functional as audio
 from torchaudio.transforms import Resample
+
+from workbench import audio as recordings
+from workbench import noise_recordings
+from workbench.errors import ManifestError
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -74,6 +79,70 @@ class ColouredNoise:
         frequency = torch.arange(1, spectrum.shape[-1] + 1, dtype=torch.float32)
         noise = torch.fft.irfft(spectrum * frequency ** (-uniform(rng, -0.5, 2.0) / 2), n=n)[: waveform.shape[-1]]
         return audio.add_noise(waveform, noise, torch.tensor(uniform(rng, self.snr_low_db, self.snr_high_db)))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RecordedNoise:
+    """Add a piece of a recording of noise at a random SNR: `RecordedNoise("musan:/data/musan", 5, 20)`.
+
+    Only recordings of the training split are heard; the others are for evaluation, and stay unheard.
+    Its name in records and in a fit's key is that of the recordings, not of the folder they lie in.
+    Source: SNRs of 0 to 15 dB in Kaldi's recipes, Snyder et al., arXiv 1510.08484.
+    """
+
+    source: str
+    snr_low_db: float = 5.0
+    snr_high_db: float = 20.0
+    probability: float = 0.5
+
+    def __call__(self, waveform: Tensor, rng: torch.Generator) -> Tensor:
+        """Draw a recording, each as likely as the others, and where in it to begin; a short one goes round.
+
+        Raises: ManifestError when the source has no recordings to train with.
+        """
+        if _is_spared(self.probability, rng):
+            return waveform
+        heard = _training_noise(self.source)
+        path, recorded_s = heard[int(uniform(rng, 0, len(heard)))]
+        start_s, snr_db = uniform(rng, 0, recorded_s), uniform(rng, self.snr_low_db, self.snr_high_db)
+        noise = _piece(path, recorded_s, start_s, waveform.shape[-1])
+        return audio.add_noise(waveform, noise, torch.tensor(snr_db)) if bool(noise.any()) else waveform
+
+    def __repr__(self) -> str:
+        """Name the recordings by their content; where they are absent nothing can be trained with them."""
+        try:
+            found = noise_recordings.fingerprint(_noise(self.source))
+        except ManifestError:
+            found = "absent"
+        return (f"RecordedNoise({self.source.partition(':')[0]} {found}, snr_low_db={self.snr_low_db}, "
+                f"snr_high_db={self.snr_high_db}, probability={self.probability})")
+
+
+@lru_cache(maxsize=8)
+def _noise(source: str) -> pd.DataFrame:
+    """List a source's recordings once a process."""
+    return noise_recordings.table(source)
+
+
+@lru_cache(maxsize=8)
+def _training_noise(source: str) -> tuple[tuple[str, float], ...]:
+    """Give path and length of the recordings that a training may hear."""
+    found = _noise(source)
+    paths = found.loc[found["split"] == "train", "audio_path"]
+    if paths.empty:
+        raise ManifestError(f"none of the {len(found)} recordings of {source} is for training; give more of them")
+    return tuple((path, recordings.recorded_s(path)) for path in paths)
+
+
+def _piece(path: str, recorded_s: float, start_s: float, n_samples: int) -> Tensor:
+    """Read `n_samples` from a moment on, going round a recording's end when need be."""
+    wanted_s = n_samples / SAMPLE_RATE_HZ
+    pieces = [recordings.read_piece(path, start_s, wanted_s)]
+    while (n_read := sum(len(piece) for piece in pieces)) < n_samples:
+        pieces.append(recordings.read_piece(path, 0, min(recorded_s, (n_samples - n_read + 1) / SAMPLE_RATE_HZ)))
+        if not len(pieces[-1]):
+            raise ManifestError(f"{path} holds no sound; fetch it again or take it out of the folder")
+    return torch.cat([torch.from_numpy(piece) for piece in pieces])[:n_samples]
 
 
 @dataclass(frozen=True, slots=True)

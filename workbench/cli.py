@@ -165,6 +165,25 @@ def fulfil(
     print(f"{n_taken} recordings taken for {request_id}; go on with: workbench run --run {run_name}")
 
 
+@app.command(epilog="Examples: workbench prepare librispeech /data/LibriSpeech  |  "
+                    "workbench prepare common_voice cv-corpus-17.0-en.tar.gz --to en.parquet --limit 20000  |  "
+                    "workbench prepare fleurs en_us")
+def prepare(
+    corpus: Annotated[str, typer.Argument(help="librispeech, speech_commands, common_voice, fleurs, minds14, lhotse; "
+                                               "or noise: musan, demand.")],
+    place: Annotated[str, typer.Argument(help="Its folder or tarball; of fleurs and minds14 also a language's name.")],
+    to: Annotated[Path | None, typer.Option(help="Write the manifest here (.parquet), not under data/raw.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many utterances, spread over splits and speakers.")] = 0,
+    splits: Annotated[bool, typer.Option(help="Keep the corpus's own splits; without, collect divides anew.")] = True,
+) -> None:
+    """Make a manifest of a published corpus, with its splits, speakers, licence and citation; resumes after a kill."""
+    from workbench import progress, published_corpora
+
+    report = published_corpora.report(corpus, place, base_folder=Path.cwd(), to=to.resolve() if to else None,
+                                      limit=limit, has_splits=splits, progress=progress.track)
+    print(report)
+
+
 def _text(value: object) -> str:
     return "-" if value is None else str(value)
 

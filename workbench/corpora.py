@@ -4,17 +4,18 @@ Every row that is turned away is listed with its reason, what is odd is kept and
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from workbench import audio, datasets, manifests, settings, text
+from workbench import audio, datasets, manifests, published_corpora, settings, text
 from workbench.datasets import MIN_SPEAKERS, PROPORTIONS, SPLITS, UNKNOWN_SPEAKER, Dataset
 from workbench.errors import AudioError, ManifestError
+from workbench.progress import Progress, pass_through
 
 DEMO = "demo"
 MAX_BAD_SHARE = 0.05  # a few bad rows are an accident, more are a broken export
@@ -29,31 +30,34 @@ ODD_WORDS = {"digits in the text": r"\d", "markup in the text": r"[<>\[\]{}|\\*_
 
 REJECTED = ["source", "line", "utterance_id", "audio_path", "reason"]
 WARNINGS = ["source", "utterance_id", "warning", "detail"]
-Progress = Callable[[Iterable[Any], str, int | None], Iterable[Any]]
+CORPORA = ["name", "title", "license", "citation", "url"]
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A source after its checks: utterances, rows turned away (line, reason), and oddities (warning, detail)."""
+    """A source after its checks: utterances, rows turned away (line, reason), oddities (warning, detail).
+
+    `card` is what is known of a published corpus: name, title, url, license, citation.
+    """
 
     good: pd.DataFrame
     rejected: pd.DataFrame
     warnings: pd.DataFrame
+    card: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What collect made: the dataset version, what was turned away, what is odd, and the amounts of each source."""
+    """What collect made: the dataset version, what was turned away, what is odd, and the amounts of each source.
+
+    `corpora` are the published ones, a row each: name, title, license, citation, url.
+    """
 
     dataset: Dataset
     rejected: pd.DataFrame
     warnings: pd.DataFrame
     report: dict[str, Any]
-
-
-def pass_through(items: Iterable[Any], description: str, total: int | None = None) -> Iterable[Any]:
-    """Show no progress."""
-    return items
+    corpora: pd.DataFrame
 
 
 def collect(
@@ -73,7 +77,8 @@ def collect(
     out; ParameterError for an unknown size.
     """
     if not sources:
-        raise ManifestError("sources is empty; name demo, a manifest (csv, jsonl, parquet) or a folder of audio")
+        raise ManifestError("sources is empty; name demo, a manifest (csv, jsonl, parquet), a folder of audio, or a "
+                            "corpus (librispeech:FOLDER)")
     checked = [
         _from_demo(size, seed) if source == DEMO else
         check(source, max_bad_share=max_bad_share, base_folder=base_folder, audio_root=audio_root, progress=progress)
@@ -85,13 +90,15 @@ def collect(
     repeats = _repeats(table)
     table = table[~table["utterance_id"].isin(repeats["utterance_id"])].reset_index(drop=True)
     table, used_salt = _split(table, salt)
-    dataset = datasets.save(table, note=f"collected from {', '.join(sources)}", salt=used_salt)
+    published = list({part.card["name"]: part.card for part in checked if part.card}.values())
+    dataset = datasets.save(table, note=f"collected from {', '.join(sources)}", salt=used_salt, corpora=published)
     rejected = pd.concat([*(part.rejected for part in checked), repeats], ignore_index=True).astype({"line": "Int64"})
     report = {"n_good": len(table), "n_rejected": len(rejected), "n_repeats": len(repeats), "salt": used_salt,
               "is_few_speakers": dataset.is_few_speakers,
               "sources": [{"source": part.good["source"].iloc[0], "n_good": len(part.good),
                            "n_rejected": len(part.rejected)} for part in checked]}
-    return Collection(dataset, rejected, pd.concat([p.warnings for p in checked], ignore_index=True), report)
+    warnings = pd.concat([p.warnings for p in checked], ignore_index=True)
+    return Collection(dataset, rejected, warnings, report, pd.DataFrame(published, columns=CORPORA))
 
 
 def read_rows(sources: Sequence[str], *, max_bad_share: float = MAX_BAD_SHARE, base_folder: Path | None = None,
@@ -112,12 +119,13 @@ def read_rows(sources: Sequence[str], *, max_bad_share: float = MAX_BAD_SHARE, b
 
 def check(source: str, *, max_bad_share: float = MAX_BAD_SHARE, base_folder: Path | None = None,
           audio_root: Path | None = None, is_stored: bool = True, progress: Progress = pass_through) -> Checked:
-    """Read a manifest or a folder, turn bad rows away with their reasons, and flag what is odd.
+    """Read a manifest, a folder or a corpus by name, turn bad rows away with their reasons, and flag what is odd.
 
     Raises: ManifestError when it cannot be read, more than `max_bad_share` of its rows are bad, or none is good.
     """
     base_folder = base_folder or (Path("/") if Path(source).is_absolute() else settings.root())
-    listed = manifests.read(source, base_folder=base_folder, audio_root=audio_root)
+    found = published_corpora.locate(source, base_folder=base_folder, audio_root=audio_root, progress=progress)
+    listed = manifests.read(found.manifest, base_folder=base_folder, audio_root=found.audio_root)
     reasons = manifests.reasons(listed)
     _stop_if_bad(source, listed, reasons, max_bad_share)  # before any audio is read or kept
     heard = _hear_all(listed.drop(index=reasons.index), is_stored, progress)
@@ -126,7 +134,7 @@ def check(source: str, *, max_bad_share: float = MAX_BAD_SHARE, base_folder: Pat
     kept = listed.drop(index=reasons.index)
     good, warnings = _described(kept, heard.loc[kept.index])
     rejected = listed.loc[sorted(reasons.index), REJECTED[:-1]]
-    return Checked(good, rejected.assign(reason=reasons).reset_index(drop=True), warnings)
+    return Checked(good, rejected.assign(reason=reasons).reset_index(drop=True), warnings, found.card)
 
 
 def _stop_if_bad(source: str, listed: pd.DataFrame, reasons: pd.Series, max_bad_share: float) -> None:
@@ -241,7 +249,8 @@ def _split(table: pd.DataFrame, salt: str) -> tuple[pd.DataFrame, str]:
         salt = _settled(base if base.nunique() >= MIN_SPEAKERS else groups, salt, PROPORTIONS)
     elif own.notna().all() and own.nunique() == 1:
         raise ManifestError(f"all {groups.nunique()} speakers are in one split ({own.iloc[0]}), so nothing can be "
-                            "judged; spread them over train, valid, dev, gate and test, or drop the split column")
+                            "judged; spread them over train, valid, dev, gate and test, or drop the split column "
+                            "(workbench prepare --no-splits, for a part of a published corpus)")
     table = table.assign(split=own.fillna(groups.map(datasets.assign_splits(groups, salt))))
     return _fill_missing(table, salt)
 

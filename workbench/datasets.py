@@ -5,7 +5,7 @@ What is stored never changes. What comes in through the door is checked before i
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,9 +154,11 @@ def folder(version: str) -> Path:
     return storage.data_folder() / "datasets" / version
 
 
-def save(table: pd.DataFrame, *, parent: str = "", note: str = "", salt: str = "") -> Dataset:
+def save(table: pd.DataFrame, *, parent: str = "", note: str = "", salt: str = "",
+         corpora: Sequence[Mapping[str, Any]] = ()) -> Dataset:
     """Write a dataset version, named by the hash of its rows; the same rows in any order are the same version.
 
+    `corpora` are the published ones that it is made of, with licence and citation; a parent's stay on the card.
     Raises: ManifestError when a speaker or a recording is in two splits; ValueError when a column is missing.
     """
     missing = [name for name in COLUMNS if name not in table]
@@ -171,8 +173,14 @@ def save(table: pd.DataFrame, *, parent: str = "", note: str = "", salt: str = "
         storage.write_json(folder(version) / "card.json", {
             "version": version, "parent": parent, "note": note, "salt": salt, "normalizer": text.NORMALIZER_VERSION,
             "n_utterances": len(table), "hours": round(table["duration_s"].sum() / 3600, 4),
-            "n_speakers": table["speaker"].nunique(), "sources": sorted(table["source"].unique())})
+            "n_speakers": table["speaker"].nunique(), "sources": sorted(table["source"].unique()),
+            "corpora": [*_corpora_of(parent), *corpora]})
     return load(version)
+
+
+def _corpora_of(version: str) -> list[Mapping[str, Any]]:
+    card = folder(version) / "card.json"
+    return json.loads(card.read_text(encoding="utf-8")).get("corpora", []) if version and card.is_file() else []
 
 
 def _canonical(table: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from workbench import parameters, settings, storage
+from workbench import corpus_cards, parameters, settings, storage
 from workbench.notebooks import StageNotebook, imported_modules
 
 AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".mp3", ".m4a", ".webm", ".opus", ".aac", ".mp4"))
@@ -100,7 +100,8 @@ def _module_file(name: str) -> Path | None:
 
 def _named_files(values: Mapping[str, Any]) -> list[Path]:
     texts = [text for value in values.values() for text in (value if isinstance(value, list) else [value])]
-    named = (Path(text) for text in texts if isinstance(text, str) and ("/" in text or "." in text))
+    plain = ((corpus_cards.named(text) or ("", text))[1] for text in texts if isinstance(text, str))
+    named = (Path(text) for text in plain if "/" in text or "." in text)
     paths = (path if path.is_absolute() else settings.root() / path for path in named)
     return [path for path in paths if path.exists() and not settings.root().is_relative_to(path)]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from workbench import settings
+from workbench import corpus_cards, settings
 from workbench.errors import ParameterError, RecipeError
 from workbench.notebooks import Parameter, StageNotebook
 
@@ -143,7 +143,9 @@ def _absolute(text: str, folder: Path) -> str:
     """Anchor a text that names a file, or looks as if it should, at the caller's folder."""
     if not text or "://" in text:
         return text
-    path = folder / Path(text).expanduser()
+    path, corpus = folder / Path(text).expanduser(), corpus_cards.named(text)
+    if corpus is not None and not path.exists():
+        return f"{corpus[0]}:{_absolute(corpus[1], folder)}"
     looks_like_path = ("/" in text and " " not in text) or text.endswith(PATH_SUFFIXES)
     return str(path.resolve()) if looks_like_path or path.exists() else text
 

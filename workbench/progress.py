@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -12,6 +12,8 @@ from workbench import settings
 
 SECONDS_BETWEEN_WRITES = 0.5
 T = TypeVar("T")
+Progress = Callable[[Iterable[Any], str, int | None], Iterable[Any]]
+"""What shows how far a loop has come: `track`, or `pass_through`."""
 
 
 class Bar:
@@ -72,6 +74,11 @@ def track(iterable: Iterable[T], description: str, total: int | None = None) -> 
         for item in iterable:
             yield item
             bar.advance()
+
+
+def pass_through(items: Iterable[Any], description: str, total: int | None = None) -> Iterable[Any]:
+    """Show no progress."""
+    return items
 
 
 def read(file: Path) -> str:
