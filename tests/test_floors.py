@@ -66,8 +66,8 @@ FLOORS = (
     ("gates", "data_requests", "track_record", "corrections", "causes", "improvement", "looks", "rounds",
      "shipping", "monitoring", "monitoring_reports", "labelling", "probes", "retraining", "evaluation", "consent",
      "answers", "explorer", "bases", "live_log", "watching", "timelines", "standing", "monitoring_page"),
-    ("notebooks", "parameters", "fingerprints", "kernels", "locks", "live", "execution", "pages", "twins", "runs",
-     "pipeline", "serving", "traffic", "widgets", "dashboards", "service_cli", "cli"),
+    ("notebooks", "parameters", "fingerprints", "nursery", "kernels", "locks", "live", "execution", "pages", "twins",
+     "runs", "pipeline", "serving", "traffic", "widgets", "dashboards", "service_cli", "cli"),
 )
 OWNERS = {
     "papermill": {"execution"},

@@ -12,8 +12,7 @@ LOOK = "import sys\nprint(sorted({'pandas', 'torch', 'workbench'} & set(sys.modu
 KILL_WAITING = (
     "import os, pathlib, signal\nparent = os.getppid()\n"
     "children = pathlib.Path(f'/proc/{parent}/task/{parent}/children').read_text().split()\n"
-    "others = {int(pid) for pid in children} - {os.getpid()}\n"
-    "waiting, = [pid for pid in others if b'ipykernel' in pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()]\n"
+    "waiting, = {int(pid) for pid in children} - {os.getpid()}\n"
     "os.kill(waiting, signal.SIGKILL)"
 )
 

@@ -234,16 +234,23 @@ def test_a_stage_that_only_asks_for_data_is_not_out_of_date_when_the_answer_come
 def start(project: Project) -> tuple[subprocess.Popen[bytes], set[int]]:
     """Start a run in a process of its own and wait until its second stage is in a long cell.
 
-    Returns: the runner, and its kernels: the one at work and the one that waits for the third stage.
+    Returns: the runner, and its kernels, the one at work and the one that waits, and the nursery.
     """
     project.notebook("02_second", SLOW_SECOND)
     project.notebook("03_third", [cell.replace("second", "third") for cell in SECOND])
     runner = subprocess.Popen(project.command("run"), env=project.environment(), stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL)
     at_work = int(wait_for(project.root / "kernel.pid"))
-    kernels = {int(pid) for pid in Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()}
+    nursery, = children(runner.pid)
+    while len(kernels := children(nursery)) < 2:
+        time.sleep(0.05)
     assert at_work in kernels and len(kernels) == 2
-    return runner, kernels
+    return runner, {nursery, *kernels}
+
+
+def children(pid: int) -> set[int]:
+    """Name the processes that a process started or forked."""
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 def test_killed_at_once_the_same_command_finishes_and_no_kernel_lives_on(project: Project) -> None:

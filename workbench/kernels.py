@@ -1,11 +1,15 @@
 """The kernels that stages run in: processes of this very Python, in the project's root, that can be started ahead.
 
-A kernel that waits for its stage has imported other people's libraries already, most of what a stage waits for. It
+They are forked from a nursery, which has imported other people's libraries already, most of what a stage waits for. It
 imports nothing of ours: a researcher may edit the package until the stage begins.
 """
 
 import ast
+import contextlib
+import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +17,11 @@ from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from jupyter_core.utils import run_sync
 
 from workbench import fingerprints, settings
+from workbench.errors import StageError
 from workbench.notebooks import StageNotebook
 
 # jsonschema, which checks notebooks for nbformat, and so for papermill and plotly, would compile 39 grammars of
@@ -23,8 +29,122 @@ from workbench.notebooks import StageNotebook
 _GRAMMARS = "rfc3987_syntax"
 # As nbclient starts kernels: they neither read nor write the user's history.
 _NO_HISTORY = "--HistoryManager.hist_file=:memory:"
-# A kernel begins to watch its parent once it serves; one whose parent died while it imported ends here.
-_END_WITH_PARENT = "exec('import os; os.getppid() == {parent} or os._exit(1)', {{}})"
+_LAUNCHER = "ipykernel.kernelapp"  # it serves, and is imported before all else
+
+
+class Nursery:
+    """The process that kernels are forked from, and how they are asked for; it inherits the run's lock."""
+
+    def __init__(self, environment: Mapping[str, str], *, lock: int) -> None:
+        sys.modules.setdefault(_GRAMMARS, None)  # type: ignore[arg-type]  # this process is about to import papermill
+        self.environment, self._born = dict(environment), list[int]()
+        self._n_ordered = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).with_name("nursery.py"))], env=self.environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=(lock,))
+
+    def is_running(self) -> bool:
+        """Tell whether it lives."""
+        return self._process.poll() is None
+
+    def start(self, imports: Sequence[str], *, log: Path) -> "Kernel":
+        """Start a kernel without waiting for it to import or to serve; its words go to a log.
+
+        `imports` are statements that it has run before it serves, in a namespace of their own: the notebook sees no
+        name. One that fails is left to the notebook, which knows whether it is needed.
+        """
+        log.touch()
+        kernel = Kernel()
+        kernel.provisioner = _Fork(kernel_id=kernel.kernel_id, kernel_spec=kernel.kernel_spec, parent=kernel)
+        kernel.provisioner.nursery, kernel.provisioner.words = self, log
+        ahead = [f"import sys; sys.modules.setdefault({_GRAMMARS!r}, None)", f"import {_LAUNCHER}", *imports]
+        run_sync(kernel.start_kernel)(extra_arguments=[_NO_HISTORY], env=self.environment, cwd=str(settings.root()),
+                                      imports=ahead)
+        return kernel
+
+    def order(self, order: Mapping[str, Any]) -> int:
+        """Ask for a kernel. Returns: its number."""
+        assert self._process.stdin is not None
+        try:
+            print(json.dumps(order), file=self._process.stdin, flush=True)
+        except BrokenPipeError as error:
+            raise StageError("the process that starts kernels was killed; run the same command") from error
+        self._n_ordered += 1
+        return self._n_ordered - 1
+
+    def born(self, number: int) -> int:
+        """Wait for a kernel that was asked for. Returns: its process, 0 when the nursery died over it."""
+        assert self._process.stdout is not None
+        while len(self._born) <= number:
+            self._born.append(int(self._process.stdout.readline() or 0))
+        return self._born[number]
+
+    def close(self) -> None:
+        """End it and every kernel that still runs."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+class _Forked:
+    """A forked kernel's process, as jupyter_client knows processes; who it is is asked for when it is needed."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, nursery: Nursery, number: int) -> None:
+        self._nursery, self._number = nursery, number
+
+    @property
+    def pid(self) -> int:
+        return self._nursery.born(self._number)
+
+    def poll(self) -> int | None:
+        try:
+            if self.pid:
+                os.kill(self.pid, 0)
+                return None
+        except ProcessLookupError:
+            pass
+        return 1
+
+    def wait(self) -> int:
+        return 1
+
+    def send_signal(self, number: int) -> None:
+        if self.pid:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+
+class _Fork(LocalProvisioner):
+    """Has a kernel forked instead of started."""
+
+    nursery: Nursery
+    words: Path
+    process: Any = None
+
+    async def launch_kernel(self, cmd: list[str], *, imports: Sequence[str] = (), **how: Any) -> Any:
+        """Ask for a kernel; the connection is there at once, the process once all is imported."""
+        order = {"imports": list(imports), "arguments": cmd[cmd.index("-f"):], "log": str(self.words),
+                 "environment": how["env"], "folder": str(how["cwd"])}
+        self.process = _Forked(self.nursery, self.nursery.order(order))
+        self.cwd = how["cwd"]
+        return self.connection_info
+
+    async def send_signal(self, signum: int) -> None:
+        """Signal the kernel and all that it started: it leads a session of its own, but for its first moment."""
+        if self.process and self.process.pid:
+            try:
+                os.killpg(self.process.pid, signum)
+            except ProcessLookupError:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.process.pid, signum)
 
 
 class Kernel(AsyncKernelManager):
@@ -52,24 +172,6 @@ class Kernel(AsyncKernelManager):
     def stop(self) -> None:
         """End its process at once, whatever it does."""
         run_sync(self.shutdown_kernel)(now=True)
-
-
-def start(imports: Sequence[str], *, environment: Mapping[str, str], lock: int, log: Path) -> Kernel:
-    """Start a kernel without waiting for it; it inherits the run's lock and logs its words.
-
-    `imports` are statements that it runs before it serves, in a namespace of their own: the notebook sees no name. One
-    that fails is left to the notebook, which knows whether it is needed.
-    """
-    sys.modules.setdefault(_GRAMMARS, None)  # type: ignore[arg-type]  # this process is about to import papermill
-    kernel = Kernel()
-    ahead = "\n".join(["from contextlib import suppress", *(f"with suppress(Exception): {line}" for line in imports)])
-    lines = (f"__import__('sys').modules.setdefault({_GRAMMARS!r}, None)", f"exec({ahead!r}, {{}})",
-             _END_WITH_PARENT.format(parent=os.getpid()))
-    arguments = [_NO_HISTORY, *(f"--IPKernelApp.exec_lines={line}" for line in lines)]
-    with log.open("w") as words:
-        run_sync(kernel.start_kernel)(extra_arguments=arguments, env=dict(environment), cwd=str(settings.root()),
-                                      pass_fds=(lock,), stdout=words, stderr=words)
-    return kernel
 
 
 def imports(notebook: StageNotebook) -> list[str]:

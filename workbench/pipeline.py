@@ -23,7 +23,7 @@ from workbench.notebooks import StageNotebook
 from workbench.storage import StageRecord
 
 if TYPE_CHECKING:
-    from workbench.kernels import Kernel  # needs jupyter, which an unchanged run does not
+    from workbench.kernels import Kernel, Nursery  # needs jupyter, which an unchanged run does not
 
 DONE, FAILED = 0, 1
 KERNEL_LOG = ".{stage}.kernel.log"
@@ -85,6 +85,7 @@ class _Batch:
         self.display = Display(console, self.progress_file)
         self.has_run = False
         self.waiting: Kernel | None = None
+        self.nursery: Nursery | None = None
 
     def go(self, chosen: Sequence[StageNotebook]) -> int:
         with storage.explaining(self.reports / pages.INDEX):
@@ -94,6 +95,8 @@ class _Batch:
         finally:
             if self.waiting:
                 self.waiting.stop()
+            if self.nursery:
+                self.nursery.close()
         if self.has_run:
             twins.write(self.order.run, self.reports, self.display.line)
         self._write_index()
@@ -180,13 +183,15 @@ class _Batch:
     def _start_kernel(self, notebook: StageNotebook) -> "Kernel":
         from workbench import kernels
 
-        environment = {
-            **os.environ, "WORKBENCH_ROOT": str(settings.root()), "WORKBENCH_PROGRESS_FILE": str(self.progress_file),
-            "PLOTLY_RENDERER": "plotly_mimetype", "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        }
+        if self.nursery is None or not self.nursery.is_running():
+            self.nursery = kernels.Nursery({
+                **os.environ, "WORKBENCH_ROOT": str(settings.root()),
+                "WORKBENCH_PROGRESS_FILE": str(self.progress_file),
+                "PLOTLY_RENDERER": "plotly_mimetype", "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            }, lock=self.lock)
         log = storage.run_folder(self.order.run) / KERNEL_LOG.format(stage=notebook.folder_name)
         with storage.explaining(log):
-            return kernels.start(kernels.imports(notebook), environment=environment, lock=self.lock, log=log)
+            return self.nursery.start(kernels.imports(notebook), log=log)
 
 
 def stop_on_sigterm() -> None:
