@@ -84,6 +84,9 @@ def test_what_is_unpacked_is_unpacked_once_and_another_archive_of_the_name_anew(
     copied = Path(shutil.copy(tarball, root / "miniature.tar.gz"))
     assert len(prepared("librispeech", copied, progress=watch)) == len(prepared("librispeech", copied, progress=watch))
     assert len([words for words in shown if words.startswith("unpacking")]) == 1
+    copied.rename(root / "elsewhere")
+    assert len(prepared("librispeech", copied)) > 80, "an archive may go when it is unpacked"
+    (root / "elsewhere").rename(copied)
     folder = archives.folder_of("librispeech", copied)
     gone = next(folder.rglob("*.flac"))
     (folder / "of the old one.txt").touch()
@@ -224,6 +227,10 @@ def test_a_language_that_neither_lies_here_nor_can_be_fetched_is_a_clear_error(r
         prepared("fleurs", root / "empty")
     with pytest.raises(ManifestError, match="has a column intent_class, what was given has id, .*give a snapshot"):
         prepared("minds14", miniature_corpora.fleurs_snapshot(root))
+    (root / "cut").mkdir()
+    (root / "cut" / "train-00000-of-00001.parquet").write_bytes(b"PAR1 cut short")
+    with pytest.raises(ManifestError, match="fleurs cannot be opened at .*cut .*snapshot of the repository"):
+        prepared("fleurs", root / "cut")
     miniature_corpora.fleurs_snapshot(root / "more", "en_us", "fr_fr")
     with pytest.raises(ManifestError, match="several of a language of fleurs: .*/en_us, .*/fr_fr; name one"):
         prepared("fleurs", root / "more" / "snapshot")
