@@ -166,5 +166,6 @@ def _samples(cut: Any) -> audio.Samples:
     try:
         return np.asarray(cut.load_audio(), np.float32).mean(axis=0)
     except Exception as error:  # lhotse's errors have no common root
-        raise ManifestError(f"{cut.recording.sources[0].source} cannot be read from {cut.start:g} s on ({error}); mend "
+        words = (str(error) or type(error).__name__).splitlines()[0]
+        raise ManifestError(f"{cut.recording.sources[0].source} cannot be read from {cut.start:g} s on ({words}); mend "
                             f"it, or leave {cut.id} out of the manifest") from error
