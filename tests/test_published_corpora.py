@@ -84,6 +84,9 @@ def test_what_is_unpacked_is_unpacked_once_and_another_archive_of_the_name_anew(
     copied = Path(shutil.copy(tarball, root / "miniature.tar.gz"))
     assert len(prepared("librispeech", copied, progress=watch)) == len(prepared("librispeech", copied, progress=watch))
     assert len([words for words in shown if words.startswith("unpacking")]) == 1
+    copied.rename(root / "elsewhere")
+    assert len(prepared("librispeech", copied)) > 80, "an archive may go when it is unpacked"
+    (root / "elsewhere").rename(copied)
     folder = archives.folder_of("librispeech", copied)
     gone = next(folder.rglob("*.flac"))
     (folder / "of the old one.txt").touch()
@@ -215,7 +218,7 @@ def test_minds14_has_intents_and_is_divided_at_the_door(root: Path) -> None:
 
 def test_a_language_that_neither_lies_here_nor_can_be_fetched_is_a_clear_error(root: Path) -> None:
     pytest.importorskip("datasets")
-    with pytest.raises(ManifestError, match="fleurs cannot be opened at .*en_us.*give a language that the hub has"):
+    with pytest.raises(ManifestError, match="cannot be opened from the hub, google/fleurs en_us .*give a language"):
         prepared("fleurs", "en_us")
     with pytest.raises(ManifestError, match="nothing at /nowhere/en_us.*huggingface.co/datasets/google/fleurs"):
         prepared("fleurs", "/nowhere/en_us")
@@ -224,6 +227,10 @@ def test_a_language_that_neither_lies_here_nor_can_be_fetched_is_a_clear_error(r
         prepared("fleurs", root / "empty")
     with pytest.raises(ManifestError, match="has a column intent_class, what was given has id, .*give a snapshot"):
         prepared("minds14", miniature_corpora.fleurs_snapshot(root))
+    (root / "cut").mkdir()
+    (root / "cut" / "train-00000-of-00001.parquet").write_bytes(b"PAR1 cut short")
+    with pytest.raises(ManifestError, match="fleurs cannot be opened from .*/cut .*snapshot of the repository"):
+        prepared("fleurs", root / "cut")
     miniature_corpora.fleurs_snapshot(root / "more", "en_us", "fr_fr")
     with pytest.raises(ManifestError, match="several of a language of fleurs: .*/en_us, .*/fr_fr; name one"):
         prepared("fleurs", root / "more" / "snapshot")
@@ -255,6 +262,28 @@ def test_supervisions_of_lhotse_become_utterances_and_pieces_of_recordings_are_c
     assert len(collected) == 65 and collected["duration_s"].eq(1.0).all()
 
 
+def test_recordings_whose_paths_are_relative_lie_under_their_manifest(root: Path) -> None:
+    lhotse = pytest.importorskip("lhotse")
+    place = miniature_corpora.lhotse_manifests(root)
+    for part in ("train", "test"):
+        manifest = place / f"mini_recordings_{part}.jsonl.gz"
+        relative = list(lhotse.load_manifest(manifest))
+        for recording in relative:
+            recording.sources[0].source = f"audio/{recording.id}.wav"
+        lhotse.RecordingSet.from_recordings(relative).to_file(manifest)
+    assert len(prepared("lhotse", place / "mini_supervisions_train.jsonl.gz")) == 60
+    table = table_of("lhotse", place)
+    assert len(table) == 65 and table["duration_s"].eq(1.0).all()
+
+
+def test_a_recording_that_ends_too_early_for_its_piece_is_named(root: Path) -> None:
+    pytest.importorskip("lhotse")
+    place = miniature_corpora.lhotse_manifests(root)
+    audio.write(place / "audio" / "train-07.wav", miniature_corpora.sound(1, 1.5))
+    with pytest.raises(ManifestError, match="train-07.wav cannot be read from .*leave train-07-.* out of the manifest"):
+        prepared("lhotse", place)
+
+
 def test_cuts_of_lhotse_are_read_and_what_is_no_file_is_refused(root: Path) -> None:
     lhotse = pytest.importorskip("lhotse")
     place = miniature_corpora.lhotse_manifests(root)
@@ -263,6 +292,10 @@ def test_cuts_of_lhotse_are_read_and_what_is_no_file_is_refused(root: Path) -> N
     cuts.to_file(root / "cuts.jsonl.gz")
     assert prepared("lhotse", root / "cuts.jsonl.gz")["utterance_id"].tolist() == [
         f"train-{n:02d}-{i}" for n in range(20) for i in range(3)]
+    mixed = cuts[0].mix(cuts[1], snr=10)
+    lhotse.CutSet.from_cuts([mixed]).to_file(root / "cuts_mixed.jsonl.gz")
+    with pytest.raises(ManifestError, match="is a mix, only files are read here"):
+        prepared("lhotse", root / "cuts_mixed.jsonl.gz")
     source = lhotse.audio.AudioSource("command", [0], "touch /tmp/must-not-run")
     cuts[0].recording.sources[0] = source
     lhotse.CutSet.from_cuts([cuts[0]]).to_file(root / "cuts_of_commands.jsonl.gz")
@@ -425,6 +458,13 @@ def test_noise_is_not_collected_and_a_manifest_must_be_able_to_hold_the_licence(
         corpora.collect([f"musan:{place}"])
     with pytest.raises(ManifestError, match="give a name that ends in .parquet"):
         prepared("speech_commands", miniature_corpora.speech_commands(root), to=root / "m.csv")
+
+
+def test_the_page_about_corpora_has_them_all_and_says_the_same() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "corpora.md").read_text()
+    for card in corpus_cards.CARDS.values():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{card.name}` |"))
+        assert card.url in row and (card.name == "lhotse" or card.license.split(" (")[0] in row)
 
 
 # --- the command line and the pipeline -------------------------------------------------------------------------------

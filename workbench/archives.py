@@ -39,6 +39,12 @@ def folder_of(corpus: str, place: Path | str, *about: Any) -> Path:
     return storage.data_folder() / "raw" / corpus / f"{stem}-{storage.hash_value([str(place), *about])[:8]}"
 
 
+def is_unpacked(folder: Path) -> bool:
+    """Tell whether a folder holds all of an archive, which may be gone since."""
+    note = folder / NOTE
+    return note.is_file() and bool(json.loads(note.read_text(encoding="utf-8"))["is_whole"])
+
+
 def unpack(archive: Path, folder: Path, progress: Progress = pass_through) -> Path:
     """Unpack an archive into a folder unless it has been; what a kill left there is completed.
 

@@ -14,7 +14,8 @@ from workbench import corpus_cards, parameters, settings, storage
 from workbench.notebooks import StageNotebook, imported_modules
 
 AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".mp3", ".m4a", ".webm", ".opus", ".aac", ".mp4"))
-MANIFEST_SUFFIXES = frozenset((".csv", ".jsonl", ".json", ".parquet"))
+MANIFEST_SUFFIXES = frozenset((".csv", ".tsv", ".jsonl", ".json", ".parquet"))
+PACKED_SUFFIXES = frozenset((".gz", ".arrow", ".zip"))
 AUDIO_COLUMNS = ("audio_path", "audio_filepath")
 LABELLING = "labelling.py"
 MARKS_READ = {"workbench.corrections": "reference", "workbench.causes": "cause", "workbench.labelling": "label"}
@@ -109,7 +110,7 @@ def _named_files(values: Mapping[str, Any]) -> list[Path]:
 def _file_state(path: Path) -> Any:
     """Describe a file by its content, a manifest also by the audio it lists, a folder by all the speech in it."""
     if path.is_dir():
-        kinds = AUDIO_SUFFIXES | MANIFEST_SUFFIXES | {".txt"}
+        kinds = AUDIO_SUFFIXES | MANIFEST_SUFFIXES | PACKED_SUFFIXES | {".txt"}
         return [str(path), [_state(file, path) for file in sorted(path.rglob("*")) if file.suffix.lower() in kinds]]
     stat = path.stat()
     content = storage.hash_file(path) if stat.st_size <= MAX_HASHED_BYTES else f"{stat.st_size} {stat.st_mtime_ns}"

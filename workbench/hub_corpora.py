@@ -76,9 +76,10 @@ def _opened(name: str, place: Path) -> dict[str, _Part]:
     library = _library()
     try:
         found = _found(library, name, place)
-    except (OSError, ValueError) as error:  # what the library raises when it cannot read or fetch derives from these
+    except (OSError, ValueError, library.exceptions.DatasetsError) as error:
         words = (str(error) or type(error).__name__).splitlines()[0]
-        raise ManifestError(f"{name} cannot be opened at {place} ({words}); give a language that the hub has "
+        source = place if place.exists() else f"the hub, {CORPORA[name].repository} {place.name}"
+        raise ManifestError(f"{name} cannot be opened from {source} ({words}); give a language that the hub has "
                             "(fleurs:en_us, minds14:en-US), or the folder of a snapshot of the repository") from error
     undecoded = library.Audio(decode=False)
     absent = [split for split, (rows, _) in found.items() if "audio" not in rows.column_names]

@@ -37,7 +37,8 @@ def read(place: Path, progress: Progress = pass_through) -> Listing:
     rows, pieces = list[dict[str, Any]](), dict[str, Any]()
     for group in groups:
         for cut in progress(_cuts(library, group), "reading cuts", None):
-            row = _row(cut, _split(group), folder, next(iter(group.values())).parent)
+            cut = _anchored(cut, next(iter(group.values())).parent)
+            row = _row(cut, _split(group), folder)
             rows.append(row)
             if Path(row["audio_path"]).is_relative_to(folder):
                 pieces[row["audio_path"]] = cut
@@ -72,9 +73,10 @@ def _groups(place: Path) -> list[dict[str, Path]]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if _kind(path) and path.name.endswith(SUFFIXES):
             parts.setdefault(path.name.replace(_kind(path), "*"), {})[_kind(path)] = path
-    wanted = [part for part in parts.values() if place == folder or place in part.values()]
-    groups = [{"cuts": part["cuts"]} if "cuts" in part and place == folder else
-              {kind: part[kind] for kind in KINDS[1:]} for part in wanted if "cuts" in part or len(part) > 1]
+    groups = []
+    for part in parts.values() if place == folder else (part for part in parts.values() if place in part.values()):
+        kinds = ("cuts",) if "cuts" in part and place == folder else ("recordings", "supervisions")
+        groups += [{kind: part[kind] for kind in kinds}] if all(kind in part for kind in kinds) else []
     if not groups:
         raise missing(place, "a lhotse manifest", "a file of cuts (cuts.jsonl.gz), or a folder with cuts, or with "
                       "x_recordings_train.jsonl.gz and x_supervisions_train.jsonl.gz")
@@ -111,37 +113,59 @@ def _cuts(library: Any, group: dict[str, Path]) -> Iterator[Any]:
                             "lhotse's to_file") from error
 
 
-def _row(cut: Any, split: str, folder: Path, beside: Path) -> dict[str, Any]:
+def _anchored(cut: Any, beside: Path) -> Any:
+    """Let relative paths of recordings start at the manifest's folder, where there is such a file, else here."""
+    if not getattr(cut, "tracks", None) and cut.has_recording:
+        sources = [source.source for source in cut.recording.sources if source.type == "file"]
+        if sources and all((beside / name).is_file() and not Path(name).is_absolute() for name in sources):
+            return cut.with_recording_path_prefix(beside)
+    return cut
+
+
+def _row(cut: Any, split: str, folder: Path) -> dict[str, Any]:
     """Describe one utterance; its own `split` counts more than its file's name."""
     said = cut.supervisions[0]
     custom = {**(cut.custom or {}), **(said.custom or {})}
     slices = {name: value for name, value in custom.items()
               if isinstance(value, str | int | float | bool) and name not in NOT_SLICES}
-    return {**slices, "utterance_id": said.id, "audio_path": str(_place(cut, folder, beside)), "text": said.text or "",
+    return {**slices, "utterance_id": said.id, "audio_path": str(_place(cut, folder)), "text": said.text or "",
             "speaker": said.speaker or "", "split": slices.get("split", split), "gender": said.gender,
             "language": said.language}
 
 
-def _place(cut: Any, folder: Path, beside: Path) -> Path:
+def _kinds(cut: Any) -> set[str]:
+    if getattr(cut, "tracks", None):
+        return {"a mix"}
+    return {source.type for source in cut.recording.sources} if cut.has_recording else {"absent"}
+
+
+def _place(cut: Any, folder: Path) -> Path:
     """Say where an utterance's audio lies, or where its piece will."""
-    kinds = {source.type for source in cut.recording.sources} if cut.has_recording else {"nothing"}
-    if not kinds <= {"file", "memory"}:
+    kinds = _kinds(cut)
+    if kinds != {"file"}:
         raise ManifestError(f"recording of {cut.id} is {' and '.join(sorted(kinds))}, only files are read here; save "
                             "its audio as files (CutSet.save_audios) and give the manifest of those")
-    is_whole = (cut.start == 0 and abs(cut.duration - cut.recording.duration) <= TOLERANCE_S and kinds == {"file"}
+    is_whole = (cut.start == 0 and abs(cut.duration - cut.recording.duration) <= TOLERANCE_S
                 and cut.recording.num_channels == 1 and not cut.recording.transforms)
-    path = Path(cut.recording.sources[0].source) if kinds == {"file"} else None
-    if path is not None and not path.is_absolute():
-        path = beside / path if (beside / path).is_file() else path.absolute()
-    if path is not None and (is_whole or not path.is_file()):
-        return path  # a file that is absent the door will name
-    return folder / f"{storage.hash_value([cut.id, cut.start, cut.duration])[:16]}.wav"
+    path = Path(cut.recording.sources[0].source).absolute()
+    if is_whole or not path.is_file():  # a file that is absent the door will name
+        return path
+    return folder / f"{storage.hash_value([cut.id, str(path), cut.start, cut.duration])[:16]}.wav"
 
 
 def _write(pieces: dict[str, Any], rows: pd.DataFrame, progress: Progress) -> None:
-    """Cut pieces out of their recordings, those whose file is not there."""
+    """Cut pieces out of their recordings, those whose file is not there. Raises: ManifestError for one unreadable."""
     absent = [path for path in rows["audio_path"] if path in pieces and not Path(path).is_file()]
     for path in progress(absent, "cutting recordings", len(absent)):
-        samples = np.asarray(pieces[path].load_audio()).mean(axis=0)
+        samples = _samples(pieces[path])
         with storage.replacing(Path(path)) as temporary:
             audio.write(temporary, audio.resample(samples, pieces[path].sampling_rate, audio.SAMPLE_RATE_HZ))
+
+
+def _samples(cut: Any) -> audio.Samples:
+    try:
+        return np.asarray(cut.load_audio(), np.float32).mean(axis=0)
+    except Exception as error:  # lhotse's errors have no common root
+        words = (str(error) or type(error).__name__).splitlines()[0]
+        raise ManifestError(f"{cut.recording.sources[0].source} cannot be read from {cut.start:g} s on ({words}); mend "
+                            f"it, or leave {cut.id} out of the manifest") from error

@@ -40,6 +40,13 @@ def conclude(report: Report) -> Decision:
     return Decision("cannot_tell", f"Window {number}: {result.sentence}")
 
 
+def nobody_answers(version: str, run: str) -> Decision:
+    """Say what to do where deploy shipped nothing and there was no champion before."""
+    return Decision("waiting", f"No model answers yet: deploy did not ship version {version}, and there is no champion. "
+                    f"Improve it, or ship it all the same: workbench promote {version} --by NAME && workbench run "
+                    f"--from deploy --force --run {run}")
+
+
 def tiles(report: Report, rules: Rules) -> list[Tile]:
     """Give the latest window's numbers; an expectation has no verdict, for it is an estimate."""
     last = report.last

@@ -72,9 +72,7 @@ def prepare(name: str, place: str, *, base_folder: Path | None = None, to: Path 
     if card.is_noise:
         raise ManifestError(f"{card.name} is noise without words, and cannot be collected; name it in a recipe: "
                             f"RecordedNoise({f'{card.name}:{where}'!r}, 5, 20)")
-    if not where.exists() and ("/" in place or card.name not in hub_corpora.CORPORA):
-        raise ManifestError(f"{card.name}: there is nothing at {where}; give {card.place}; it is at {card.url}")
-    listing = _read(card, where, progress)
+    listing = _read(card, where, progress, may_fetch="/" not in place and card.name in hub_corpora.CORPORA)
     rows = _spread(listing.rows if has_splits else listing.rows.drop(columns="split", errors="ignore"), limit)
     if listing.write is not None:
         listing.write(rows, progress)
@@ -117,10 +115,14 @@ def prepare_noise(name: str, place: str, *, base_folder: Path | None = None, to:
     return _save(to or archives.folder_of(card.name, where) / f"{card.name}.parquet", rows, where, card)
 
 
-def _read(card: CorpusCard, where: Path, progress: Progress) -> Listing:
-    """List a corpus's utterances; an archive is unpacked first, under data/raw, once."""
+def _read(card: CorpusCard, where: Path, progress: Progress, *, may_fetch: bool) -> Listing:
+    """List a corpus's utterances; an archive is unpacked first, under data/raw, once, and may be gone afterwards."""
     if archives.is_archive(where):
         where = archives.unpack(where, archives.folder_of(card.name, where), progress)
+    elif not where.exists() and archives.is_unpacked(archives.folder_of(card.name, where)):
+        where = archives.folder_of(card.name, where)
+    elif not where.exists() and not may_fetch:
+        raise ManifestError(f"{card.name}: there is nothing at {where}; give {card.place}; it is at {card.url}")
     listing = _reader(card.name, where)(where, progress)
     if listing.rows.empty:
         raise ManifestError(f"{card.name}: {where} lists no utterance; give {card.place}")
