@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -154,3 +155,12 @@ def test_a_damaged_output_says_how_to_make_it_again(root: Path) -> None:
     for read, name in ((record.table, "slices"), (record.json, "request")):
         with pytest.raises(StageError, match=f"{name}.* damaged .*workbench run analyze --run mine --force"):
             read(name)
+
+
+def test_what_is_no_file_is_written_to_and_never_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    storage.write_text(pipe, "said")
+    assert os.read(reader, 10) == b"said" and pipe.is_fifo()
+    os.close(reader)

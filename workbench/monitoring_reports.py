@@ -42,8 +42,8 @@ def conclude(report: Report) -> Decision:
 
 def nobody_answers(version: str, run: str) -> Decision:
     """Say what to do where deploy shipped nothing and there was no champion before."""
-    return Decision("waiting", f"No model answers yet: deploy did not ship version {version}, and there is no champion. "
-                    f"Improve it, or ship it all the same: workbench promote {version} --by NAME && workbench run "
+    return Decision("waiting", f"No model answers yet: deploy did not ship version {version}, and there was no champion "
+                    f"before. Improve it, or ship it all the same: workbench promote {version} --by NAME && workbench run "
                     f"--from deploy --force --run {run}")
 
 

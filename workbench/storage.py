@@ -35,8 +35,12 @@ VERSIONS_OF = ("voice-search-workbench", "torch", "torchaudio", "openai-whisper"
 def replacing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
     """Give a temporary name to write to; on success it becomes `path`, on failure it is gone.
 
+    What is no file, such as /dev/null or /dev/stdout, is written to as it is.
     Raises: SettingsError when the folder cannot be written to or the disk is full.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
