@@ -42,9 +42,9 @@ def conclude(report: Report) -> Decision:
 
 def nobody_answers(version: str, run: str) -> Decision:
     """Say what to do where deploy shipped nothing and there was no champion before."""
-    return Decision("waiting", f"No model answers yet: deploy did not ship version {version}, and there was no champion "
-                    f"before. Improve it, or ship it all the same: workbench promote {version} --by NAME && workbench run "
-                    f"--from deploy --force --run {run}")
+    return Decision("waiting", f"No model answers yet: deploy did not ship version {version}, and there was no "
+                    f"champion before. Improve it, or ship it all the same: workbench promote {version} --by NAME && "
+                    f"workbench run --from deploy --force --run {run}")
 
 
 def tiles(report: Report, rules: Rules) -> list[Tile]:

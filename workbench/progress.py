@@ -21,7 +21,8 @@ class Bar:
 
     def __init__(self, description: str, total: int | None = None) -> None:
         self.description, self.total, self.done = description, total, 0
-        self._file = settings.Settings().progress_file
+        file = settings.Settings().progress_file
+        self._file = file if file and (file.is_file() or not file.exists()) else None  # never in place of a device
         self._written_s = float("-inf")
         self._drawn = None if self._file else _draw(description, total)
         self._write()
