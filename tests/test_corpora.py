@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import Project
-from workbench import audio, corpora, datasets
+from workbench import audio, corpora, datasets, hearing
 from workbench.errors import ManifestError, ParameterError
 
 Row = dict[str, Any]
@@ -400,4 +400,4 @@ def test_clips_are_let_go_of_as_soon_as_they_are_measured(corpus: Path, monkeypa
 
     monkeypatch.setattr(audio, "read", read)
     assert len(corpora.read_rows([manifest(corpus, rows())], is_stored=False)) == 40
-    assert most <= 2 * corpora.N_READERS
+    assert most <= 2 * hearing.N_READERS

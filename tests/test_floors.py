@@ -20,7 +20,7 @@ FLOORS = (
      "slicing", "opportunities", "distributions", "drift", "mishearing", "terms", "new_names", "typed_queries",
      "expected_wer", "auditing", "suspects", "audio", "degrade", "catalogue", "figures", "monitoring_figures", "cards",
      "selections", "finding", "speaker_sums", "exploring", "mending", "comparing", "explorer_figures", "rephrasing",
-     "shadowing", "frames", "letters"),
+     "shadowing", "frames", "letters", "remote"),
     (
         "storage",
         "progress",
@@ -30,7 +30,9 @@ FLOORS = (
         "batches",
         "optimizers",
         "side_by_side",
+        "placing",
         "manifests",
+        "hearing",
         "corpora",
         "demo_world",
         "synthesis",
@@ -85,6 +87,7 @@ OWNERS = {
     "torchaudio": {"augmentation", "recognizers"},
     "soundfile": {"audio", "manifests"},
     "av": {"audio"},
+    "fsspec": {"remote"},
 }
 HEAVY = ("torch", "whisper", "mlflow", "plotly", "papermill", "nbconvert")
 

@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     a query waits at most `batch_wait_ms` for company, and at most `max_queue` wait for the model.
     Words of a query without consent go after `days_words`, consented audio after `days_audio`.
     A dashboard page that was closed gives its kernel back after `dashboard_idle_s`; an open one keeps it.
+    Audio read from a URL is kept in data/cache/remote while the disk has more than `keep_free_gb` free.
     """
 
     model_config = SettingsConfigDict(env_prefix="WORKBENCH_")
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     days_words: float = 7.0
     days_audio: float = 90.0
     dashboard_idle_s: int = 600
+    keep_free_gb: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
