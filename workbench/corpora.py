@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench import datasets, hearing, manifests, settings
+from workbench import datasets, hearing, manifests, remote, settings
 from workbench.datasets import MIN_SPEAKERS, PROPORTIONS, SPLITS, UNKNOWN_SPEAKER, Dataset
 from workbench.errors import ManifestError
 from workbench.hearing import Keeping, Progress
@@ -118,7 +118,8 @@ def check(source: str, *, max_bad_share: float = MAX_BAD_SHARE, base_folder: Pat
     Raises: ManifestError when it cannot be read, more than `max_bad_share` of its rows are bad, or none is good;
     SettingsError when its store does not answer.
     """
-    base_folder = base_folder or (Path("/") if Path(source).is_absolute() else settings.root())
+    is_placed = remote.is_url(source) or Path(source).is_absolute()
+    base_folder = base_folder or (Path("/") if is_placed else settings.root())
     listed = manifests.read(source, base_folder=base_folder, audio_root=audio_root)
     reasons = manifests.reasons(listed)
     _stop_if_bad(source, listed, reasons, max_bad_share)  # before any audio is read or kept

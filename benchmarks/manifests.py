@@ -1,0 +1,181 @@
+"""What does a manifest of a million rows cost? Time and peak memory of each step of collect and of training's start.
+
+    python benchmarks/manifests.py --rows 10000 100000 1000000 --heard 1000 3000 10000
+
+A row names a file of its own, a hard link to one of 64 recordings, in folders of a thousand; fifty rows are one
+speaker's, a fiftieth of the texts is odd. `heard` is the one step that opens audio: it runs on `--heard` distinct files
+of 3 s, each copied, and is told by the clip. In the other steps what it would have found is invented and written where
+it writes it down, so that collect reads it as after an interruption. Steps are timed within `corpora.collect` by the
+functions that do them; memory is the high-water mark during each, of the whole process. Wanted on two cores: collect's
+tables of a million rows within 2 minutes and 3 GB, training's start (load, order, first batch) within 15 s and 2 GB,
+growth no faster than the rows. The table goes to reports/benchmarks/manifests.csv.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.peak import forget_peak, peak_mb
+from benchmarks.scoring import queries
+from workbench import audio, cards, corpora, datasets, fingerprints, hearing, manifests, progress, remote, storage
+
+N_RECORDINGS, ROWS_A_FOLDER, CLIP_S, ODD_EVERY = 64, 1_000, 3.0, 50
+TABLE_STEPS = ("fingerprint", "read csv", "check rows", "heard before", "describe", "leakage", "repeats", "split", "save")
+START_STEPS = ("load", "key", "words", "order", "first batch")
+
+
+class Watch:
+    """Notes the seconds and the peak of each outermost step."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, float, float]] = []
+        self.is_in_step = False
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time what is done within."""
+        forget_peak()
+        self.is_in_step, began_s = True, time.perf_counter()
+        yield
+        self.rows.append((name, time.perf_counter() - began_s, peak_mb()))
+        self.is_in_step = False
+
+    def over(self, module: Any, function: str, name: str) -> None:
+        """Time every call of a module's function that no other step makes."""
+        original = getattr(module, function)
+
+        def watched(*positional: Any, **named: Any) -> Any:
+            if self.is_in_step:
+                return original(*positional, **named)
+            with self.step(name):
+                return original(*positional, **named)
+
+        setattr(module, function, watched)
+
+
+def invent(corpus: Path, n: int) -> None:
+    """Write a corpus of n rows in all three kinds of manifest."""
+    rng = np.random.default_rng(0)
+    corpus.mkdir(parents=True)
+    for i in range(N_RECORDINGS):
+        audio.write(corpus / f"{i}.wav", rng.normal(0, 0.05, 4_800).astype(np.float32))
+    for i in range(n):
+        folder = corpus / str(i // ROWS_A_FOLDER)
+        if i % ROWS_A_FOLDER == 0:
+            folder.mkdir()
+        (folder / f"{i}.wav").hardlink_to(corpus / f"{i % N_RECORDINGS}.wav")
+    table, *_ = queries(n, 0)
+    said = table["text"].where(np.arange(n) % ODD_EVERY > 0, table["text"] + " 9")
+    told = table.drop(columns=["reference"]).assign(
+        text=said, duration_s=rng.uniform(1, 5, n).round(3), audio_path=[f"{i // ROWS_A_FOLDER}/{i}.wav" for i in range(n)])
+    told.to_csv(corpus / "manifest.csv", index=False)
+    told.to_json(corpus / "manifest.jsonl", orient="records", lines=True)
+    told.to_parquet(corpus / "manifest.parquet")
+
+
+def note_as_heard(corpus: Path) -> None:
+    """Write down what hearing the corpus would have found."""
+    listed = manifests.read(str(corpus / "manifest.csv"), base_folder=corpus)
+    for start in range(0, len(listed), hearing.PART):
+        part = listed.iloc[start : start + hearing.PART]
+        hearing._note(part, [_invented(path, float(told)) for path, told in
+                             zip(part["audio_path"], part["duration_s"], strict=True)], "in place")
+
+
+def _invented(path: str, duration_s: float) -> dict[str, Any]:
+    sha = hashlib.sha256(path.encode()).hexdigest()
+    return {"audio_path": remote.pinned(path, sha), "audio_sha": sha, "duration_s": duration_s, "level_dbfs": -23.5,
+            "snr_estimate_db": 21.5, "clipped_share": 0.0, "is_near_silent": False}
+
+
+def read(corpus: Path, watch: Watch) -> None:
+    """Read the other two kinds of manifest."""
+    for kind in ("jsonl", "parquet"):
+        with watch.step(f"read {kind}"):
+            manifests.read(str(corpus / f"manifest.{kind}"), base_folder=corpus)
+
+
+def collect(corpus: Path, watch: Watch) -> None:
+    """Make a dataset version of the corpus, step by step as the notebook does."""
+    for module, function, name in (
+            (manifests, "read", "read csv"), (manifests, "reasons", "check rows"), (hearing, "hear", "heard before"),
+            (corpora, "_described", "describe"), (datasets, "check_leakage", "leakage"), (corpora, "_repeats", "repeats"),
+            (corpora, "_split", "split"), (datasets, "save", "save")):
+        watch.over(module, function, name)
+    with watch.step("fingerprint"):
+        fingerprints._file_state(corpus / "manifest.csv")
+    began_s = time.perf_counter()
+    made = corpora.collect([str(corpus / "manifest.csv")], is_copied=False)
+    watch.rows.append(("all of collect", time.perf_counter() - began_s, max(peak for *_, peak in watch.rows)))
+    storage.write_text(corpus.parent / "version", made.dataset.version)
+
+
+def card(corpus: Path, watch: Watch) -> None:
+    """Make the tables of the data card."""
+    speech = datasets.load((corpus.parent / "version").read_text())
+    with watch.step("data card"):
+        cards.table(datasets.summary(speech))
+        datasets.word_counts(speech.table["reference"]).head(20)
+        speech.table["noise"].value_counts(normalize=True)
+        speech.table.sample(3, random_state=0)
+
+
+def start(corpus: Path, watch: Watch) -> None:
+    """Begin a training as the notebook does, until the first batch's rows are known and read."""
+    from workbench import batches, training, whisper_model
+
+    model = whisper_model.build("", "toy", seed=0)
+    with watch.step("load"):
+        taught = datasets.load((corpus.parent / "version").read_text()).split("train", datasets.LEARNED)
+    with watch.step("key"):
+        storage.hash_table(taught[["audio_sha", "reference"]])
+    with watch.step("words"):
+        training._occurring_tokens(taught["reference"].tolist(), model)
+    taught = taught.assign(audio_path=[remote.unpinned(path)[0] for path in taught["audio_path"]])  # invented sums
+    recipe = _recipe()
+    with watch.step("order"):
+        source = batches.BatchSource(taught, recipe, model, seed=0)
+    with watch.step("first batch"):
+        source.batch(0)
+
+
+def _recipe() -> Any:
+    from workbench import recipes
+
+    return recipes.load("default")
+
+
+def heard(corpus: Path, watch: Watch) -> None:
+    """Listen to distinct recordings, and copy each."""
+    listed = manifests.read(str(corpus / "manifest.csv"), base_folder=corpus)
+    with watch.step("heard"):
+        hearing.hear(listed, "copied", progress.track)
+
+
+def invent_distinct(corpus: Path, n: int) -> None:
+    """Write n recordings of noise and their manifest."""
+    rng = np.random.default_rng(0)
+    corpus.mkdir(parents=True)
+    for i in range(n):
+        audio.write(corpus / f"{i}.wav", rng.normal(0, 0.05, int(CLIP_S * audio.SAMPLE_RATE_HZ)).astype(np.float32))
+    pd.DataFrame({"audio_path": [f"{i}.wav" for i in range(n)], "text": "play jazz"}).to_csv(
+        corpus / "manifest.csv", index=False)
+
+
+JOBS: dict[str, Callable[[Path, Watch], None]] = {"read": read, "collect": collect, "card": card, "start": start,
+                                                   "heard": heard}
