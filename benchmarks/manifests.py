@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,8 @@ from benchmarks.peak import forget_peak, peak_mb
 from benchmarks.scoring import queries
 from workbench import audio, cards, corpora, datasets, fingerprints, hearing, manifests, progress, remote, storage
 
+REPOSITORY = Path(__file__).parents[1]
 N_RECORDINGS, ROWS_A_FOLDER, CLIP_S, ODD_EVERY = 64, 1_000, 3.0, 50
-TABLE_STEPS = ("fingerprint", "read csv", "check rows", "heard before", "describe", "leakage", "repeats", "split", "save")
-START_STEPS = ("load", "key", "words", "order", "first batch")
 
 
 class Watch:
@@ -82,7 +81,8 @@ def invent(corpus: Path, n: int) -> None:
     table, *_ = queries(n, 0)
     said = table["text"].where(np.arange(n) % ODD_EVERY > 0, table["text"] + " 9")
     told = table.drop(columns=["reference"]).assign(
-        text=said, duration_s=rng.uniform(1, 5, n).round(3), audio_path=[f"{i // ROWS_A_FOLDER}/{i}.wav" for i in range(n)])
+        text=said, duration_s=rng.uniform(1, 5, n).round(3),
+        audio_path=[f"{i // ROWS_A_FOLDER}/{i}.wav" for i in range(n)])
     told.to_csv(corpus / "manifest.csv", index=False)
     told.to_json(corpus / "manifest.jsonl", orient="records", lines=True)
     told.to_parquet(corpus / "manifest.parquet")
@@ -114,8 +114,8 @@ def collect(corpus: Path, watch: Watch) -> None:
     """Make a dataset version of the corpus, step by step as the notebook does."""
     for module, function, name in (
             (manifests, "read", "read csv"), (manifests, "reasons", "check rows"), (hearing, "hear", "heard before"),
-            (corpora, "_described", "describe"), (datasets, "check_leakage", "leakage"), (corpora, "_repeats", "repeats"),
-            (corpora, "_split", "split"), (datasets, "save", "save")):
+            (corpora, "_described", "describe"), (datasets, "check_leakage", "leakage"),
+            (corpora, "_repeats", "repeats"), (corpora, "_split", "split"), (datasets, "save", "save")):
         watch.over(module, function, name)
     with watch.step("fingerprint"):
         fingerprints._file_state(corpus / "manifest.csv")
@@ -137,7 +137,7 @@ def card(corpus: Path, watch: Watch) -> None:
 
 def start(corpus: Path, watch: Watch) -> None:
     """Begin a training as the notebook does, until the first batch's rows are known and read."""
-    from workbench import batches, training, whisper_model
+    from workbench import batches, recipes, training, whisper_model
 
     model = whisper_model.build("", "toy", seed=0)
     with watch.step("load"):
@@ -147,17 +147,10 @@ def start(corpus: Path, watch: Watch) -> None:
     with watch.step("words"):
         training._occurring_tokens(taught["reference"].tolist(), model)
     taught = taught.assign(audio_path=[remote.unpinned(path)[0] for path in taught["audio_path"]])  # invented sums
-    recipe = _recipe()
     with watch.step("order"):
-        source = batches.BatchSource(taught, recipe, model, seed=0)
+        source = batches.BatchSource(taught, recipes.load(), model, seed=0)
     with watch.step("first batch"):
         source.batch(0)
-
-
-def _recipe() -> Any:
-    from workbench import recipes
-
-    return recipes.load("default")
 
 
 def heard(corpus: Path, watch: Watch) -> None:
@@ -179,3 +172,78 @@ def invent_distinct(corpus: Path, n: int) -> None:
 
 JOBS: dict[str, Callable[[Path, Watch], None]] = {"read": read, "collect": collect, "card": card, "start": start,
                                                    "heard": heard}
+
+
+def of_size(n: int, jobs: Sequence[str], make: str) -> list[dict[str, object]]:
+    """Run jobs on an invented corpus, each in a process of its own. Returns: a row a step."""
+    root = Path(tempfile.mkdtemp(prefix="workbench-manifests-"))
+    try:
+        shutil.copytree(REPOSITORY / "notebooks" / "recipes", root / "notebooks" / "recipes")
+        _in_process(root, make, str(n))
+        said = "\n".join(_in_process(root, "--one", job) for job in jobs)
+        lines = [line.split("|") for line in said.splitlines() if "|" in line]
+        return [{"step": name, "rows": n, "wall_s": float(wall_s), "peak_mb": float(mb)} for name, wall_s, mb in lines]
+    finally:
+        shutil.rmtree(root)
+
+
+def _in_process(root: Path, *words: str) -> str:
+    done = subprocess.run([sys.executable, __file__, *words], env={**os.environ, "WORKBENCH_ROOT": str(root)},
+                          check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
+
+
+def one(job: str, corpus: Path) -> None:
+    """Run a job and print its steps; the imports are behind it."""
+    watch = Watch()
+    before_mb = peak_mb()
+    JOBS[job](corpus, watch)
+    steps = pd.DataFrame(watch.rows, columns=["step", "wall_s", "peak_mb"])
+    told = steps.groupby("step", sort=False).agg({"wall_s": "sum", "peak_mb": "max"})
+    for row in [(f"({job} begins)", 0.0, before_mb), *told.itertuples(name=None)]:
+        print("|".join(map(str, row)))
+
+
+def report(rows: list[dict[str, object]]) -> None:
+    """Print and keep what was measured, and how each step grows."""
+    found = pd.DataFrame(rows)
+    wall = found.pivot(index="step", columns="rows", values="wall_s").reindex(found["step"].unique())
+    peak = found.pivot(index="step", columns="rows", values="peak_mb")
+    table = wall.add_prefix("s at ").join(peak.add_prefix("MB at "))
+    table["power"] = [_power(times.dropna()) for _, times in wall.iterrows()]
+    print(table.to_string(float_format="%.2f", na_rep=""))
+    storage.write_text(REPOSITORY / "reports" / "benchmarks" / "manifests.csv", found.to_csv(index=False))
+
+
+def _power(seconds: pd.Series) -> float:
+    """Fit how time grows with the rows. Returns: the exponent, nan where there is nothing to fit."""
+    if len(seconds) < 2 or seconds.min() <= 0:
+        return float("nan")
+    return float(np.polyfit(np.log(seconds.index.to_numpy(float)), np.log(seconds), 1)[0])
+
+
+def main() -> None:
+    """Run the benchmark and print the table."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--heard", type=int, nargs="*", default=[1_000, 3_000, 10_000])
+    parser.add_argument("--one", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--make", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--make-distinct", type=int, default=0, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    corpus = storage.data_folder().parent / "corpus"
+    if options.one:
+        one(options.one, corpus)
+    elif options.make:
+        invent(corpus, options.make)
+        note_as_heard(corpus)
+    elif options.make_distinct:
+        invent_distinct(corpus, options.make_distinct)
+    else:
+        tables = ("read", "collect", "card", "start")
+        report([row for n in options.rows for row in of_size(n, tables, "--make")]
+               + [row for n in options.heard for row in of_size(n, ("heard",), "--make-distinct")])
+
+
+if __name__ == "__main__":
+    main()

@@ -68,7 +68,7 @@ def read_bytes(place: str) -> bytes:
     if not is_url(place):
         return Path(place).read_bytes()
     with _explained(place):
-        return bytes(_store(_scheme(place)).cat_file(place))
+        return bytes(_store(_scheme(place)).cat_file(_inside(place)))
 
 
 def read_again(url: str, sha: str) -> bytes:
@@ -106,7 +106,7 @@ def _listed(folder: str, files: list[str]) -> dict[str, str]:
     with _explained(folder), contextlib.suppress(FileNotFoundError):
         store = _store(_scheme(folder))
         store.invalidate_cache()
-        there = {str(entry["name"]).rpartition("/")[2]: entry for entry in store.ls(folder, detail=True)
+        there = {str(entry["name"]).rpartition("/")[2]: entry for entry in store.ls(_inside(folder), detail=True)
                  if entry["type"] == "file"}
         names = ((url, url.rpartition("/")[2]) for url in files)
         return {url: _state(there[name]) for url, name in names if name in there}
@@ -127,9 +127,17 @@ def _scheme(url: str) -> str:
     return found[1]
 
 
+def _inside(url: str) -> str:
+    """Name a file to its store; pyarrow's takes what follows a `#` in a key for something else."""
+    return url.removeprefix("s3://")
+
+
 @cache
 def _store(scheme: str) -> Any:
-    """Open the store of a kind of address; S3 by pyarrow, which is always there and reads the usual AWS_* variables."""
+    """Open the store of a kind of address.
+
+    S3 by pyarrow, which is always there and reads the usual AWS_* variables, but for the endpoint.
+    """
     import fsspec
 
     if scheme != "s3":
@@ -137,7 +145,9 @@ def _store(scheme: str) -> Any:
     from fsspec.implementations.arrow import ArrowFSWrapper
     from pyarrow.fs import S3FileSystem
 
-    return ArrowFSWrapper(S3FileSystem(connect_timeout=CONNECT_S, request_timeout=REQUEST_S))
+    scheme, _, host = settings.Settings().s3_endpoint.rpartition("://")
+    return ArrowFSWrapper(S3FileSystem(endpoint_override=host or None, scheme=scheme or "https",
+                                       connect_timeout=CONNECT_S, request_timeout=REQUEST_S))
 
 
 @contextlib.contextmanager
