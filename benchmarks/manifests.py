@@ -6,9 +6,10 @@ A row names a file of its own, a hard link to one of 64 recordings, in folders o
 speaker's, a fiftieth of the texts is odd. `heard` is the one step that opens audio: it runs on `--heard` distinct files
 of 3 s, each copied, and is told by the clip. In the other steps what it would have found is invented and written where
 it writes it down, so that collect reads it as after an interruption. Steps are timed within `corpora.collect` by the
-functions that do them; memory is the high-water mark during each, of the whole process. Wanted on two cores: collect's
-tables of a million rows within 2 minutes and 3 GB, training's start (load, order, first batch) within 15 s and 2 GB,
-growth no faster than the rows. The table goes to reports/benchmarks/manifests.csv.
+functions that do them. Memory is the high-water mark during each, of the whole process; seconds of the processor stand
+beside those of the clock, as other programs disturb them less. Wanted on two cores: collect's tables of a million rows
+within 2 minutes and 3 GB, training's start (load, order, first batch) within 15 s and 2 GB, growth no faster than the
+rows. The table goes to reports/benchmarks/manifests.csv.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from benchmarks.scoring import queries
 from workbench import audio, cards, corpora, datasets, fingerprints, hearing, manifests, progress, remote, storage
 
 REPOSITORY = Path(__file__).parents[1]
+MEASURES = ("wall_s", "cpu_s", "peak_mb")
 N_RECORDINGS, ROWS_A_FOLDER, CLIP_S, ODD_EVERY = 64, 1_000, 3.0, 50
 
 
@@ -42,16 +44,16 @@ class Watch:
     """Notes the seconds and the peak of each outermost step."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[str, float, float]] = []
+        self.rows: list[tuple[str, float, float, float]] = []
         self.is_in_step = False
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Time what is done within."""
         forget_peak()
-        self.is_in_step, began_s = True, time.perf_counter()
+        self.is_in_step, began_s, cpu_s = True, time.perf_counter(), time.process_time()
         yield
-        self.rows.append((name, time.perf_counter() - began_s, peak_mb()))
+        self.rows.append((name, time.perf_counter() - began_s, time.process_time() - cpu_s, peak_mb()))
         self.is_in_step = False
 
     def over(self, module: Any, function: str, name: str) -> None:
@@ -119,9 +121,10 @@ def collect(corpus: Path, watch: Watch) -> None:
         watch.over(module, function, name)
     with watch.step("fingerprint"):
         fingerprints._file_state(corpus / "manifest.csv")
-    began_s = time.perf_counter()
+    began_s, cpu_s = time.perf_counter(), time.process_time()
     made = corpora.collect([str(corpus / "manifest.csv")], is_copied=False)
-    watch.rows.append(("all of collect", time.perf_counter() - began_s, max(peak for *_, peak in watch.rows)))
+    watch.rows.append(("all of collect", time.perf_counter() - began_s, time.process_time() - cpu_s,
+                       max(peak for *_, peak in watch.rows)))
     storage.write_text(corpus.parent / "version", made.dataset.version)
 
 
@@ -182,7 +185,7 @@ def of_size(n: int, jobs: Sequence[str], make: str) -> list[dict[str, object]]:
         _in_process(root, make, str(n))
         said = "\n".join(_in_process(root, "--one", job) for job in jobs)
         lines = [line.split("|") for line in said.splitlines() if "|" in line]
-        return [{"step": name, "rows": n, "wall_s": float(wall_s), "peak_mb": float(mb)} for name, wall_s, mb in lines]
+        return [{"step": name, "rows": n, **dict(zip(MEASURES, map(float, told), strict=True))} for name, *told in lines]
     finally:
         shutil.rmtree(root)
 
@@ -198,19 +201,19 @@ def one(job: str, corpus: Path) -> None:
     watch = Watch()
     before_mb = peak_mb()
     JOBS[job](corpus, watch)
-    steps = pd.DataFrame(watch.rows, columns=["step", "wall_s", "peak_mb"])
-    told = steps.groupby("step", sort=False).agg({"wall_s": "sum", "peak_mb": "max"})
-    for row in [(f"({job} begins)", 0.0, before_mb), *told.itertuples(name=None)]:
+    steps = pd.DataFrame(watch.rows, columns=["step", *MEASURES])
+    told = steps.groupby("step", sort=False).agg({"wall_s": "sum", "cpu_s": "sum", "peak_mb": "max"})
+    for row in [(f"({job} begins)", 0.0, 0.0, before_mb), *told.itertuples(name=None)]:
         print("|".join(map(str, row)))
 
 
 def report(rows: list[dict[str, object]]) -> None:
-    """Print and keep what was measured, and how each step grows."""
+    """Print and keep what was measured, and how the processor's seconds of each step grow."""
     found = pd.DataFrame(rows)
-    wall = found.pivot(index="step", columns="rows", values="wall_s").reindex(found["step"].unique())
-    peak = found.pivot(index="step", columns="rows", values="peak_mb")
-    table = wall.add_prefix("s at ").join(peak.add_prefix("MB at "))
-    table["power"] = [_power(times.dropna()) for _, times in wall.iterrows()]
+    wide = {name: found.pivot(index="step", columns="rows", values=name) for name in MEASURES}
+    parts = [wide[name].add_prefix(f"{unit} ") for name, unit in zip(MEASURES, ("wall s", "cpu s", "MB"), strict=True)]
+    table = pd.concat(parts, axis=1).reindex(found["step"].unique())
+    table["power"] = [_power(wide["cpu_s"].loc[step].dropna()) for step in table.index]
     print(table.to_string(float_format="%.2f", na_rep=""))
     storage.write_text(REPOSITORY / "reports" / "benchmarks" / "manifests.csv", found.to_csv(index=False))
 
