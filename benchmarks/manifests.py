@@ -185,7 +185,8 @@ def of_size(n: int, jobs: Sequence[str], make: str) -> list[dict[str, object]]:
         _in_process(root, make, str(n))
         said = "\n".join(_in_process(root, "--one", job) for job in jobs)
         lines = [line.split("|") for line in said.splitlines() if "|" in line]
-        return [{"step": name, "rows": n, **dict(zip(MEASURES, map(float, told), strict=True))} for name, *told in lines]
+        return [{"step": name, "rows": n, **dict(zip(MEASURES, map(float, told), strict=True))}
+                for name, *told in lines]
     finally:
         shutil.rmtree(root)
 
