@@ -177,18 +177,16 @@ JOBS: dict[str, Callable[[Path, Watch], None]] = {"read": read, "collect": colle
                                                    "heard": heard}
 
 
-def of_size(n: int, jobs: Sequence[str], make: str) -> list[dict[str, object]]:
+def of_size(root: Path, n: int, jobs: Sequence[str]) -> list[dict[str, object]]:
     """Run jobs on an invented corpus, each in a process of its own. Returns: a row a step."""
-    root = Path(tempfile.mkdtemp(prefix="workbench-manifests-"))
-    try:
+    if not (root / "made").is_file():
+        shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(REPOSITORY / "notebooks" / "recipes", root / "notebooks" / "recipes")
-        _in_process(root, make, str(n))
-        said = "\n".join(_in_process(root, "--one", job) for job in jobs)
-        lines = [line.split("|") for line in said.splitlines() if "|" in line]
-        return [{"step": name, "rows": n, **dict(zip(MEASURES, map(float, told), strict=True))}
-                for name, *told in lines]
-    finally:
-        shutil.rmtree(root)
+        _in_process(root, "--make-distinct" if "heard" in jobs else "--make", str(n))
+        (root / "made").touch()
+    said = "\n".join(_in_process(root, "--one", job) for job in jobs)
+    lines = [line.split("|") for line in said.splitlines() if "|" in line]
+    return [{"step": name, "rows": n, **dict(zip(MEASURES, map(float, told), strict=True))} for name, *told in lines]
 
 
 def _in_process(root: Path, *words: str) -> str:
@@ -231,6 +229,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--heard", type=int, nargs="*", default=[1_000, 3_000, 10_000])
+    parser.add_argument("--jobs", nargs="*", default=["read", "collect", "card", "start"])
+    parser.add_argument("--keep", default="", help="a folder where invented corpora stay, and are found again")
     parser.add_argument("--one", default="", help=argparse.SUPPRESS)
     parser.add_argument("--make", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--make-distinct", type=int, default=0, help=argparse.SUPPRESS)
@@ -244,9 +244,10 @@ def main() -> None:
     elif options.make_distinct:
         invent_distinct(corpus, options.make_distinct)
     else:
-        tables = ("read", "collect", "card", "start")
-        report([row for n in options.rows for row in of_size(n, tables, "--make")]
-               + [row for n in options.heard for row in of_size(n, ("heard",), "--make-distinct")])
+        with tempfile.TemporaryDirectory(prefix="workbench-manifests-") as passing:
+            kept = Path(options.keep or passing)
+            tables = [row for n in options.rows for row in of_size(kept / str(n), n, options.jobs)]
+            report(tables + [row for n in options.heard for row in of_size(kept / f"heard-{n}", n, ["heard"])])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 import hashlib
 import importlib.util
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +188,29 @@ def test_what_lies_elsewhere_or_nowhere_is_set_aside(name: str, reason: str) -> 
 def test_a_missing_manifest_by_url_is_named() -> None:
     with pytest.raises(ManifestError, match="no manifest or folder at memory://speech/none.csv; give demo"):
         corpora.collect(["memory://speech/none.csv"])
+
+
+def test_a_corpus_on_a_web_server_is_heard_though_nothing_lists_it(tmp_path: Path) -> None:
+    manifest, files = corpus()
+    (tmp_path / "web" / "clips").mkdir(parents=True)
+    for name, content in {"manifest.csv": manifest, **files}.items():
+        (tmp_path / "web" / name).write_bytes(content)
+    (tmp_path / "web" / "clips" / "07.wav").unlink()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "web")) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        made = corpora.collect([f"http://127.0.0.1:{server.server_port}/manifest.csv"], is_copied=False)
+        row = made.dataset.table.iloc[0]
+        assert audio.content_hash(audio.read(row["audio_path"])) == row["audio_sha"]
+        server.shutdown()
+    assert len(made.dataset.table) == 39
+    assert made.rejected["reason"].tolist() == ["audio is not a file; check the path"]
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files without telling of it."""
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
 
 
 # --- S3 --------------------------------------------------------------------------------------------------------------
