@@ -110,12 +110,17 @@ def store_audio(samples: NDArray[np.floating]) -> tuple[str, str]:
 
 def store_clip(samples: NDArray[np.floating]) -> dict[str, Any]:
     """Keep a clip and measure it. Returns: the columns audio_path, audio_sha, duration_s, level_dbfs."""
-    return {"audio_path": store_audio(samples)[1], **measure(samples)}
+    sha, path = store_audio(samples)
+    return {"audio_path": path, **_measured(samples, sha)}
 
 
 def measure(samples: NDArray[np.floating]) -> dict[str, Any]:
     """Give the columns that a clip's samples decide: audio_sha, duration_s, level_dbfs."""
-    return {"audio_sha": audio.content_hash(samples), "duration_s": round(audio.duration_s(samples), 4),
+    return _measured(samples, audio.content_hash(samples))
+
+
+def _measured(samples: NDArray[np.floating], sha: str) -> dict[str, Any]:
+    return {"audio_sha": sha, "duration_s": round(audio.duration_s(samples), 4),
             "level_dbfs": round(audio.level_dbfs(samples), 2)}
 
 
