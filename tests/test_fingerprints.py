@@ -59,7 +59,7 @@ def test_a_manifest_by_url_makes_its_stage_out_of_date_when_it_changes(project: 
     import fsspec
 
     notebook, values = notebooks.discover()[0], {"manifest": "memory://corpus/manifest.csv"}
-    prints = []
+    prints: list[str] = []
     for content in (b"audio_path,text", b"audio_path,text", b"audio_path,text,speaker"):
         if not prints or len(content) > 15:
             fsspec.filesystem("memory").pipe(values["manifest"], content)

@@ -4,6 +4,7 @@ What is stored never changes. What comes in through the door is checked before i
 """
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -278,9 +279,7 @@ def summary(dataset: Dataset) -> pd.DataFrame:
 
 def word_counts(references: pd.Series) -> pd.Series:
     """Count how often each word is said, the most frequent first."""
-    counts = Counter[str]()
-    for said in references:
-        counts.update(text.words(said))
+    counts = Counter(itertools.chain.from_iterable(map(text.words, references)))
     return pd.Series(dict(counts.most_common()), dtype=int)
 
 
