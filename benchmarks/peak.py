@@ -9,3 +9,8 @@ def peak_mb() -> float:
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     assert found, "this system does not tell; run the benchmark on Linux"
     return int(found[1]) * 1024 / 1e6
+
+
+def forget_peak() -> None:
+    """Let the high-water mark begin anew, at what the program holds now."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

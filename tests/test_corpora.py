@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from tests.conftest import Project
-from workbench import audio, corpora, datasets
-from workbench.errors import ManifestError, ParameterError
+from workbench import audio, corpora, datasets, hearing
+from workbench.errors import AudioError, ManifestError, ParameterError
 
 Row = dict[str, Any]
 
@@ -400,4 +400,60 @@ def test_clips_are_let_go_of_as_soon_as_they_are_measured(corpus: Path, monkeypa
 
     monkeypatch.setattr(audio, "read", read)
     assert len(corpora.read_rows([manifest(corpus, rows())], is_stored=False)) == 40
-    assert most <= 2 * corpora.N_READERS
+    assert most <= 2 * hearing.N_READERS
+
+
+# --- hearing many ----------------------------------------------------------------------------------------------------
+
+
+def heard(monkeypatch: pytest.MonkeyPatch, stop_at: int = 10**9) -> list[str]:
+    """Note the names of the files that are read, and break off at one."""
+    read, names = audio.read, list[str]()
+
+    def reading(path: str) -> audio.Samples:
+        if len(names) >= stop_at:
+            raise KeyboardInterrupt
+        names.append(Path(path).name)
+        return read(path)
+
+    monkeypatch.setattr(audio, "read", reading)
+    return names
+
+
+def test_who_was_interrupted_hears_only_what_was_not_written_down(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = manifest(corpus, rows())
+    monkeypatch.setattr(hearing, "PART", 10)
+    monkeypatch.setattr(hearing, "N_READERS", 1)
+    with monkeypatch.context() as patch:
+        heard(patch, stop_at=25)
+        with pytest.raises(KeyboardInterrupt):
+            corpora.collect([source])
+    names = heard(monkeypatch)
+    resumed = corpora.collect([source])
+    assert names == [f"{i:02d}.wav" for i in range(25, 40)]
+    shutil.rmtree(resumed.dataset.table["audio_path"].map(Path).iloc[0].parents[3] / "cache")
+    assert corpora.collect([source]).dataset.version == resumed.dataset.version
+
+
+def test_a_file_that_has_changed_or_whose_copy_is_gone_is_heard_again(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = corpora.collect([manifest(corpus, rows())]).dataset.table.set_index("utterance_id")
+    audio.write(corpus / "03.wav", clip(333, seconds=0.7))
+    Path(first["audio_path"]["u05"]).unlink()
+    names = heard(monkeypatch)
+    table = corpora.collect([manifest(corpus, rows())]).dataset.table.set_index("utterance_id")
+    assert sorted(names) == ["03.wav", "05.wav"] and Path(table["audio_path"]["u05"]).is_file()
+    assert table["duration_s"]["u03"] == 0.7 and table["audio_sha"].drop("u03").equals(first["audio_sha"].drop("u03"))
+
+
+def test_audio_in_place_leaves_no_copy_and_is_pinned_to_what_was_heard(corpus: Path, project: Project) -> None:
+    table = corpora.collect([manifest(corpus, rows())], is_copied=False).dataset.table
+    copied = corpora.collect([manifest(corpus, rows())]).dataset.table
+    assert table["audio_path"].str.startswith(f"{corpus}/").all()
+    assert table.drop(columns="audio_path").equals(copied.drop(columns="audio_path"))
+    audio.write(corpus / "00.wav", clip(77))
+    with pytest.raises(AudioError, match="00.wav has changed since it was collected.*or run collect again"):
+        audio.read(table["audio_path"].iloc[0])

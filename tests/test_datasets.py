@@ -90,6 +90,29 @@ def test_splits_hold_their_own_utterances_numbered_from_zero(speech: Dataset) ->
         speech.split("eval")
 
 
+def test_a_split_can_be_read_with_the_columns_that_a_training_needs(speech: Dataset) -> None:
+    from_file, in_memory = datasets.load(speech.version), datasets.load(speech.version)
+    assert len(in_memory.table) == 60
+    for name in SPLITS:
+        pd.testing.assert_frame_equal(from_file.split(name), in_memory.split(name))
+        learned = from_file.split(name, datasets.LEARNED)
+        pd.testing.assert_frame_equal(learned, in_memory.split(name, datasets.LEARNED))
+        assert tuple(learned) == datasets.LEARNED and Path(learned["audio_path"].iloc[0]).is_file()
+    assert "table" not in vars(from_file)
+
+
+def test_audio_elsewhere_keeps_its_name(project: Project) -> None:
+    names = ["s3://bucket/a b.wav#sha256=" + "0" * 64, "/elsewhere/b.wav", "datasets/audio/c.wav"]
+    table = datasets.store_rows(rows(3, speaker="unknown")).assign(audio_path=names)
+    saved = datasets.save(table).table["audio_path"].tolist()
+    assert saved == [*names[:2], str(project.root / "data" / names[2])]
+
+
+def test_words_are_counted_the_most_frequent_first() -> None:
+    counts = datasets.word_counts(pd.Series(["play jazz", "", "stop jazz"]))
+    assert list(counts.items()) == [("jazz", 2), ("play", 1), ("stop", 1)]
+
+
 @given(st.sets(st.text(min_size=1, max_size=5), min_size=1), st.sets(st.text(min_size=1, max_size=5)), st.text())
 def test_a_speakers_split_never_depends_on_the_others(some: set[str], others: set[str], salt: str) -> None:
     alone, together = datasets.assign_splits(some, salt), datasets.assign_splits(some | others, salt)

@@ -55,6 +55,18 @@ def test_saying_the_same_again_changes_nothing(project: Project) -> None:
     assert prints[0] == prints[1] == prints[3] != prints[2]
 
 
+def test_a_manifest_by_url_makes_its_stage_out_of_date_when_it_changes(project: Project) -> None:
+    import fsspec
+
+    notebook, values = notebooks.discover()[0], {"manifest": "memory://corpus/manifest.csv"}
+    prints: list[str] = []
+    for content in (b"audio_path,text", b"audio_path,text", b"audio_path,text,speaker"):
+        if not prints or len(content) > 15:
+            fsspec.filesystem("memory").pipe(values["manifest"], content)
+        prints.append(fingerprints.fingerprint(notebook, values, "default"))
+    assert prints[0] == prints[1] != prints[2]
+
+
 def test_without_a_log_reading_marks_loads_no_database_library(project: Project) -> None:
     project.notebook("01_first", [*FIRST[:3], "from workbench import corrections\ncorrections.x()"])
     code = ("import sys\nfrom workbench import fingerprints, notebooks\n"

@@ -20,7 +20,7 @@ FLOORS = (
      "slicing", "opportunities", "distributions", "drift", "mishearing", "terms", "new_names", "typed_queries",
      "expected_wer", "auditing", "suspects", "audio", "degrade", "catalogue", "figures", "monitoring_figures", "cards",
      "selections", "finding", "speaker_sums", "exploring", "mending", "comparing", "explorer_figures", "rephrasing",
-     "shadowing", "frames", "letters", "corpus_cards"),
+     "shadowing", "frames", "letters", "corpus_cards", "remote"),
     (
         "storage",
         "progress",
@@ -32,6 +32,7 @@ FLOORS = (
         "adapting",
         "matching",
         "side_by_side",
+        "placing",
         "manifests",
         "archives",
         "corpus_layouts",
@@ -39,6 +40,7 @@ FLOORS = (
         "lhotse_manifests",
         "noise_recordings",
         "published_corpora",
+        "hearing",
         "corpora",
         "demo_world",
         "synthesis",
@@ -97,6 +99,7 @@ OWNERS = {
     "av": {"audio"},
     "datasets": {"hub_corpora"},
     "lhotse": {"lhotse_manifests"},
+    "fsspec": {"remote"},
 }
 HEAVY = ("torch", "whisper", "mlflow", "plotly", "papermill", "nbconvert")
 

@@ -241,3 +241,13 @@ def test_what_ends_one_fit_ends_those_beside_it(root: Path, speech: tuple[pd.Dat
 
     with pytest.raises(MemoryError):
         side_by_side.run([go_on, fail])
+
+
+def test_the_tokens_of_words_are_those_of_the_references() -> None:
+    from workbench import batches, whisper_model
+
+    said = ["what's on in l'été", "o'clock", "", "play the blues", "rock and roll's", "two  spaces", " straße 9"]
+    model = whisper_model.build("", "toy", seed=0)
+    words = batches.tokenizer(model.whisper.is_multilingual)
+    wanted = {token for each in {*said, ""} for tokens in batches.spell_tokens(each, words) for token in tokens}
+    assert training._occurring_tokens(said, model).tolist() == sorted(wanted)

@@ -144,7 +144,7 @@ def _scored(listened: pd.DataFrame, made_from: list[str]) -> tuple[pd.DataFrame,
 
 def samples(row: Mapping[Any, Any]) -> audio.Samples:
     """Read an utterance's clip, wherever the project lies now. Raises: AudioError when it is gone."""
-    path, sha = Path(str(row["audio_path"])), str(row.get("audio_sha", ""))
+    path, sha = str(row["audio_path"]), str(row.get("audio_sha", ""))
     kept = storage.data_folder() / "datasets" / "audio" / sha[:2] / f"{sha}.wav"
     return audio.read(kept if sha and kept.is_file() else path)
 

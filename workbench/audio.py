@@ -10,12 +10,14 @@ import math
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from workbench import remote
 from workbench.errors import AudioError, AudioTooLongError
 
 Samples = NDArray[np.float32]
@@ -39,21 +41,54 @@ MAX_SNR_DB = 60.0  # beyond it the quiet frames hold quantization, not a room
 def read(path: str | Path, sample_rate_hz: int = SAMPLE_RATE_HZ, *, longest_s: float = math.inf) -> Samples:
     """Read a file of any rate, channel count and usual format as one channel of samples between -1 and 1.
 
-    No more than `longest_s` is ever decoded, whatever the file's header says of itself.
+    A path, a URL of any store that fsspec knows, or either pinned to a checksum (`remote.pinned`). No more than
+    `longest_s` is ever decoded, whatever the file's header says of itself.
     Shape: [T], float32.
-    Raises: AudioError for what is absent, is not audio, holds no samples or values that are no numbers, or is too long.
+    Raises: AudioError for what is absent, has changed, is not audio, holds no samples or values that are no numbers,
+    or is too long; SettingsError when a store does not answer.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise AudioError(f"{path} is not a file; check the path")
+    place, sha = remote.unpinned(path)
+    if sha or remote.is_url(place):
+        return decode(read_bytes(path), place, sample_rate_hz, longest_s=longest_s)
+    file = Path(place)
+    if not file.is_file():
+        raise AudioError(f"{place} is not a file; check the path")
     try:
-        is_empty = path.stat().st_size == 0
-        samples, rate_hz = (np.zeros(0, np.float32), 0) if is_empty else _decode(path, longest_s)
+        is_empty = file.stat().st_size == 0
+        samples, rate_hz = (np.zeros(0, np.float32), 0) if is_empty else _decode(file, place, longest_s)
     except OSError as error:
-        raise AudioError(f"{path} cannot be opened ({error.strerror or error}); check its permissions") from error
+        raise AudioError(f"{place} cannot be opened ({error.strerror or error}); check its permissions") from error
+    return _resampled(samples, rate_hz, sample_rate_hz, place)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Give a file's bytes as they are, from a path or a URL, pinned or not.
+
+    Raises: AudioError for what is absent or has changed; SettingsError when a store does not answer.
+    """
+    place, sha = remote.unpinned(path)
+    try:
+        content = remote.read_again(place, sha) if remote.is_url(place) and sha else remote.read_bytes(place)
+    except FileNotFoundError as error:
+        raise AudioError(f"{place} is not a file; check the path") from error
+    except OSError as error:
+        raise AudioError(f"{place} cannot be opened ({error.strerror or error}); check its permissions") from error
+    if sha and hashlib.sha256(content).hexdigest() != sha:
+        raise AudioError(f"{place} has changed since it was collected (its SHA-256 was {sha[:12]}...); put the file "
+                         "back as it was, or run collect again")
+    return content
+
+
+def decode(content: bytes, name: str, sample_rate_hz: int = SAMPLE_RATE_HZ, *, longest_s: float = math.inf) -> Samples:
+    """Decode a file's bytes as `read` does; `name` is what errors call it. Shape: [T], float32."""
+    samples, rate_hz = _decode(io.BytesIO(content), name, longest_s) if content else (np.zeros(0, np.float32), 0)
+    return _resampled(samples, rate_hz, sample_rate_hz, name)
+
+
+def _resampled(samples: Samples, rate_hz: int, to_hz: int, name: str) -> Samples:
     if samples.size == 0:
-        raise AudioError(f"{path} holds no samples (zero-length audio); record it again or drop it")
-    return resample(samples, rate_hz, sample_rate_hz)
+        raise AudioError(f"{name} holds no samples (zero-length audio); record it again or drop it")
+    return resample(samples, rate_hz, to_hz)
 
 
 def read_piece(path: str | Path, start_s: float, length_s: float, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Samples:
@@ -79,16 +114,18 @@ def recorded_s(path: str | Path) -> float:
         raise AudioError(f"{path} cannot be read as audio ({_reason(error)}); fetch it again") from error
 
 
-def _decode(path: Path, longest_s: float) -> tuple[Samples, int]:
+def _decode(source: Path | io.BytesIO, name: str, longest_s: float) -> tuple[Samples, int]:
     """Decode with libsndfile, or with FFmpeg what that does not know. Shape: [T], the mean of all channels."""
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(source) as file:
             if longest_s * file.samplerate < file.frames < UNKNOWN_LENGTH:
                 found_s = file.frames / file.samplerate
-                raise AudioTooLongError(_too_long(path, longest_s, f"its header says {found_s:.1f} s"))
-            return _joined(_blocks(file), file.samplerate, path=path, longest_s=longest_s)
+                raise AudioTooLongError(_too_long(name, longest_s, f"its header says {found_s:.1f} s"))
+            return _joined(_blocks(file), file.samplerate, name=name, longest_s=longest_s)
     except soundfile.LibsndfileError:
-        return _decode_with_ffmpeg(path, longest_s)
+        # An open file instead of a path: a playlist posing as audio must not reach other files or hosts.
+        with io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else source.open("rb") as opened:
+            return _decode_with_ffmpeg(opened, name, longest_s)
 
 
 def _blocks(file: soundfile.SoundFile) -> Iterator[Samples]:
@@ -97,44 +134,43 @@ def _blocks(file: soundfile.SoundFile) -> Iterator[Samples]:
         yield block
 
 
-def _decode_with_ffmpeg(path: Path, longest_s: float) -> tuple[Samples, int]:
-    # An open file instead of a path, and no protocols: a playlist posing as audio must not reach other files or hosts.
+def _decode_with_ffmpeg(file: BinaryIO, name: str, longest_s: float) -> tuple[Samples, int]:
     try:
-        with path.open("rb") as file, av.open(file, mode="r", options={"protocol_whitelist": "none"}) as container:
+        with av.open(file, mode="r", options={"protocol_whitelist": "none"}) as container:
             if not container.streams.audio:
-                raise AudioError(f"{path} is not audio (it has no audio track); export it as wav, flac, ogg or mp3")
+                raise AudioError(f"{name} is not audio (it has no audio track); export it as wav, flac, ogg or mp3")
             if container.streams.audio[0].codec_context is None:
-                raise AudioError(f"{path} is not audio that can be read (its codec is unknown); export it as wav, "
+                raise AudioError(f"{name} is not audio that can be read (its codec is unknown); export it as wav, "
                                  "flac, ogg or mp3")
             rate_hz = container.streams.audio[0].rate or 0
             to_float = av.AudioResampler(format="fltp")
             frames = itertools.chain(container.decode(audio=0), (None,))
             floats = (out for frame in frames for out in to_float.resample(frame))
             blocks = (np.asarray(part.to_ndarray().T, np.float32) for part in floats)
-            return _joined(blocks, rate_hz, path=path, longest_s=longest_s)
+            return _joined(blocks, rate_hz, name=name, longest_s=longest_s)
     except (av.FFmpegError, ValueError) as error:
-        raise AudioError(f"{path} is not audio that can be read ({_reason(error)}); export it as wav, flac, ogg or mp3"
+        raise AudioError(f"{name} is not audio that can be read ({_reason(error)}); export it as wav, flac, ogg or mp3"
                          ) from error
 
 
-def _joined(blocks: Iterable[Samples], rate_hz: int, *, path: Path, longest_s: float) -> tuple[Samples, int]:
+def _joined(blocks: Iterable[Samples], rate_hz: int, *, name: str, longest_s: float) -> tuple[Samples, int]:
     """Average channels and join, block by block, so that a small file that unpacks to hours never fills the memory."""
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-        raise AudioError(f"{path} says {rate_hz} samples a second, wanted {MIN_RATE_HZ} to {MAX_RATE_HZ}; "
+        raise AudioError(f"{name} says {rate_hz} samples a second, wanted {MIN_RATE_HZ} to {MAX_RATE_HZ}; "
                          "its header is damaged, export it again")
     parts, n_samples = [np.zeros(0, np.float32)], 0
     for block in blocks:
         if not np.isfinite(block).all():
-            raise AudioError(f"{path} holds samples that are not finite numbers; export it again or drop it")
+            raise AudioError(f"{name} holds samples that are not finite numbers; export it again or drop it")
         parts.append(np.clip(block, -1.0, 1.0).mean(axis=1, dtype=np.float32))
         n_samples += len(block)
         if n_samples > longest_s * rate_hz:
-            raise AudioTooLongError(_too_long(path, longest_s, "it goes on beyond"))
+            raise AudioTooLongError(_too_long(name, longest_s, "it goes on beyond"))
     return np.concatenate(parts), rate_hz
 
 
-def _too_long(path: Path, longest_s: float, found: str) -> str:
-    return f"{path} is longer than {longest_s:g} s ({found}); cut it into shorter pieces"
+def _too_long(name: str, longest_s: float, found: str) -> str:
+    return f"{name} is longer than {longest_s:g} s ({found}); cut it into shorter pieces"
 
 
 def _reason(error: Exception) -> str:

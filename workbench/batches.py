@@ -96,8 +96,7 @@ class BatchSource:
 
     def __init__(self, table: pd.DataFrame, recipe: Recipe, model: SpeechModel, *, seed: int, n_eased_epochs: int = 0,
                  ) -> None:
-        self.paths: list[str] = table["audio_path"].tolist()
-        self.references: list[str] = table["reference"].tolist()
+        self.paths, self.references = table["audio_path"].array, table["reference"].array  # a list takes thrice as much
         self.durations_s = table["duration_s"].to_numpy(float)
         self.recipe, self.model, self.seed, self.n_eased_epochs = recipe, model, seed, n_eased_epochs
         self.words = tokenizer(model.whisper.is_multilingual, model.language)

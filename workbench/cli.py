@@ -120,16 +120,17 @@ def transcribe(
 @app.command(epilog="Example: workbench evaluate digits --manifest test/manifest.csv --by speaker")
 def evaluate(
     model: Annotated[str, typer.Argument(help=A_MODEL)],
-    manifest: Annotated[Path, typer.Option(help="CSV, JSONL or Parquet with audio_path and text.")],
+    manifest: Annotated[str, typer.Option(help="CSV, JSONL or Parquet with audio_path and text; a file or a URL.")],
     by: Annotated[str, typer.Option(help="A column: one line for each of its values, too.")] = "",
-    root: Annotated[Path | None, typer.Option(help="The audio's folder, if not the manifest's.")] = None,
+    root: Annotated[str, typer.Option(help="The audio's folder or URL, if not the manifest's.")] = "",
     json: Annotated[Path | None, typer.Option(help="Write the numbers here, too.")] = None,
 ) -> None:
     """Score a model on a manifest: WER, CER and query accuracy with 95 % intervals."""
-    from workbench import evaluation, storage
+    from workbench import evaluation, remote, storage
     from workbench.records import Interval
 
-    found = evaluation.evaluate(model, manifest.resolve(), by=by, audio_root=root.resolve() if root else None)
+    places = [place if not place or remote.is_url(place) else str(Path(place).resolve()) for place in (manifest, root)]
+    found = evaluation.evaluate(model, places[0], by=by, audio_root=places[1] or None)
     if json is not None:
         storage.write_json(json.resolve(), found.to_dict("records"))
     metrics = [name for name in found if f"{name}_low" in found]

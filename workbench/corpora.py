@@ -4,29 +4,27 @@ Every row that is turned away is listed with its reason, what is odd is kept and
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from workbench import audio, datasets, manifests, published_corpora, settings, text
+from workbench import datasets, hearing, manifests, published_corpora, remote, settings
 from workbench.datasets import MIN_SPEAKERS, PROPORTIONS, SPLITS, UNKNOWN_SPEAKER, Dataset
-from workbench.errors import AudioError, ManifestError
+from workbench.errors import ManifestError
+from workbench.hearing import Keeping
 from workbench.progress import Progress, pass_through
 
 DEMO = "demo"
 MAX_BAD_SHARE = 0.05  # a few bad rows are an accident, more are a broken export
-MAX_CLIP_S = 30.0  # what Whisper can hear at once
-N_READERS = 4  # decoding and hashing leave Python's lock, so that more than one file is read at a time
 
 MAX_LETTERS_PER_S = 30.0  # twice ordinary English: 190 words a minute of 4.7 letters are 15 letters a second
 MIN_LETTERS_PER_S = 1.0  # a word in five seconds: mostly silence, or words are missing
 MAX_CLIPPED_SHARE = 0.001  # sixteen samples a second; loud but clean speech has none
 DURATION_TOLERANCE = 0.1  # told and measured durations: codecs pad by a tenth of a short clip
-ODD_WORDS = {"digits in the text": r"\d", "markup in the text": r"[<>\[\]{}|\\*_#]|\(\w+\)"}
+ODD_WORDS = {"digits in the text": re.compile(r"\d"), "markup in the text": re.compile(r"[<>\[\]{}|\\*_#]|\(\w+\)")}
 
 REJECTED = ["source", "line", "utterance_id", "audio_path", "reason"]
 WARNINGS = ["source", "utterance_id", "warning", "detail"]
@@ -68,11 +66,13 @@ def collect(
     salt: str = "voice-search",
     max_bad_share: float = MAX_BAD_SHARE,
     base_folder: Path | None = None,
-    audio_root: Path | None = None,
+    audio_root: str | Path | None = None,
+    is_copied: bool = True,
     progress: Progress = pass_through,
 ) -> Collection:
     """Read, check and split all sources, and write them as one dataset version.
 
+    Audio is copied under `data/`, or else stays where it is and is named with its checksum (`remote.pinned`).
     Raises: ManifestError when a source cannot be used, a voice or recording is in two splits, or nothing can be held
     out; ParameterError for an unknown size.
     """
@@ -81,7 +81,8 @@ def collect(
                             "corpus (librispeech:FOLDER)")
     checked = [
         _from_demo(size, seed) if source == DEMO else
-        check(source, max_bad_share=max_bad_share, base_folder=base_folder, audio_root=audio_root, progress=progress)
+        check(source, max_bad_share=max_bad_share, base_folder=base_folder, audio_root=audio_root or None,
+              keeping="copied" if is_copied else "in place", progress=progress)
         for source in dict.fromkeys(sources)
     ]
     table = pd.concat([_with_own_ids(part.good, checked[:i]) for i, part in enumerate(checked)], ignore_index=True)
@@ -102,7 +103,7 @@ def collect(
 
 
 def read_rows(sources: Sequence[str], *, max_bad_share: float = MAX_BAD_SHARE, base_folder: Path | None = None,
-              audio_root: Path | None = None, is_stored: bool = True, progress: Progress = pass_through,
+              audio_root: str | Path | None = None, is_stored: bool = True, progress: Progress = pass_through,
               ) -> pd.DataFrame:
     """Give the utterances of manifests or folders that pass the checks, to extend a dataset or to be scored.
 
@@ -110,7 +111,7 @@ def read_rows(sources: Sequence[str], *, max_bad_share: float = MAX_BAD_SHARE, b
     Raises: ManifestError when a source cannot be used.
     """
     parts = [check(source, max_bad_share=max_bad_share, base_folder=base_folder, audio_root=audio_root,
-                   is_stored=is_stored, progress=progress).good for source in sources]
+                   keeping="copied" if is_stored else "nothing", progress=progress).good for source in sources]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -118,17 +119,20 @@ def read_rows(sources: Sequence[str], *, max_bad_share: float = MAX_BAD_SHARE, b
 
 
 def check(source: str, *, max_bad_share: float = MAX_BAD_SHARE, base_folder: Path | None = None,
-          audio_root: Path | None = None, is_stored: bool = True, progress: Progress = pass_through) -> Checked:
+          audio_root: str | Path | None = None, keeping: Keeping = "copied", progress: Progress = pass_through,
+          ) -> Checked:
     """Read a manifest, a folder or a corpus by name, turn bad rows away with their reasons, and flag what is odd.
 
-    Raises: ManifestError when it cannot be read, more than `max_bad_share` of its rows are bad, or none is good.
+    Raises: ManifestError when it cannot be read, more than `max_bad_share` of its rows are bad, or none is good;
+    SettingsError when its store does not answer.
     """
-    base_folder = base_folder or (Path("/") if Path(source).is_absolute() else settings.root())
+    is_placed = remote.is_url(source) or Path(source).is_absolute()
+    base_folder = base_folder or (Path("/") if is_placed else settings.root())
     found = published_corpora.locate(source, base_folder=base_folder, audio_root=audio_root, progress=progress)
     listed = manifests.read(found.manifest, base_folder=base_folder, audio_root=found.audio_root)
     reasons = manifests.reasons(listed)
     _stop_if_bad(source, listed, reasons, max_bad_share)  # before any audio is read or kept
-    heard = _hear_all(listed.drop(index=reasons.index), is_stored, progress)
+    heard = hearing.hear(listed.drop(index=reasons.index), keeping, progress)
     reasons = pd.concat([reasons, heard["reason"].dropna()]) if "reason" in heard else reasons
     _stop_if_bad(source, listed, reasons, max_bad_share)
     kept = listed.drop(index=reasons.index)
@@ -150,60 +154,47 @@ def _stop_if_bad(source: str, listed: pd.DataFrame, reasons: pd.Series, max_bad_
                         f"Mend or drop these rows{hint}")
 
 
-def _hear_all(listed: pd.DataFrame, is_stored: bool, progress: Progress) -> pd.DataFrame:
-    with ThreadPoolExecutor(N_READERS) as readers:
-        heard = readers.map(lambda path: _hear(path, is_stored), listed["audio_path"])
-        return pd.DataFrame(list(progress(heard, "reading audio", len(listed))), index=listed.index)
-
-
-def _hear(path: str, is_stored: bool) -> dict[str, Any]:
-    """Read, measure and keep one clip, or say why not."""
-    try:
-        samples = audio.read(path)
-    except AudioError as error:
-        return {"reason": "audio " + str(error).removeprefix(path).strip()}
-    if audio.duration_s(samples) > MAX_CLIP_S:
-        return {"reason": f"audio is {audio.duration_s(samples):.1f} s long, Whisper hears {MAX_CLIP_S:.0f} s at once; "
-                          "cut it into queries"}
-    stored = datasets.store_clip(samples) if is_stored else {"audio_path": path, **datasets.measure(samples)}
-    return {**stored, "snr_estimate_db": round(audio.estimate_snr_db(samples), 2),
-            "clipped_share": audio.clipped_share(samples), "is_near_silent": audio.is_near_silent(samples)}
-
-
 def _described(kept: pd.DataFrame, heard: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Join what the manifest says with what was heard. Returns: utterances, and their warnings, one a row."""
-    told_s = pd.to_numeric(kept.get("duration_s", pd.Series(float("nan"), kept.index)))
-    table = kept.assign(reference=kept["text"].map(text.normalize), told_s=told_s, **{
-        str(name): column for name, column in heard.items() if name != "reason"})
+    told_s = manifests.numbers(kept.get("duration_s", pd.Series(float("nan"), kept.index)))
+    table = kept.assign(told_s=told_s, **{str(name): column for name, column in heard.items() if name != "reason"})
     told_db = pd.to_numeric(table.get("snr_db", pd.Series(float("nan"), table.index)), errors="coerce")
-    found = {index: _oddities(row) for index, row in zip(table.index, table.to_dict("records"), strict=True)}
-    flags = ["; ".join(found[index]) for index in table.index]
-    warnings = pd.DataFrame(
-        [(table["source"][i], table["utterance_id"][i], warning, detail)
-         for i, odd in found.items() for warning, detail in odd.items()],
-        columns=WARNINGS)
+    odd = _oddities(table)
+    flags = odd.groupby(level=0)["warning"].agg("; ".join).reindex(table.index).fillna("").astype("str")
+    warnings = table.loc[odd.index, ["source", "utterance_id"]].assign(
+        warning=odd["warning"], detail=odd["detail"]).reset_index(drop=True)
     good = table.assign(snr_db=told_db.fillna(table["snr_estimate_db"]), flags=flags).drop(
-        columns=["line", "audio_root", "told_s", "snr_estimate_db", "clipped_share", "is_near_silent"])
+        columns=["line", "audio_root", "file_state", "told_s", "snr_estimate_db", "clipped_share", "is_near_silent"])
     return good.reset_index(drop=True), warnings
 
 
-def _oddities(row: Mapping[Any, Any]) -> dict[str, str]:
-    """Name what a person should look at in one utterance, each with its detail."""
-    said, rate = row["text"], len(row["reference"].replace(" ", "")) / row["duration_s"]
-    odd = {name: said for name, pattern in ODD_WORDS.items() if re.search(pattern, said)}
-    if said.isupper() and " " in said:
-        odd["text in upper case"] = said
-    if not MIN_LETTERS_PER_S <= rate <= MAX_LETTERS_PER_S:
-        odd["implausible speaking rate"] = f"{rate:.1f} letters a second"
-    if row["clipped_share"] > MAX_CLIPPED_SHARE:
-        odd["clipped"] = f"{row['clipped_share']:.2%} of the samples at full scale"
-    if row["is_near_silent"]:
-        odd["near-silent"] = f"{row['level_dbfs']:.0f} dBFS"
-    if abs(row["told_s"] - row["duration_s"]) > DURATION_TOLERANCE * (1 + row["duration_s"]):
-        odd["duration differs"] = f"the manifest says {row['told_s']:.2f} s, the audio has {row['duration_s']:.2f} s"
-    if row["speaker"] == UNKNOWN_SPEAKER:
-        odd["speaker unknown"] = "intervals will be too narrow"
-    return odd
+def _oddities(table: pd.DataFrame) -> pd.DataFrame:
+    """Name what a person should look at, each with its detail. Returns: warning, detail, by the index of the table."""
+    said, duration_s, told_s = table["text"], table["duration_s"], table["told_s"]
+    rate = _each(table["reference"], lambda words: len(words) - words.count(" ")) / duration_s
+    odd = [(name, _each(said, pattern.search).notna(), "{}", [said]) for name, pattern in ODD_WORDS.items()]
+    odd += [
+        ("text in upper case", _each(said, lambda words: words.isupper() and " " in words), "{}", [said]),
+        ("implausible speaking rate", ~rate.between(MIN_LETTERS_PER_S, MAX_LETTERS_PER_S), "{:.1f} letters a second",
+         [rate]),
+        ("clipped", table["clipped_share"] > MAX_CLIPPED_SHARE, "{:.2%} of the samples at full scale",
+         [table["clipped_share"]]),
+        ("near-silent", table["is_near_silent"].astype(bool), "{:.0f} dBFS", [table["level_dbfs"]]),
+        ("duration differs", (told_s - duration_s).abs() > DURATION_TOLERANCE * (1 + duration_s),
+         "the manifest says {:.2f} s, the audio has {:.2f} s", [told_s, duration_s]),
+        ("speaker unknown", table["speaker"].eq(UNKNOWN_SPEAKER), "intervals will be too narrow", []),
+    ]
+    return pd.concat([_listed(*each) for each in odd]).sort_index(kind="stable")
+
+
+def _each(words: pd.Series, ask: Callable[[str], Any]) -> pd.Series:
+    return pd.Series([ask(each) for each in words], index=words.index)
+
+
+def _listed(warning: str, is_odd: pd.Series, detail: str, values: Sequence[pd.Series]) -> pd.DataFrame:
+    rows = is_odd.index[is_odd]
+    details = [detail.format(*told) for told in zip(*(v[rows] for v in values), strict=True)] or [detail] * len(rows)
+    return pd.DataFrame({"warning": warning, "detail": details}, index=rows)
 
 
 def _from_demo(size: str, seed: int) -> Checked:

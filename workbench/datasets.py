@@ -4,9 +4,12 @@ What is stored never changes. What comes in through the door is checked before i
 """
 
 import hashlib
+import itertools
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from workbench import audio, storage, text
+from workbench import audio, remote, storage, text
 from workbench.errors import ManifestError
 
 SPLITS = ("train", "valid", "dev", "gate", "test")
@@ -25,23 +28,40 @@ MIN_SPEAKERS = 10
 """With fewer, five splits would judge a model by one or two voices: all is train, and one is left out in turn."""
 
 UNKNOWN_SPEAKER = "unknown"
+LEARNED = ("utterance_id", "audio_path", "reference", "speaker", "duration_s", "audio_sha")
+"""What a training reads of an utterance: of a million rows a third of the memory that all columns take."""
+
 COLUMNS = ("utterance_id", "audio_path", "text", "reference", "speaker", "duration_s", "split", "audio_sha",
            "level_dbfs", "source")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Dataset:
-    """One version: a row an utterance (`COLUMNS`, then slice columns), audio paths absolute; `card` says where from."""
+    """One version: a row an utterance (`COLUMNS`, then slice columns), audio paths absolute; `card` says where from.
+
+    Its table is read when somebody first asks for all of it.
+    """
 
     version: str
-    table: pd.DataFrame
+    given: pd.DataFrame | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
 
-    def split(self, name: str) -> pd.DataFrame:
-        """Give the utterances of one split, numbered from 0. Raises: ValueError for a split that does not exist."""
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Give all utterances."""
+        return _read(self.version) if self.given is None else self.given
+
+    def split(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Give the utterances of one split, numbered from 0, or only these columns of them (`LEARNED`).
+
+        Raises: ValueError for a split that does not exist.
+        """
         if name not in SPLITS:
             raise ValueError(f"split is {name!r}; choose one of {', '.join(SPLITS)}")
-        return self.table[self.table["split"] == name].reset_index(drop=True)
+        if self.given is None and "table" not in self.__dict__:
+            return _read(self.version, columns, filters=[("split", "==", name)])
+        part = self.table[self.table["split"] == name].reset_index(drop=True)
+        return part if columns is None else part[list(columns)]
 
     @property
     def train(self) -> pd.DataFrame:
@@ -71,7 +91,8 @@ class Dataset:
     @property
     def is_few_speakers(self) -> bool:
         """Whether there are no splits, so that models are judged by leaving one speaker out at a time."""
-        return bool((self.table["split"] == "train").all())
+        splits = self.table["split"] if self.given is not None else _read(self.version, ["split"])["split"]
+        return bool((splits == "train").all())
 
 
 # --- clips -----------------------------------------------------------------------------------------------------------
@@ -90,12 +111,17 @@ def store_audio(samples: NDArray[np.floating]) -> tuple[str, str]:
 
 def store_clip(samples: NDArray[np.floating]) -> dict[str, Any]:
     """Keep a clip and measure it. Returns: the columns audio_path, audio_sha, duration_s, level_dbfs."""
-    return {"audio_path": store_audio(samples)[1], **measure(samples)}
+    sha, path = store_audio(samples)
+    return {"audio_path": path, **_measured(samples, sha)}
 
 
 def measure(samples: NDArray[np.floating]) -> dict[str, Any]:
     """Give the columns that a clip's samples decide: audio_sha, duration_s, level_dbfs."""
-    return {"audio_sha": audio.content_hash(samples), "duration_s": round(audio.duration_s(samples), 4),
+    return _measured(samples, audio.content_hash(samples))
+
+
+def _measured(samples: NDArray[np.floating], sha: str) -> dict[str, Any]:
+    return {"audio_sha": sha, "duration_s": round(audio.duration_s(samples), 4),
             "level_dbfs": round(audio.level_dbfs(samples), 2)}
 
 
@@ -116,9 +142,9 @@ def _without_samples(row: dict[str, Any]) -> dict[str, Any]:
 
 def assign_splits(speakers: Iterable[str], salt: str, proportions: Mapping[str, float] = PROPORTIONS) -> dict[str, str]:
     """Give each speaker the split that the salted hash of the name falls into, whoever else there is."""
-    names, edges = list(proportions), np.cumsum(list(proportions.values()))
-    return {s: names[min(int(np.searchsorted(edges / edges[-1], _hashed(s, salt), "right")), len(names) - 1)]
-            for s in set(speakers)}
+    names, edges, different = list(proportions), np.cumsum(list(proportions.values())), list(set(speakers))
+    places = np.searchsorted(edges / edges[-1], [_hashed(speaker, salt) for speaker in different], "right")
+    return {speaker: names[min(place, len(names) - 1)] for speaker, place in zip(different, places, strict=True)}
 
 
 def _hashed(name: str, salt: str) -> float:
@@ -185,12 +211,25 @@ def _corpora_of(version: str) -> list[Mapping[str, Any]]:
 
 def _canonical(table: pd.DataFrame) -> pd.DataFrame:
     """Fix what must not change a version's name: the order of rows and columns, where `data/` lies, mixed types."""
-    data = storage.data_folder()
-    relative = [Path(p).relative_to(data).as_posix() if Path(p).is_absolute() else p for p in table["audio_path"]]
+    data = f"{storage.data_folder()}/"
+    relative = [str(path).removeprefix(data) for path in table["audio_path"]]
     table = table.assign(audio_path=relative)[[*COLUMNS, *sorted(str(name) for name in table if name not in COLUMNS)]]
-    as_words = {name: table[name].map(lambda value: None if pd.isna(value) else str(value))
-                for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])}
+    mixed = [name for name, kind in table.dtypes.items()
+             if not (pd.api.types.is_numeric_dtype(kind) or isinstance(kind, pd.StringDtype))]
+    as_words = {str(name): table[name].map(lambda value: None if pd.isna(value) else str(value)) for name in mixed}
     return table.assign(**as_words).sort_values("utterance_id", ignore_index=True)
+
+
+def _read(version: str, columns: Sequence[str] | None = None, filters: list[tuple[str, str, Any]] | None = None,
+          ) -> pd.DataFrame:
+    """Read a version's rows, or what is wanted of them, with audio paths made absolute."""
+    wanted = None if columns is None else list(columns)
+    table = pd.read_parquet(folder(version) / "manifest.parquet", columns=wanted, filters=filters)
+    if "audio_path" not in table:
+        return table
+    data = storage.data_folder()
+    return table.assign(audio_path=[path if path.startswith("/") or remote.is_url(path) else f"{data}/{path}"
+                                    for path in table["audio_path"]])
 
 
 def load(version: str) -> Dataset:
@@ -200,10 +239,7 @@ def load(version: str) -> Dataset:
         known = sorted(path.parent.name for path in folder("x").parent.glob("*/card.json"))
         raise ManifestError(f"no dataset version {version!r} under data/datasets; `workbench run collect` makes one; "
                             f"there are: {', '.join(known) or 'none'}")
-    table = pd.read_parquet(card.with_name("manifest.parquet"))
-    data = storage.data_folder()
-    return Dataset(version, table.assign(audio_path=[str(data / path) for path in table["audio_path"]]),
-                   json.loads(card.read_text(encoding="utf-8")))
+    return Dataset(version, card=json.loads(card.read_text(encoding="utf-8")))
 
 
 def extend(dataset: Dataset, rows: pd.DataFrame | Iterable[Mapping[str, Any]], note: str) -> Dataset:
@@ -244,21 +280,28 @@ def summary(dataset: Dataset) -> pd.DataFrame:
     (median), snr_db (median), n_queries (distinct), n_words, n_distinct_words, share_unseen_words (fraction of words
     that train never says), share_no_speech (fraction of clips).
     """
-    taught = {word for said in dataset.train["reference"] for word in text.words(said)}
+    taught = word_counts(dataset.train["reference"]).index
     parts = {name: dataset.split(name) for name in SPLITS if (dataset.table["split"] == name).any()}
     return pd.DataFrame([_summary_row(name, part, taught) for name, part in {**parts, "all": dataset.table}.items()])
 
 
-def _summary_row(name: str, part: pd.DataFrame, taught: set[str]) -> dict[str, Any]:
-    said = [word for reference in part["reference"] for word in text.words(reference)]
+def word_counts(references: pd.Series) -> pd.Series:
+    """Count how often each word is said, the most frequent first."""
+    counts = Counter(itertools.chain.from_iterable(map(text.words, references)))
+    return pd.Series(dict(counts.most_common()), dtype=int)
+
+
+def _summary_row(name: str, part: pd.DataFrame, taught: pd.Index) -> dict[str, Any]:
+    said = word_counts(part["reference"])
+    n_words = int(said.sum())
     return {
         "split": name, "n_utterances": len(part), "hours": part["duration_s"].sum() / 3600,
         "n_speakers": part["speaker"].nunique(), "duration_s": part["duration_s"].median(),
         "duration_s_min": part["duration_s"].min(), "duration_s_max": part["duration_s"].max(),
         "level_dbfs": part["level_dbfs"].median(),
         "snr_db": part["snr_db"].median() if "snr_db" in part else float("nan"),
-        "n_queries": part.loc[part["reference"] != "", "reference"].nunique(), "n_words": len(said),
-        "n_distinct_words": len(set(said)),
-        "share_unseen_words": sum(word not in taught for word in said) / len(said) if said else 0.0,
+        "n_queries": part.loc[part["reference"] != "", "reference"].nunique(), "n_words": n_words,
+        "n_distinct_words": len(said),
+        "share_unseen_words": int(said[~said.index.isin(taught)].sum()) / n_words if n_words else 0.0,
         "share_no_speech": float((part["reference"] == "").mean()),
     }

@@ -13,7 +13,7 @@ BATCH = 256
 """Recordings read at a time, so that memory does not grow with the manifest."""
 
 
-def evaluate(model: str, manifest: Path, *, by: str = "", audio_root: Path | None = None) -> pd.DataFrame:
+def evaluate(model: str, manifest: str | Path, *, by: str = "", audio_root: str | Path | None = None) -> pd.DataFrame:
     """Decode a manifest's recordings as they are and score them, overall and by the values of a column.
 
     Returns: slice, n_utterances, n_speakers, n_words, then what `scoring.summary` gives (wer, cer, query_accuracy,

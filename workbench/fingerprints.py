@@ -2,15 +2,17 @@
 
 import ast
 import contextlib
+import hashlib
 import importlib.util
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from workbench import corpus_cards, parameters, settings, storage
+from workbench import corpus_cards, parameters, remote, settings, storage
 from workbench.notebooks import StageNotebook, imported_modules
 
 AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".mp3", ".m4a", ".webm", ".opus", ".aac", ".mp4"))
@@ -39,6 +41,8 @@ def fingerprint(notebook: StageNotebook, passed: Mapping[str, Any], run: str) ->
         "modules": sources,
         "upstream": {stage: _findings(run, stage) for stage in notebook.inputs if stage != notebook.name},
         "files": [_file_state(path) for path in _named_files(values)],
+        "addresses": remote.states(text for text in _texts(values)
+                                   if remote.is_url(text) and text.lower().endswith(tuple(MANIFEST_SUFFIXES))),
         "answers": _answers(run) if notebook.brings_data else [],
         "marks": {kind: _marks(kind) for module, kind in MARKS_READ.items() if module in notebook.modules},
         "labels": _labels(run) if LABELLING in sources else "",
@@ -99,10 +103,14 @@ def _module_file(name: str) -> Path | None:
 # --- files that parameters name --------------------------------------------------------------------------------------
 
 
-def _named_files(values: Mapping[str, Any]) -> list[Path]:
+def _texts(values: Mapping[str, Any]) -> list[str]:
     texts = [text for value in values.values() for text in (value if isinstance(value, list) else [value])]
-    plain = ((corpus_cards.named(text) or ("", text))[1] for text in texts if isinstance(text, str))
-    named = (Path(text) for text in plain if "/" in text or "." in text)
+    return [text for text in texts if isinstance(text, str)]
+
+
+def _named_files(values: Mapping[str, Any]) -> list[Path]:
+    plain = ((corpus_cards.named(text) or ("", text))[1] for text in _texts(values))
+    named = (Path(text) for text in plain if ("/" in text or "." in text) and not remote.is_url(text))
     paths = (path if path.is_absolute() else settings.root() / path for path in named)
     return [path for path in paths if path.exists() and not settings.root().is_relative_to(path)]
 
@@ -114,8 +122,20 @@ def _file_state(path: Path) -> Any:
         return [str(path), [_state(file, path) for file in sorted(path.rglob("*")) if file.suffix.lower() in kinds]]
     stat = path.stat()
     content = storage.hash_file(path) if stat.st_size <= MAX_HASHED_BYTES else f"{stat.st_size} {stat.st_mtime_ns}"
-    audio = _listed_audio(path) if path.suffix.lower() in MANIFEST_SUFFIXES else []
-    return [str(path), content, [_state(path.parent / name, path.parent) for name in audio]]
+    audio = _listed_audio(path) if path.suffix.lower() in MANIFEST_SUFFIXES else ()
+    return [str(path), content, _states_hash(path.parent, audio)]
+
+
+def _states_hash(folder: Path, names: Iterable[str]) -> str:
+    """Hash the sizes and times of files one by one: a manifest may list a million."""
+    digest = hashlib.sha256()
+    for name in names:
+        try:
+            found = os.stat(f"{folder}/{name}" if name[:1] != "/" else name)  # noqa: PTH116  a third of a Path's time
+            digest.update(f"{name} {found.st_size} {found.st_mtime_ns}\n".encode())
+        except (OSError, ValueError):  # absent is a state too: the stage will say so
+            digest.update(f"{name}\n".encode())
+    return digest.hexdigest()
 
 
 def _state(file: Path, folder: Path) -> list[Any]:
@@ -126,17 +146,20 @@ def _state(file: Path, folder: Path) -> list[Any]:
     return [str(file.relative_to(folder) if file.is_relative_to(folder) else file), stat.st_size, stat.st_mtime_ns]
 
 
-def _listed_audio(manifest: Path) -> list[str]:
+def _listed_audio(manifest: Path) -> Iterator[str]:
     """Name the audio files that a manifest mentions, without judging its rows: that is collect's part."""
     if manifest.suffix.lower() != ".parquet":
-        return _AUDIO_NAME.findall(manifest.read_text(encoding="utf-8", errors="replace"))
+        with manifest.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                yield from _AUDIO_NAME.findall(line)
+        return
     import pyarrow.parquet
 
-    try:
-        table = pyarrow.parquet.read_table(manifest)
-    except (OSError, ValueError):
-        return []
-    return [str(name) for column in AUDIO_COLUMNS if column in table.column_names for name in table[column].to_pylist()]
+    with contextlib.suppress(OSError, ValueError):
+        file = pyarrow.parquet.ParquetFile(manifest)
+        for column in set(AUDIO_COLUMNS) & set(file.schema_arrow.names):
+            for batch in file.iter_batches(columns=[column]):
+                yield from map(str, batch[column].to_pylist())
 
 
 # --- what people said ------------------------------------------------------------------------------------------------

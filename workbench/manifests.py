@@ -1,80 +1,99 @@
 """Reading what a corpus says about itself: CSV, JSONL and Parquet manifests, and folders of audio with text beside it.
 
-Tables come out with our column names and absolute paths, and with the reason for each row that cannot be used. No
-audio is opened here.
+Tables come out with our column names and absolute paths or addresses, and with the reason for each row that cannot be
+used. No audio is opened here.
 """
 
+import io
+import itertools
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, BinaryIO
 
 import pandas as pd
 import soundfile
 
-from workbench import text
+from workbench import placing, remote, text
 from workbench.datasets import SPLITS, UNKNOWN_SPEAKER
 from workbench.errors import ManifestError
 
 NAMES = {"audio_filepath": "audio_path", "duration": "duration_s"}  # NeMo's
 SPLIT_NAMES = {"training": "train", "validation": "valid", "val": "valid", "development": "dev"}
-OURS = ("line", "audio_root", "source", "reference", "audio_sha", "level_dbfs", "flags", "samples")
+OURS = ("line", "audio_root", "file_state", "source", "reference", "audio_sha", "level_dbfs", "flags", "samples")
+ROWS_AT_A_TIME = 50_000
+SUFFIX = re.compile(r"(?<=[^/])\.[^/.]+$")  # what `PurePath.with_suffix("")` takes away
 WORDS = ("utterance_id", "audio_path", "text", "speaker", "split")  # never numbers, whatever they look like
 AUDIO_SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {
     ".aif", ".m4a", ".mp4", ".aac", ".webm", ".opus", ".oga", ".wma", ".amr", ".3gp", ".mka"}
 
 
-def read(source: str, *, base_folder: Path, audio_root: Path | None = None) -> pd.DataFrame:
+def read(source: str, *, base_folder: Path, audio_root: str | Path | None = None) -> pd.DataFrame:
     """Read a manifest, or list a folder's recordings; relative sources start at `base_folder`.
 
-    Audio lies under `audio_root`, or else under the manifest's own folder, and relative paths start there.
-    Returns: the manifest's columns under our names, with source, line, audio_root, and absolute audio paths.
-    Raises: ManifestError when there is no such source, it cannot be read, or lacks a column.
+    Audio lies under `audio_root`, or else under the manifest's own folder or address, and relative paths start there.
+    Returns: the manifest's columns under our names, with source, line, audio_root, reference, absolute audio paths, and
+    file_state ("" for what is no file).
+    Raises: ManifestError when there is no such source, it cannot be read, or lacks a column; SettingsError when a store
+    does not answer.
     """
-    path = (base_folder / Path(source).expanduser()).resolve()
-    if path.is_dir():
-        table, root = _folder(path), audio_root or path
-    elif path.is_file():
-        table, root = _manifest(path), audio_root or path.parent
+    place = source if remote.is_url(source) else str((base_folder / Path(source).expanduser()).resolve())
+    folder, _, file = place.rpartition("/")
+    if not remote.is_url(place) and Path(place).is_dir():
+        table, folder = _folder(Path(place)), place
     else:
-        raise ManifestError(f"no manifest or folder at {path}; give demo, a manifest (csv, jsonl, parquet) or a folder")
+        table = _manifest(place)
     missing = [name for name in ("audio_path", "text") if name not in table]
     if missing:
         wanted = " and ".join("audio_path (or audio_filepath)" if m == "audio_path" else m for m in missing)
-        raise ManifestError(f"{path} has no column {wanted}; it has {', '.join(map(str, table.columns))}: "
+        raise ManifestError(f"{place} has no column {wanted}; it has {', '.join(map(str, table.columns))}: "
                             "rename or add the column")
     if table.empty:
-        raise ManifestError(f"{path} lists no recordings; add rows, or take it out of the sources")
-    return _named(table, root.resolve(), path.parent.name if path.stem == "manifest" else path.stem)
+        raise ManifestError(f"{place} lists no recordings; add rows, or take it out of the sources")
+    stem, home = PurePosixPath(file).stem, place.rpartition("/")[0].rpartition("/")[2]
+    return _named(table, placing.root_of(str(audio_root or folder or "/")), home if stem == "manifest" else stem)
 
 
-def _manifest(path: Path) -> pd.DataFrame:
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        ".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".json": _jsonl, ".parquet": _parquet}
-    if path.suffix.lower() not in readers:
-        raise ManifestError(f"{path} is no manifest that can be read; give a .csv, .jsonl or .parquet file")
+def _manifest(place: str) -> pd.DataFrame:
+    readers: dict[str, Callable[[BinaryIO], pd.DataFrame]] = {
+        ".csv": lambda file: _csv(file, ","), ".tsv": lambda file: _csv(file, "\t"), ".jsonl": _jsonl, ".json": _jsonl,
+        ".parquet": _parquet}
+    suffix = PurePosixPath(place).suffix
     try:
-        table = readers[path.suffix.lower()](path)
+        with _opened(place) as file:
+            if suffix.lower() not in readers:
+                raise ManifestError(f"{place} is no manifest that can be read; give a .csv, .jsonl or .parquet file")
+            table = readers[suffix.lower()](file)
+    except FileNotFoundError as error:
+        raise ManifestError(f"no manifest or folder at {place}; give demo, a manifest (csv, jsonl, parquet) or a folder"
+                            ) from error
     except (ValueError, OSError) as error:  # what pandas, pyarrow and json raise for broken files derives from these
-        raise ManifestError(f"{path} cannot be read as {path.suffix[1:]} ({str(error).splitlines()[0]}); "
+        raise ManifestError(f"{place} cannot be read as {suffix[1:]} ({str(error).splitlines()[0]}); "
                             "export it again, in UTF-8") from error
     table = table.rename(columns=lambda name: str(name).strip())
     return table.rename(columns={old: new for old, new in NAMES.items() if new not in table})
 
 
-def _csv(path: Path) -> pd.DataFrame:
+def _opened(place: str) -> BinaryIO:
+    return io.BytesIO(remote.read_bytes(place)) if remote.is_url(place) else Path(place).open("rb")
+
+
+def _csv(file: BinaryIO, separator: str) -> pd.DataFrame:
     """Read words as words: "null" and "nan" can be queries."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig",
-                        sep="\t" if path.suffix.lower() == ".tsv" else ",")
+    table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=separator)
     return table.assign(line=range(2, len(table) + 2))
 
 
-def _jsonl(path: Path) -> pd.DataFrame:
-    rows = []
-    for line, content in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if content.strip():
-            rows.append(_json_row(content, line))
-    return pd.DataFrame(rows)
+def _jsonl(file: BinaryIO) -> pd.DataFrame:
+    """Read a row a line, some at a time: as a table they take a tenth of what they do as Python's objects."""
+    rows = _json_rows(io.TextIOWrapper(file, encoding="utf-8-sig"))
+    parts = [pd.DataFrame(part) for part in iter(lambda: list(itertools.islice(rows, ROWS_AT_A_TIME)), [])]
+    return pd.concat(parts, ignore_index=True).infer_objects() if parts else pd.DataFrame()
+
+
+def _json_rows(lines: IO[str]) -> Iterator[dict[str, Any]]:
+    return (_json_row(content, line) for line, content in enumerate(lines, start=1) if content.strip())
 
 
 def _json_row(content: str, line: int) -> dict[str, Any]:
@@ -87,8 +106,8 @@ def _json_row(content: str, line: int) -> dict[str, Any]:
     return {**row, "line": line}
 
 
-def _parquet(path: Path) -> pd.DataFrame:
-    table = pd.read_parquet(path)
+def _parquet(file: BinaryIO) -> pd.DataFrame:
+    table = pd.read_parquet(file)
     return table.assign(line=range(1, len(table) + 1))
 
 
@@ -103,15 +122,15 @@ def _folder(path: Path) -> pd.DataFrame:
                          "line": range(1, len(files) + 1)})
 
 
-def _named(table: pd.DataFrame, root: Path, source: str) -> pd.DataFrame:
+def _named(table: pd.DataFrame, root: str, source: str) -> pd.DataFrame:
     """Bring a table into our terms: words as words, numbers as numbers, absolute paths, ids, speakers, splits."""
     table = table.drop(columns=[name for name in OURS if name in table and name != "line"])
     table = table.assign(**{name: _as_words(table[name]) for name in WORDS if name in table})
-    paths = [str((root / name).resolve()) if name else "" for name in table["audio_path"]]
+    found = placing.placed(table["audio_path"].tolist(), root).set_index(table.index)
     if "utterance_id" not in table:
-        table = table.assign(utterance_id=_ids(paths, root))
+        table = table.assign(utterance_id=_ids(found["audio_path"], root))
     speakers = table["speaker"] if "speaker" in table else pd.Series("", index=table.index)
-    table = table.assign(audio_path=paths, audio_root=str(root), source=source,
+    table = table.assign(**found, audio_root=root, source=source, reference=normalized(table["text"]),
                          speaker=speakers.mask(speakers == "", UNKNOWN_SPEAKER))
     if "split" in table:
         splits = table["split"].str.lower().replace(SPLIT_NAMES)
@@ -120,8 +139,17 @@ def _named(table: pd.DataFrame, root: Path, source: str) -> pd.DataFrame:
     return table.assign(**{name: _as_numbers(table[name]) for name in rest})
 
 
+def normalized(said: pd.Series) -> pd.Series:
+    """Write texts as they are compared, each different one once."""
+    codes, distinct = pd.factorize(said)
+    return pd.Series([text.normalize(words) for words in distinct], dtype="str").take(codes).set_axis(said.index)
+
+
 def _as_words(column: pd.Series) -> pd.Series:
-    return column.map(lambda value: "" if value is None or value != value else str(value).strip()).astype(object)
+    if isinstance(column.dtype, pd.StringDtype):
+        return column.str.strip().fillna("")
+    words = column.map(lambda value: "" if value is None or value != value else str(value).strip())
+    return words.astype("str").fillna("")
 
 
 def _as_numbers(column: pd.Series) -> pd.Series:
@@ -129,20 +157,20 @@ def _as_numbers(column: pd.Series) -> pd.Series:
     if pd.api.types.is_numeric_dtype(column):
         return column
     words = _as_words(column)
-    numbers = pd.to_numeric(words.where(words != "", None), errors="coerce")
-    is_number = bool((numbers.notna() | (words == "")).all() and numbers.notna().any())
-    return numbers if is_number else words.where(words != "", None)
+    distinct = pd.Series(words.unique(), dtype="str")
+    as_numbers = pd.to_numeric(distinct.where(distinct != "", None), errors="coerce")
+    if not bool((as_numbers.notna() | (distinct == "")).all() and as_numbers.notna().any()):
+        return words.where(words != "", None)
+    return words.map(dict(zip(distinct, as_numbers, strict=True))).astype(as_numbers.dtype)
 
 
-def _ids(paths: list[str], root: Path) -> list[str]:
+def _ids(paths: pd.Series, root: str) -> pd.Series:
     """Name utterances after their files; a file that is listed again gets a number."""
-    seen: dict[str, int] = {}
-    ids = []
-    for path in paths:
-        stem = Path(path).relative_to(root).with_suffix("").as_posix() if Path(path).is_relative_to(root) else path
-        seen[stem] = seen.get(stem, 0) + 1
-        ids.append(stem if seen[stem] == 1 else f"{stem}#{seen[stem]}")
-    return ids
+    prefix = root.rstrip("/") + "/"
+    names = [SUFFIX.sub("", path.removeprefix(prefix)) if path.startswith(prefix) else path for path in paths]
+    stems = pd.Series(names, index=paths.index, dtype="str")
+    number = stems.groupby(stems).cumcount() + 1
+    return stems.where(number == 1, stems + "#" + number.astype("str"))
 
 
 # --- what each row must be -------------------------------------------------------------------------------------------
@@ -152,30 +180,43 @@ def reasons(table: pd.DataFrame) -> pd.Series:
     """Say for each row that cannot be used why, by all that is wrong with it. Returns: reasons by the table's index."""
     import pandera.pandas as pa  # takes as long to import as all the rest, and only a collection needs it
 
-    def each(is_right: Callable[[Any], bool], wrong: str) -> pa.Column:
-        return pa.Column(object, pa.Check(is_right, element_wise=True, error=wrong), nullable=True, required=False)
+    def column(is_right: Callable[[pd.Series], pd.Series], wrong: str) -> pa.Column:
+        return pa.Column(None, pa.Check(is_right, error=wrong), nullable=True, required=False)
 
-    root = Path(table["audio_root"].iloc[0])
-    ids = table["utterance_id"]
-    checks = table.assign(repeated=ids.duplicated(), placed=table["audio_path"], split=table.get("split"))
+    root, paths = table["audio_root"].iloc[0], table["audio_path"]
+    is_below = placing.is_below(paths, root)
+    checks = table.reindex(columns=["utterance_id", "reference", "duration_s", "offset", "split"]).assign(
+        is_repeated=table["utterance_id"].duplicated(), is_elsewhere=paths.ne("") & ~is_below,
+        is_absent=paths.eq("") | (is_below & table["file_state"].eq("")))
     schema = pa.DataFrameSchema({
-        "utterance_id": each(bool, "utterance_id is empty; give it an id of its own"),
-        "repeated": each(lambda is_repeated: not is_repeated, "utterance_id is a duplicate; make it unique"),
-        "text": each(lambda said: bool(text.normalize(said)), "text is empty; write down what is said"),
-        "placed": each(lambda p: not p or Path(p).is_relative_to(root),
-                       f"audio is outside {root}; move it there or give its folder with --root"),
-        "audio_path": each(lambda p: bool(p) and (not Path(p).is_relative_to(root) or Path(p).is_file()),
-                           "audio file is absent; correct its path"),
-        "duration_s": each(_is_duration, "duration is not a number above 0; correct it or leave it empty"),
-        "offset": each(_is_whole, "it is a piece of a longer recording (offset); cut the audio into queries"),
-        "split": each(lambda s: s in SPLITS, f"split is not one of {', '.join(SPLITS)}; correct it"),
+        "utterance_id": column(lambda ids: ids.ne(""), "utterance_id is empty; give it an id of its own"),
+        "is_repeated": column(lambda found: ~found, "utterance_id is a duplicate; make it unique"),
+        "reference": column(lambda words: words.ne(""), "text is empty; write down what is said"),
+        "is_elsewhere": column(lambda found: ~found,
+                               f"audio is outside {root}; move it there or give its folder with --root"),
+        "is_absent": column(lambda found: ~found, "audio file is absent; correct its path"),
+        "duration_s": column(_are_durations, "duration is not a number above 0; correct it or leave it empty"),
+        "offset": column(_are_whole, "it is a piece of a longer recording (offset); cut the audio into queries"),
+        "split": column(lambda names: names.isin(SPLITS), f"split is not one of {', '.join(SPLITS)}; correct it"),
     })
     try:
-        schema.validate(checks.astype({name: object for name in schema.columns if name in checks}), lazy=True)
+        schema.validate(checks, lazy=True)
     except pa.errors.SchemaErrors as found:
-        failures = found.failure_cases.sort_index()
-        return failures.groupby("index")["check"].agg(lambda names: ", ".join(dict.fromkeys(names)))
+        return _joined(found.failure_cases.sort_index()[["index", "check"]].drop_duplicates())
     return pd.Series(dtype=object)
+
+
+def _joined(failures: pd.DataFrame) -> pd.Series:
+    """Write the reasons of each row in one."""
+    checks = failures.set_index("index")["check"]
+    has_several = checks.index.duplicated(keep=False)
+    several = checks[has_several].groupby(level=0).agg(", ".join)
+    return pd.concat([checks[~has_several], several]).sort_index()
+
+
+def numbers(column: pd.Series) -> pd.Series:
+    """Read numbers as Python does; what is none is missing."""
+    return column if pd.api.types.is_numeric_dtype(column) else column.map(_number).astype(float)
 
 
 def _number(value: Any) -> float | None:
@@ -185,14 +226,14 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _is_blank(value: Any) -> bool:
-    return value is None or value != value or value == ""
+def _are_blank(column: pd.Series) -> pd.Series:
+    return column.isna() | column.eq("")
 
 
-def _is_duration(value: Any) -> bool:
-    number = _number(value)
-    return _is_blank(value) or (number is not None and 0 < number < float("inf"))
+def _are_durations(column: pd.Series) -> pd.Series:
+    told = numbers(column)
+    return _are_blank(column) | (told.gt(0) & told.lt(float("inf")))
 
 
-def _is_whole(value: Any) -> bool:
-    return _is_blank(value) or _number(value) == 0
+def _are_whole(column: pd.Series) -> pd.Series:
+    return _are_blank(column) | numbers(column).eq(0)

@@ -23,6 +23,7 @@ from workbench import (
     hub_corpora,
     lhotse_manifests,
     noise_recordings,
+    remote,
     settings,
     storage,
 )
@@ -40,16 +41,18 @@ class Prepared:
     """A manifest, the folder that its audio lies under, and what is known of its corpus (nothing of any other)."""
 
     manifest: str
-    audio_root: Path | None = None
+    audio_root: str | Path | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
 
 
-def locate(source: str, *, base_folder: Path, audio_root: Path | None = None,
+def locate(source: str, *, base_folder: Path, audio_root: str | Path | None = None,
            progress: Progress = pass_through) -> Prepared:
     """Find a source's manifest: one that names a corpus is prepared first, a prepared one tells where its audio lies.
 
     Raises: ManifestError for a corpus that does not exist, or whose place is not what it should be.
     """
+    if remote.is_url(source):
+        return Prepared(source, audio_root)
     found = corpus_cards.named(source)
     if found is not None and not (base_folder / source).exists():
         manifest = prepare(found[0], found[1], base_folder=base_folder, progress=progress)

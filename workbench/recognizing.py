@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 BATCH_SIZE, MIN_BATCH_SIZE = 16, 4
 """Clips a batch, up to tiny's width: on two cores larger ones gain nothing more, nor do more than 4 of a wide model."""
 
+CLIPS_AT_A_TIME = 1024
+"""Files read between two decodings where batches are formed over all of them: 200 MB of queries of three seconds."""
+
 TOKENS_PER_SECOND = 8
 """The longest answer that a clip's length allows; fast English speech is about 6 tokens a second."""
 
@@ -130,6 +133,13 @@ def decode(recognizer: Recognizer, utterances: "pd.DataFrame") -> "pd.DataFrame"
         rows += [asdict(answer) for answer in answers]
     decoded = pd.DataFrame(rows).rename(columns={"text": "hypothesis"})
     return pd.concat([utterances[["utterance_id"]].reset_index(drop=True), decoded], axis=1)
+
+
+def transcribe_paths(recognizer: Recognizer, paths: Sequence[str]) -> list[Hypothesis]:
+    """Write one hypothesis a file, in their order, and never hold the sound of more than `CLIPS_AT_A_TIME`."""
+    listed = list(paths)
+    return [answer for start in range(0, len(listed), CLIPS_AT_A_TIME) for answer in
+            recognizer.transcribe([audio.read(path) for path in listed[start : start + CLIPS_AT_A_TIME]])]
 
 
 def transcribe_file(recognizer: Recognizer, path: Path) -> str:

@@ -46,11 +46,13 @@ def gaps(model: SpeechModel, utterances: pd.DataFrame, hypotheses: pd.Series) ->
     if model.head is None:
         return np.full(len(utterances), np.nan)
     differs = [row for row, pair in enumerate(zip(references, answers, strict=True)) if pair[0] != pair[1]]
-    clips = {row: audio.read(utterances["audio_path"].iloc[row]) for row in differs}
-    for rows, letters in letters_of(model, clips):
-        for row, of_clip in zip(rows, letters, strict=True):
-            to_answer, to_reference = fits(of_clip, [answers[row], references[row]])
-            found[row] = to_answer - to_reference
+    for start in range(0, len(differs), recognizing.CLIPS_AT_A_TIME):
+        part = differs[start : start + recognizing.CLIPS_AT_A_TIME]
+        clips = {row: audio.read(utterances["audio_path"].iloc[row]) for row in part}
+        for rows, letters in letters_of(model, clips):
+            for row, of_clip in zip(rows, letters, strict=True):
+                to_answer, to_reference = fits(of_clip, [answers[row], references[row]])
+                found[row] = to_answer - to_reference
     return found
 
 

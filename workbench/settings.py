@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workbench.errors import ParameterError, SettingsError
@@ -22,6 +23,8 @@ class Settings(BaseSettings):
     a query waits at most `batch_wait_ms` for company, and at most `max_queue` wait for the model.
     Words of a query without consent go after `days_words`, consented audio after `days_audio`.
     A dashboard page that was closed gives its kernel back after `dashboard_idle_s`; an open one keeps it.
+    Audio read from a URL is kept in data/cache/remote while the disk has more than `keep_free_gb` free.
+    `s3_endpoint` is what other clients of S3 read, under the same name, for a store that is not Amazon's.
     """
 
     model_config = SettingsConfigDict(env_prefix="WORKBENCH_")
@@ -40,6 +43,8 @@ class Settings(BaseSettings):
     days_words: float = 7.0
     days_audio: float = 90.0
     dashboard_idle_s: int = 600
+    keep_free_gb: float = 20.0
+    s3_endpoint: str = Field(default="", validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
 
 
 @dataclass(frozen=True, slots=True)

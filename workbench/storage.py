@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,19 +41,16 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
     if path.exists() and not path.is_file() and not path.is_dir():
         yield path
         return
-    temporary: Path | None = None
-    try:
+    with explaining(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
-        yield temporary
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except OSError as error:
-        raise _storage_error(path, error) from error
-    finally:
-        if temporary is not None:
+        try:
+            yield temporary
+            temporary.chmod(mode)
+            temporary.replace(path)
+        finally:
             temporary.unlink(missing_ok=True)
 
 
@@ -121,7 +118,11 @@ def hash_file(path: Path) -> str:
 
 def hash_table(table: "pd.DataFrame") -> str:
     """Hash a table's columns and values, whatever library version wrote it."""
-    return hash_bytes(table.to_csv(index=False, float_format="%.6g").encode())
+    with tempfile.TemporaryFile() as file:  # the text of a million rows would fill the memory
+        table.to_csv(file, index=False, float_format="%.6g")
+        n_bytes = file.tell().to_bytes(8, "big")
+        file.seek(0)
+        return hashlib.file_digest(file, lambda: hashlib.sha256(n_bytes)).hexdigest()  # as `hash_bytes` does
 
 
 def data_folder() -> Path:
@@ -288,10 +289,9 @@ class Stage:
 
 
 def _version(package: str) -> str:
-    try:
+    with suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "absent"
+    return "absent"
 
 
 def open_stage(name: str, run: str = "") -> Stage:

@@ -19,7 +19,7 @@ from typing import Any, Self
 import httpx
 import pandas as pd
 
-from workbench import corpora, datasets, progress, storage, synthesis, text
+from workbench import audio, corpora, datasets, progress, remote, storage, synthesis, text
 from workbench.errors import ServiceError
 from workbench.serving import server
 
@@ -112,13 +112,13 @@ def _trusted() -> ssl.SSLContext:
 
 async def _ask(client: httpx.AsyncClient, clip: Mapping[Any, Any]) -> dict[str, Any]:
     """Send one recording. Returns: request_id, status, text, error, model_version."""
-    path = Path(clip["audio_path"])
+    suffix = Path(remote.unpinned(clip["audio_path"])[0]).suffix
     headers = {header: str(clip[name]) for name, header in HEADERS.items() if name in clip and pd.notna(clip[name])}
     if str(clip.get("consent")).lower() in CONSENTING:
         headers["X-Consent"] = "audio"
-    content = path.read_bytes()
+    content = audio.read_bytes(clip["audio_path"])
     try:
-        answer = await client.post(ROUTE, headers=headers, files={"file": (f"query{path.suffix}", content)},
+        answer = await client.post(ROUTE, headers=headers, files={"file": (f"query{suffix}", content)},
                                    data={"model": "champion"})
         return {"request_id": answer.headers.get("X-Request-Id", ""), "status": answer.status_code,
                 "model_version": answer.headers.get("X-Model-Version", ""), **_said(answer)}

@@ -19,13 +19,13 @@ from torch.nn import functional as F
 
 from workbench import (
     adapting,
-    audio,
     batches,
     frames,
     matching,
     optimizers,
     progress,
     recognizers,
+    recognizing,
     scoring,
     settings,
     side_by_side,
@@ -222,8 +222,8 @@ class _Training:
     def _validate(self) -> None:
         past, wer = self.past, math.nan
         if self.task.valid is not None:
-            recordings = [audio.read(path) for path in self.task.valid["audio_path"]]
-            heard = recognizers.WhisperRecognizer(self.model).transcribe(recordings)
+            recognizer = recognizers.WhisperRecognizer(self.model)
+            heard = recognizing.transcribe_paths(recognizer, self.task.valid["audio_path"])
             scores = scoring.score(self.task.valid, [hypothesis.text for hypothesis in heard])
             wer = float(scores["n_errors"].sum() / max(1, scores["n_words"].sum()))
         if self.task.valid is None or wer <= past.best_wer:
@@ -281,7 +281,10 @@ def _warm_up_and_decay(n_warmup: int, n_steps: int) -> Callable[[int], float]:
 
 def _occurring_tokens(references: list[str], model: SpeechModel) -> Tensor:
     words = batches.tokenizer(model.whisper.is_multilingual, model.language)
-    spelled = {token for text in {*references, ""} for tokens in batches.spell_tokens(text, words) for token in tokens}
+    # Whisper's tokens do not reach over a space, and a million references have few different words.
+    different = set(references)
+    said = {piece for text in different for piece in (text.split() if text == " ".join(text.split()) else [text])}
+    spelled = {token for text in {*said, ""} for tokens in batches.spell_tokens(text, words) for token in tokens}
     return torch.tensor(sorted(spelled))
 
 

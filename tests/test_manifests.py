@@ -1,0 +1,91 @@
+"""What a manifest's rows become before any audio is heard: names, places, numbers; in parts, whatever their number."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from workbench import manifests, placing, text
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Give a folder with three files in two subfolders, a link between them, and one that leads out."""
+    folder = tmp_path / "corpus"
+    (folder / "a" / "deep").mkdir(parents=True)
+    for name in ("x.wav", "a/y.b.wav", "a/deep/z.wav", "../outside.wav"):
+        (folder / name).write_bytes(b"sound")
+    (folder / "in.wav").symlink_to(folder / "x.wav")
+    (folder / "out.wav").symlink_to(tmp_path / "outside.wav")
+    (folder / "linked").symlink_to(folder / "a")
+    return folder
+
+
+def read(folder: Path, rows: list[dict[str, Any]], kind: str = "csv") -> pd.DataFrame:
+    path = folder / f"manifest.{kind}"
+    if kind == "csv":
+        pd.DataFrame(rows).to_csv(path, index=False)
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)))
+    return manifests.read(str(path), base_folder=folder)
+
+
+NAMES = ["x.wav", "./x.wav", "a/../x.wav", "a/y.b.wav", "linked/deep/z.wav", "in.wav", "out.wav", "../outside.wav",
+         "none.wav", "no/such.wav", "a", "a/", "..", ""]
+
+
+def test_paths_are_what_resolving_each_by_itself_gives(corpus: Path) -> None:
+    found = placing.placed([*NAMES, str(corpus / "x.wav"), f"file://{corpus}/x.wav"], str(corpus))
+    wanted = [str((corpus / name).resolve()) if name else "" for name in NAMES]
+    assert found["audio_path"].tolist() == [*wanted, str(corpus / "x.wav"), str(corpus / "x.wav")]
+    is_file = [bool(path) and Path(path).is_file() for path in found["audio_path"]]
+    assert found["file_state"].ne("").tolist() == is_file
+
+
+def test_a_files_state_changes_when_it_does(corpus: Path) -> None:
+    before = placing.placed(["x.wav", "in.wav"], str(corpus))["file_state"]
+    (corpus / "x.wav").write_bytes(b"another sound")
+    after = placing.placed(["x.wav", "in.wav"], str(corpus))["file_state"]
+    assert before[0] == before[1] != after[0] == after[1]
+
+
+def test_utterances_without_ids_are_named_after_their_files_and_numbered_when_listed_again(corpus: Path) -> None:
+    rows = [{"audio_path": name, "text": "hi"} for name in ("a/y.b.wav", "x.wav", "in.wav", "a/deep/z.wav")]
+    assert read(corpus, rows)["utterance_id"].tolist() == ["a/y.b", "x", "x#2", "a/deep/z"]
+
+
+def test_a_long_jsonl_manifest_is_read_in_parts_as_if_it_were_whole(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {"audio_filepath": "x.wav", "text": f"Call {i}!", "speaker": i % 3, "duration": None if i % 4 else i + 0.5,
+         **({"noise": "car"} if i > 7 else {})} for i in range(20)]
+    whole = read(corpus, rows, "jsonl")
+    monkeypatch.setattr(manifests, "ROWS_AT_A_TIME", 6)
+    pd.testing.assert_frame_equal(read(corpus, rows, "jsonl"), whole)
+    assert whole["reference"].tolist() == [text.normalize(row["text"]) for row in rows]
+    assert whole["line"].tolist() == list(range(1, 21))
+
+
+def test_line_separators_within_a_json_text_do_not_end_its_row(corpus: Path) -> None:
+    (corpus / "m.jsonl").write_text(json.dumps({"audio_path": "x.wav", "text": "a\u2028b"}, ensure_ascii=False))
+    assert manifests.read(str(corpus / "m.jsonl"), base_folder=corpus)["reference"].tolist() == ["a b"]
+
+
+@pytest.mark.parametrize(("told", "is_right"), [
+    ("", True), ("2", True), (" 2.5 ", True), ("1e1", True), ("0", False), ("-1", False), ("inf", False),
+    ("nan", False), ("long", False)])
+def test_a_duration_is_a_number_above_zero_or_nothing(corpus: Path, told: str, is_right: bool) -> None:
+    row = {"audio_path": "x.wav", "text": "hi", "duration_s": told}
+    assert manifests.reasons(read(corpus, [row])).empty == is_right
+
+
+def test_the_reasons_of_a_row_come_in_the_order_of_the_checks(corpus: Path) -> None:
+    rows = [{"utterance_id": "u", "audio_path": "x.wav", "text": "hi", "split": "train"}] * 2 + [
+        {"utterance_id": "v", "audio_path": "none.wav", "text": "", "split": "holdout"}]
+    found = manifests.reasons(read(corpus, rows))
+    assert found.index.tolist() == [1, 2] and found[1] == "utterance_id is a duplicate; make it unique"
+    assert [reason.split(";")[0] for reason in found[2].split(", ")[:3]] == [
+        "text is empty", "audio file is absent", "split is not one of train"]
