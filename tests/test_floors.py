@@ -23,6 +23,10 @@ FLOORS = (
      "shadowing", "frames", "letters"),
     (
         "storage",
+        "shared_store",
+        "shared_datasets",
+        "shared_runs",
+        "model_files",
         "progress",
         "datasets",
         "recipes",
@@ -56,9 +60,10 @@ FLOORS = (
     ),
     ("gates", "data_requests", "track_record", "corrections", "causes", "improvement", "looks", "rounds",
      "shipping", "monitoring", "monitoring_reports", "labelling", "probes", "retraining", "evaluation", "consent",
-     "answers", "explorer", "bases", "live_log", "watching", "timelines", "standing", "monitoring_page"),
+     "answers", "explorer", "bases", "live_log", "watching", "timelines", "standing", "monitoring_page",
+     "preflight", "sharing"),
     ("notebooks", "parameters", "fingerprints", "kernels", "locks", "live", "execution", "pages", "twins", "runs",
-     "pipeline", "serving", "traffic", "widgets", "dashboards", "service_cli", "cli"),
+     "outcomes", "pipeline", "serving", "traffic", "widgets", "dashboards", "service_cli", "cli"),
 )
 OWNERS = {
     "papermill": {"execution"},
@@ -71,6 +76,7 @@ OWNERS = {
     "anywidget": {"widgets"},
     "voila": {"widgets"},
     "mlflow": {"registry"},
+    "fsspec": {"shared_store"},
     "sqlalchemy": {"log_database", "log_reading", "query_log", "marks"},
     "whisper": {"whisper_model", "recognizers", "batches", "text", "engines"},
     "ctranslate2": {"engines", "fast"},

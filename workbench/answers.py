@@ -18,6 +18,7 @@ from workbench import (
     finding,
     gates,
     scoring,
+    shared_datasets,
     slicing,
     storage,
     suspects,
@@ -143,9 +144,15 @@ def _scored(listened: pd.DataFrame, made_from: list[str]) -> tuple[pd.DataFrame,
 
 
 def samples(row: Mapping[Any, Any]) -> audio.Samples:
-    """Read an utterance's clip, wherever the project lies now. Raises: AudioError when it is gone."""
+    """Read an utterance's clip, wherever the project lies now.
+
+    Raises: AudioError when it is gone; StoreError when the team's store does not give it.
+    """
     path, sha = Path(str(row["audio_path"])), str(row.get("audio_sha", ""))
-    kept = storage.data_folder() / "datasets" / "audio" / sha[:2] / f"{sha}.wav"
+    place = f"{shared_datasets.CLIPS}/{sha[:2]}/{sha}.wav"
+    kept = storage.data_folder() / place
+    if sha and not kept.is_file() and not path.is_file():  # of a colleague's run, whose tables alone came here
+        shared_datasets.fetch_clips([place])
     return audio.read(kept if sha and kept.is_file() else path)
 
 

@@ -1,6 +1,7 @@
 """Dataset versions: tables of utterances named by their content, over one store of clips named by theirs.
 
-What is stored never changes. What comes in through the door is checked before it gets here (`corpora`).
+What is stored never changes. What comes in through the door is checked before it gets here (`corpora`). A team's store
+gets each version when it is written, and gives those that are not here.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from workbench import audio, storage, text
+from workbench import audio, shared_datasets, storage, text
 from workbench.errors import ManifestError
 
 SPLITS = ("train", "valid", "dev", "gate", "test")
@@ -172,6 +173,7 @@ def save(table: pd.DataFrame, *, parent: str = "", note: str = "", salt: str = "
             "version": version, "parent": parent, "note": note, "salt": salt, "normalizer": text.NORMALIZER_VERSION,
             "n_utterances": len(table), "hours": round(table["duration_s"].sum() / 3600, 4),
             "n_speakers": table["speaker"].nunique(), "sources": sorted(table["source"].unique())})
+    shared_datasets.publish(folder(version))
     return load(version)
 
 
@@ -185,14 +187,21 @@ def _canonical(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**as_words).sort_values("utterance_id", ignore_index=True)
 
 
-def load(version: str) -> Dataset:
-    """Read a dataset version. Raises: ManifestError when there is none of that name."""
+def load(version: str, *, needs_audio: bool = True) -> Dataset:
+    """Read a dataset version; what of it is not here is fetched from the team's store, clips only if they are needed.
+
+    Raises: ManifestError when there is none of that name; StoreError when it does not come whole.
+    """
     card = folder(version) / "card.json"
+    if version and not card.is_file():
+        shared_datasets.fetch(card.parent)
     if not version or not card.is_file():
         known = sorted(path.parent.name for path in folder("x").parent.glob("*/card.json"))
         raise ManifestError(f"no dataset version {version!r} under data/datasets; `workbench run collect` makes one; "
                             f"there are: {', '.join(known) or 'none'}")
     table = pd.read_parquet(card.with_name("manifest.parquet"))
+    if needs_audio:
+        shared_datasets.fetch_clips(table["audio_path"])
     data = storage.data_folder()
     return Dataset(version, table.assign(audio_path=[str(data / path) for path in table["audio_path"]]),
                    json.loads(card.read_text(encoding="utf-8")))

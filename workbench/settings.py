@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workbench.errors import ParameterError, SettingsError
@@ -22,6 +23,7 @@ class Settings(BaseSettings):
     a query waits at most `batch_wait_ms` for company, and at most `max_queue` wait for the model.
     Words of a query without consent go after `days_words`, consented audio after `days_audio`.
     A dashboard page that was closed gives its kernel back after `dashboard_idle_s`; an open one keeps it.
+    `store_url` is the team's store; S3's own settings keep the names that every tool reads.
     """
 
     model_config = SettingsConfigDict(env_prefix="WORKBENCH_")
@@ -29,6 +31,9 @@ class Settings(BaseSettings):
     root: Path | None = None
     tracking_url: str = ""
     query_log_url: str = ""
+    store_url: str = ""
+    aws_endpoint_url: str = Field(default="", validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+    aws_region: str = Field(default="", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
     fingerprint: str = ""
     progress_file: Path | None = None
     save_every_s: float = 20.0
