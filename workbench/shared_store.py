@@ -7,7 +7,7 @@ first. When something is mirrored is its owner's to say; a file of the same size
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,7 +70,11 @@ class SharedStore:
 
     def put(self, paths: Sequence[Path]) -> None:
         """Write files of this project to the store, each whole."""
-        self._each(self._put, paths)
+        self.replace({path: path for path in paths})
+
+    def replace(self, sources: Mapping[Path, Path]) -> None:
+        """Write files to their place in the store from wherever they lie, each whole."""
+        self._each(lambda pair: self._put(*pair), list(sources.items()))
 
     def put_absent(self, paths: Sequence[Path]) -> None:
         """Write those files, named by their content, that the store does not have in the same size."""
@@ -78,7 +82,7 @@ class SharedStore:
             found = self.files.get_file_info([self.place(path) for path in paths])
         self.put([path for path, info in zip(paths, found, strict=True) if info.size != path.stat().st_size])
 
-    def get(self, targets: dict[Path, Path]) -> None:
+    def get(self, targets: Mapping[Path, Path]) -> None:
         """Bring files here, by their place in the project, each whole, to where they are wanted."""
         self._each(lambda pair: self._get(*pair), list(targets.items()))
 
@@ -141,9 +145,9 @@ class SharedStore:
     def _path(self, place: str) -> Path:
         return settings.root() / PurePosixPath(place.removeprefix("/")).relative_to(self.prefix.removeprefix("/"))
 
-    def _put(self, path: Path) -> None:
-        with path.open("rb") as source:
-            self._write(path, source)
+    def _put(self, path: Path, source: Path) -> None:
+        with source.open("rb") as file:
+            self._write(path, file)
 
     def _write(self, path: Path, source: Any) -> None:
         """Write one object: S3 shows it when it is closed, a shared folder when it gets its name."""
