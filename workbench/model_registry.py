@@ -242,7 +242,7 @@ def _resolve(client: Any, name: str) -> ModelVersion:
         if name == found.version or name in found.aliases:
             if not (found.folder / FACTS).is_file() and not model_files.fetch(found.folder):
                 raise RegistryError(f"version {found.version} is registered, but {found.folder} is gone; register its "
-                                    "checkpoint again, or promote another version")
+                                    "checkpoint again, do `workbench publish` where it was made, or promote another")
             return found
     raise RegistryError(f"no model {name!r} in the registry; {_there_is(client)}")
 

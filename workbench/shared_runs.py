@@ -87,6 +87,7 @@ def publish(run: str) -> str:
     store = shared_store.opened()
     if store is None:
         return ""
+    store.check_root()  # it may have gone since this process opened it
     claim(run)
     folder = storage.run_folder(run)
     here = {path.parent: path.read_bytes() for path in sorted(folder.glob(f"{STAGES}/{storage.RECORD}"))}
@@ -118,14 +119,13 @@ def _records_there(store: SharedStore, run: str) -> dict[Path, bytes]:
 # --- down ------------------------------------------------------------------------------------------------------------
 
 
-def bring(run: str, *, has_models: bool = False) -> bool:
-    """Bring another project's run here, or up to date, without its models unless they are asked for.
+def bring(run: str, *, has_model: bool = False) -> bool:
+    """Bring another project's run here, or up to date: its stages without their models, and the run's if asked for.
 
     Returns: whether the store has such a run that is not ours.
     Raises: StoreError when it does not come whole.
     """
-    store = shared_store.opened()
-    folder = storage.run_folder(run)
+    store, folder = shared_store.opened(), storage.run_folder(run)
     if store is None or not run or "/" in run or (folder.is_dir() and is_ours(run)):
         return False
     there = store.sizes(folder)
@@ -133,11 +133,11 @@ def bring(run: str, *, has_models: bool = False) -> bool:
         return False
     store.get({folder / OWNER: folder / OWNER})  # first: a run without an owner would be ours
     records = store.read_all([path for path in there if path.name == storage.RECORD])
-    wanted = {path for path in there if has_models or path.suffix != MODELS}
     for record, content in records.items():
-        _bring_stage(store, record, content, {path for path in wanted if record.parent in path.parents})
-    rest = {path for path in wanted if path.parent == folder}
-    store.get({path: path for path in rest if path.suffix != MODELS or not path.is_file() or _is_older(path, records)})
+        _bring_stage(store, record, content, {p for p in there if record.parent in p.parents and p.suffix != MODELS})
+    model = folder / "model.pt"
+    if has_model and model in there and (not model.is_file() or _is_older(model, records)):
+        store.get({model: model})
     return bool(records)
 
 

@@ -121,8 +121,7 @@ class SharedStore:
 
     def check(self) -> None:
         """Write, read and delete something small. Raises: StoreError that says what is missing or not allowed."""
-        with self._explaining():
-            self._check_root()
+        self.check_root()
         mark, said = settings.root() / f"check-{uuid.uuid4().hex}", b"may be deleted"
         with self._explaining():
             self._write(mark, said)
@@ -130,11 +129,14 @@ class SharedStore:
                 raise StoreError(f"the shared store {self.url} does not give back what was written to it")
             self.delete([mark])
 
-    def _check_root(self) -> None:
+    def check_root(self) -> None:
+        """Raise a StoreError where there is no such bucket or folder: a disk that is not mounted must not be filled."""
         from pyarrow.fs import FileType
 
         top = self.prefix if self.is_local else self.prefix.partition("/")[0]
-        if self.files.get_file_info(top).type != FileType.Directory:
+        with self._explaining():
+            found = self.files.get_file_info(top)
+        if found.type != FileType.Directory:
             what = f"no folder {top}" if self.is_local else f"no bucket {top}"
             raise StoreError(f"the shared store {self.url} is not there: {what}; make it, or mend WORKBENCH_STORE_URL")
 
@@ -182,6 +184,8 @@ def _reason(error: OSError) -> str:
     said = " ".join(str(error).split())
     if "NO_SUCH_BUCKET" in said:
         return "has no such bucket; make it, or mend WORKBENCH_STORE_URL"
+    if isinstance(error, FileNotFoundError):
+        return f"lacks what it should have ({said[:250]}): somebody deleted it; publish it again where it was made"
     if any(word in said for word in ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE", "HTTP status 403")) \
             or isinstance(error, PermissionError):
         return f"does not let us read and write ({said[:200]}); mend AWS_ACCESS_KEY_ID and its rights"
@@ -197,7 +201,7 @@ def files_in(folder: Path) -> list[Path]:
 def opened() -> SharedStore | None:
     """Open the team's store, or None when WORKBENCH_STORE_URL is not set.
 
-    Raises: StoreError for a URL that cannot be understood.
+    Raises: StoreError for a URL that cannot be understood, or where there is nothing.
     """
     how = settings.Settings()
     return _open(how.store_url, how.aws_endpoint_url) if how.store_url else None
@@ -209,11 +213,17 @@ def _open(url: str, endpoint: str) -> SharedStore:
     if kind in ("", "file"):
         from pyarrow.fs import LocalFileSystem
 
-        return SharedStore(url, LocalFileSystem(), str(Path(where.path).absolute()), is_local=True)
+        return _there(SharedStore(url, LocalFileSystem(), str(Path(where.path).absolute()), is_local=True))
     if not where.netloc:
         raise StoreError(f"WORKBENCH_STORE_URL is {url}; write s3://bucket/folder, gs://bucket/folder or file:///folder")
     prefix = f"{where.netloc}{where.path}".rstrip("/")
-    return SharedStore(url, _s3(where.netloc, endpoint) if kind == "s3" else _other(url, kind), prefix, is_local=False)
+    files = _s3(where.netloc, endpoint) if kind == "s3" else _other(url, kind)
+    return _there(SharedStore(url, files, prefix, is_local=False))
+
+
+def _there(store: SharedStore) -> SharedStore:
+    store.check_root()
+    return store
 
 
 def _s3(bucket: str, endpoint: str) -> Any:
@@ -240,6 +250,9 @@ def _other(url: str, kind: str) -> Any:
         import fsspec
 
         return PyFileSystem(FSSpecHandler(fsspec.core.url_to_fs(url)[0]))
-    except (ValueError, ImportError, OSError) as error:
+    except ImportError as error:
+        raise StoreError(f"a store at {kind}:// needs more than is installed ({error}); pip install -e '.[team]' and "
+                         "what fsspec names for it") from error
+    except (ValueError, OSError) as error:
         raise StoreError(f"WORKBENCH_STORE_URL is {url}, which cannot be opened ({error}); write s3://bucket/folder, "
                          "gs://bucket/folder or file:///folder") from error

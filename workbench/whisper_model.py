@@ -186,14 +186,14 @@ def find(name: str) -> Path:
         return Path(name).resolve()
     of_run = storage.run_folder(name) / "model.pt" if "/" not in name else Path(name)
     if of_run.parent.is_dir():
-        shared_runs.bring(name, has_models=True)  # a colleague's run, which may have gone on
+        shared_runs.bring(name, has_model=True)  # a colleague's run, which may have gone on
     if of_run.is_file():
         return of_run
     if name in model_registry.ALIASES or name.isdecimal():
         return model_registry.resolve(name).folder / "model.pt"
     if name in whisper.available_models():
         return _fetch(name)
-    if shared_runs.bring(name, has_models=True) and of_run.is_file():
+    if shared_runs.bring(name, has_model=True) and of_run.is_file():
         return of_run
     runs = sorted(path.parent.name for path in (storage.data_folder() / "runs").glob("*/model.pt"))
     raise CheckpointError(
