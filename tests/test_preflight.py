@@ -179,6 +179,7 @@ def test_who_may_not_make_tables_is_told_so(postgres: Server, root: Path, monkey
     url = postgres.new_log()
     with psycopg.connect(host=str(postgres.folder), user="postgres", dbname="postgres", autocommit=True) as connection:
         connection.execute("CREATE ROLE guest LOGIN")
+        connection.execute(f"GRANT USAGE ON SCHEMA {url.rpartition('%3D')[2]} TO guest")
     monkeypatch.setenv("WORKBENCH_QUERY_LOG_URL", url.replace("postgres@", "guest@"))
     with pytest.raises(QueryLogError, match="permission denied"):
         preflight.check()

@@ -107,7 +107,8 @@ class SharedStore:
         with self._explaining():
             found = self.files.get_file_info(FileSelector(self.place(folder), allow_not_found=True, recursive=True))
         sizes = {self._path(info.path): int(info.size) for info in found if info.type == FileType.File}
-        return {path: size for path, size in sizes.items() if not path.name.startswith(".")}
+        # Hidden files are of the moment, and nobody's object may be written outside of the project.
+        return {path: size for path, size in sizes.items() if not path.name.startswith(".") and ".." not in path.parts}
 
     def delete(self, paths: Iterable[Path]) -> None:
         """Delete files from the store; one that is not there is no mistake."""
