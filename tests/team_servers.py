@@ -75,7 +75,9 @@ def mlflow(folder: Path) -> Iterator[dict[str, str]]:
     url = f"http://127.0.0.1:{free_port()}"
     words = (sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", url.rpartition(":")[2],
              "--backend-store-uri", f"sqlite:///{folder}/mlflow-server.db", "--workers", "1")
-    with process(*words, answers=f"{url}/version", log=folder / "mlflow.log"):
+    # Its runners of jobs are half a dozen processes that nothing here asks for.
+    no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with process(*words, answers=f"{url}/version", log=folder / "mlflow.log", **no_jobs):
         yield {"WORKBENCH_TRACKING_URL": url}
 
 

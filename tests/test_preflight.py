@@ -132,8 +132,15 @@ def test_a_database_of_another_release_of_mlflow_is_named(root: Path, monkeypatc
 # --- on real servers -------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def member(team: dict[str, str], root: Path) -> None:
+    """Make the project one of a team's."""
+    (root / "data").mkdir()
+    (root / "data" / "secret.key").write_bytes(b"0" * 32)
+
+
 @pytest.mark.slow
-def test_what_is_right_is_asked_within_a_second(team: dict[str, str], root: Path) -> None:
+def test_what_is_right_is_asked_within_a_second(member: None) -> None:
     preflight.check()
     taken_s = []
     for _ in range(3):
@@ -147,7 +154,7 @@ def test_what_is_right_is_asked_within_a_second(team: dict[str, str], root: Path
 @pytest.mark.parametrize(("url", "message"), [("s3://absent/x", "no bucket absent; make it"),
                                               ("s3://team/other", "")])
 def test_a_bucket_must_be_there_and_a_folder_in_it_need_not(
-        url: str, message: str, team: dict[str, str], root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        url: str, message: str, member: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_STORE_URL", url)
     if message:
         with pytest.raises(StoreError, match=message):
@@ -160,6 +167,8 @@ def test_a_bucket_must_be_there_and_a_folder_in_it_need_not(
 def test_who_may_not_write_to_the_bucket_is_told_so(
         tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The S3 server takes three calls before it asks who is there: the bucket, a user without rights, her key."""
+    for name in ("WORKBENCH_TRACKING_URL", "WORKBENCH_QUERY_LOG_URL"):
+        monkeypatch.delenv(name, raising=False)
     with team_servers.s3(tmp_path, INITIAL_NO_AUTH_ACTION_COUNT="3") as reached:
         people = team_servers.client(reached, "iam")
         people.create_user(UserName="eve")
@@ -222,7 +231,9 @@ def test_the_registry_is_held_on_all_machines_and_a_killed_holder_lets_go(
 def _release_and_promote(root: str, settings: Mapping[str, str], n: int) -> None:
     os.environ |= {**settings, "WORKBENCH_ROOT": root}
     for number in range(n):
-        made = watched.release(Path(root), f"{Path(root).name} {number}", has_basis=False)
+        checkpoint = Path(root) / "model.pt"
+        checkpoint.write_text(f"{Path(root).name} {number}")
+        made = model_registry.register(checkpoint, None, run=Path(root).name, stage="deploy", metrics={}, tags={})
         champion = model_registry.alias_state()["champion"]
         try:
             model_registry.promote(made.version, by=Path(root).name, over=champion)

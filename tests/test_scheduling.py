@@ -63,6 +63,7 @@ def test_a_stage_that_waits_is_said_to(project: Project) -> None:
     assert last_line(ended)["stages"][1]["sentence"] == "Two recordings are to be made."
 
 
+@pytest.mark.slow
 def test_cron_s_line_does_what_it_says(project: Project) -> None:
     line = CRON.splitlines()[-1]
     assert re.match(r"(\S+ ){5}", line) and all("=" in setting for setting in CRON.splitlines()[:-1])
@@ -112,6 +113,7 @@ def test_airflow_s_text_is_python_and_its_command_the_documented_one() -> None:
     assert _keywords(CYCLE, "BashOperator")["skip_on_exit_code"] == 3
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_under_papermill_as_airflow_s_operator_calls_it(tmp_path: Path) -> None:
     import papermill
 

@@ -267,6 +267,7 @@ def test_a_run_is_published_when_it_ends_and_read_from_a_third_folder(on: Machin
     assert not (eve.root / "reports").exists()
 
 
+@pytest.mark.slow
 def test_an_unchanged_run_writes_nothing_there_and_a_changed_one_reaches_the_copies(on: Machine, store: str) -> None:
     ada, place = on("ada"), Path(store)
     assert ada.workbench("run", "--run", "ada").returncode == 0
@@ -291,6 +292,7 @@ def test_a_run_s_name_is_one_project_s_and_another_is_refused_before_any_work(on
     assert bob.workbench("run", "--run", "ours").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_failed_stage_is_taken_back_and_its_evidence_published(on: Machine, store: str) -> None:
     ada = on("ada")
     assert ada.workbench("run", "--run", "ada").returncode == 0
@@ -302,6 +304,7 @@ def test_a_failed_stage_is_taken_back_and_its_evidence_published(on: Machine, st
     assert "broken" in (Path(store) / "reports/ada/02_second.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_could_not_be_published_is_done_and_published_by_the_same_command(on: Machine, store: str) -> None:
     ada = on("ada")
     ada.notebook("02_second", [*SECOND[:3], f"import pathlib; pathlib.Path({store!r}).rename({store + '-away'!r})",
