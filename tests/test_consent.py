@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import audio, consent, consented_audio, datasets, query_log, storage
+from workbench import audio, consent, consented_audio, datasets, query_log, shared_runs, storage
 from workbench.audio import Samples
 from workbench.errors import QueryLogError
 from workbench.marks import Marks
@@ -252,3 +252,32 @@ def test_the_report_can_be_sent_as_json(root: Path, log: QueryLog) -> None:
     from dataclasses import asdict
 
     assert json.loads(json.dumps(asdict(consent.forget(ANN, log))))["n_queries"] == 0
+
+
+def test_forgetting_reaches_the_team_s_store_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one machine published is forgotten by another one that has no copy of it."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setenv("WORKBENCH_STORE_URL", f"file://{shared}")
+    monkeypatch.setenv("WORKBENCH_QUERY_LOG_URL", f"sqlite:///{tmp_path}/log.db")
+    for name in ("serving", "other"):
+        (tmp_path / name / "notebooks").mkdir(parents=True)
+        (tmp_path / name / "data").mkdir()
+        (tmp_path / name / "data" / "secret.key").write_bytes(b"0" * 32)
+    monkeypatch.setenv("WORKBENCH_ROOT", str(tmp_path / "serving"))
+    with contextlib.closing(QueryLog()) as log:
+        served(log)
+        _, more = learned_from(log)
+        storage.write_text(shared_runs.reports_folder("default") / "index.html", "a page")
+        shared_runs.publish("default")
+    monkeypatch.setenv("WORKBENCH_ROOT", str(tmp_path / "other"))
+    gone = consent.forget(ANN)
+    assert gone.datasets == (more.version,) and gone.n_table_rows >= 2
+    needles = (WORDS[ANN].encode(), b"ann-", query_log.user_hash(ANN).encode())
+    for path in (path for path in shared.rglob("*") if path.is_file()):
+        text = pd.read_parquet(path).to_csv().encode() if path.suffix == ".parquet" else path.read_bytes()
+        assert not [needle for needle in needles if needle in text], path
+        assert audio.content_hash(voice(0)) not in path.name and audio.content_hash(voice(1)) not in path.name
+    assert len(list(shared.rglob(f"{audio.content_hash(voice(100))}.wav"))) == 1  # Bob's stays
+    again = datasets.load(more.version)
+    assert again.card["is_reproducible"] is False and len(again.table) == 14

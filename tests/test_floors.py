@@ -23,6 +23,10 @@ FLOORS = (
      "shadowing", "frames", "letters", "corpus_cards", "remote"),
     (
         "storage",
+        "shared_store",
+        "shared_datasets",
+        "shared_runs",
+        "model_files",
         "progress",
         "datasets",
         "recipes",
@@ -67,9 +71,10 @@ FLOORS = (
     ),
     ("gates", "data_requests", "track_record", "corrections", "causes", "improvement", "looks", "rounds",
      "shipping", "monitoring", "monitoring_reports", "labelling", "probes", "retraining", "evaluation", "consent",
-     "answers", "explorer", "bases", "live_log", "watching", "timelines", "standing", "monitoring_page"),
+     "answers", "explorer", "bases", "live_log", "watching", "timelines", "standing", "monitoring_page",
+     "preflight", "sharing"),
     ("notebooks", "parameters", "fingerprints", "nursery", "kernels", "locks", "live", "execution", "pages", "twins",
-     "runs", "pipeline", "serving", "traffic", "widgets", "dashboards", "service_cli", "cli"),
+     "runs", "outcomes", "pipeline", "serving", "traffic", "widgets", "dashboards", "service_cli", "cli"),
 )
 OWNERS = {
     "papermill": {"execution"},
@@ -82,6 +87,7 @@ OWNERS = {
     "anywidget": {"widgets"},
     "voila": {"widgets"},
     "mlflow": {"registry"},
+    "fsspec": {"remote", "shared_store"},
     "sqlalchemy": {"log_database", "log_reading", "query_log", "marks"},
     "whisper": {"whisper_model", "recognizers", "batches", "text", "engines"},
     "ctranslate2": {"engines", "fast"},
@@ -99,7 +105,6 @@ OWNERS = {
     "av": {"audio"},
     "datasets": {"hub_corpora"},
     "lhotse": {"lhotse_manifests"},
-    "fsspec": {"remote"},
 }
 HEAVY = ("torch", "whisper", "mlflow", "plotly", "papermill", "nbconvert")
 

@@ -17,7 +17,9 @@ from workbench import (
     exploring,
     finding,
     gates,
+    remote,
     scoring,
+    shared_datasets,
     slicing,
     storage,
     suspects,
@@ -143,9 +145,15 @@ def _scored(listened: pd.DataFrame, made_from: list[str]) -> tuple[pd.DataFrame,
 
 
 def samples(row: Mapping[Any, Any]) -> audio.Samples:
-    """Read an utterance's clip, wherever the project lies now. Raises: AudioError when it is gone."""
+    """Read an utterance's clip, wherever the project lies now.
+
+    Raises: AudioError when it is gone; StoreError when the team's store does not give it.
+    """
     path, sha = str(row["audio_path"]), str(row.get("audio_sha", ""))
-    kept = storage.data_folder() / "datasets" / "audio" / sha[:2] / f"{sha}.wav"
+    place = f"{shared_datasets.CLIPS}/{sha[:2]}/{sha}.wav"
+    kept = storage.data_folder() / place
+    if sha and not kept.is_file() and not remote.is_url(path) and not Path(path).is_file():
+        shared_datasets.fetch_clips([place])  # of a colleague's run, whose tables alone came here
     return audio.read(kept if sha and kept.is_file() else path)
 
 

@@ -26,10 +26,14 @@ def main() -> None:
         app()
     except WorkbenchError as error:
         print(f"workbench: {error}", file=sys.stderr)
-        sys.exit(HELD if isinstance(error, RunHeldError) else MISTAKE)
+        sys.exit(_code(error))
     except KeyboardInterrupt:
         print("workbench: stopped; the same command goes on where this one was", file=sys.stderr)
         sys.exit(STOPPED)
+
+
+def _code(error: BaseException) -> int:
+    return STOPPED if isinstance(error, KeyboardInterrupt) else HELD if isinstance(error, RunHeldError) else MISTAKE
 
 
 @app.command(epilog="Examples: workbench run  |  workbench run --to train --size toy  |  "
@@ -44,14 +48,33 @@ def run(
                                                         help="Set a parameter; the value is YAML.")] = None,
     params: Annotated[Path | None, typer.Option(help="A YAML file of {stage: {name: value}}.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run also what is unchanged.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="End with a line of JSON: exit code, outcomes, report.")] = False,
 ) -> None:
     """Run the stages in order, skipping what is unchanged; after a failure the same command goes on there."""
-    from workbench import pipeline
+    from workbench import outcomes, pipeline
 
     order = pipeline.Order(stages=stages or (), run=run, size=size, first=first, last=last,
                            assignments=parameter or (), parameter_file=params, is_forced=force)
     pipeline.stop_on_sigterm()
-    raise typer.Exit(pipeline.run(order, Console()))
+    try:
+        code = pipeline.run(order, Console())
+    except (WorkbenchError, KeyboardInterrupt) as error:
+        if json:
+            print(outcomes.line(run, _code(error), str(error) or "stopped"))
+        raise
+    if json:
+        print(outcomes.line(run, code))
+    raise typer.Exit(code)
+
+
+@app.command(epilog="Examples: workbench publish  |  workbench publish digits")
+def publish(runs: Annotated[list[str] | None, typer.Argument(help="Runs made here; all if none is named.")] = None,
+            ) -> None:
+    """Put into the team's store what was made here before there was one: runs, their data, released models."""
+    from workbench import sharing
+
+    for told in sharing.publish(runs or ()):
+        print(told)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

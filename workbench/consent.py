@@ -6,6 +6,7 @@ A forgetting that was cut off is simply done again: the log's rows, which know w
 import contextlib
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from workbench import consented_audio, datasets, query_log, storage
+from workbench import consented_audio, datasets, query_log, shared_datasets, shared_store, storage
 from workbench.query_log import QueryLog
 
 PRODUCTION = "production"  # the `source` of those rows of a dataset that users gave
 TABLES_IN = ("runs", "traffic", "labels", "requests")  # where stages, phones and people leave tables of queries
+TABLES = (".parquet", ".csv")
 DAY_S = 86_400.0
 COMMIT_S = 600.0  # a clip is stored just before its row; one that has waited longer than this has lost its row
 
@@ -56,7 +58,8 @@ class Retention:
 def forget(user: str, log: QueryLog | None = None) -> Forgetting:
     """Remove a user everywhere, keep nothing of theirs from now on, and tell what had used them.
 
-    Raises: QueryLogError when the log does not work; the same call again finishes what this one began.
+    Raises: QueryLogError when the log does not work, StoreError when the team's store does not; the same call again
+        finishes what this one began.
     """
     if log is None:
         with contextlib.closing(QueryLog()) as own:
@@ -65,14 +68,18 @@ def forget(user: str, log: QueryLog | None = None) -> Forgetting:
     requests = log.refuse(name)
     whose = {"request_id": set(requests), "utterance_id": set(requests), "user_hash": {name}, "speaker": {name},
              "user": {user}}
-    used, n_given = _forget_in_datasets(whose)
-    n_rows, unreadable = _forget_in_tables(whose)
+    used, shas = _forget_in_datasets(whose, storage.data_folder())
+    n_given = _delete_clips(shas)
+    n_rows, unreadable = _forget_in_tables(whose, storage.data_folder())
+    used_there, n_rows_there, unreadable_there = _forget_in_store(whose)
+    used = tuple(sorted({*used, *used_there}))
     if requests or used:
         shutil.rmtree(storage.cache_folder("decodes"), ignore_errors=True)
     left = log.forget(name)
     n_clips = sum(consented_audio.delete_clip(sha) for sha in left.audio_shas) + _sweep(log)
     log.erase_traces()
-    return Forgetting(left.n_queries, n_clips + n_given, n_rows, used, _models_of(used), unreadable)
+    return Forgetting(left.n_queries, n_clips + n_given, n_rows + n_rows_there, used, _models_of(used),
+                      (*unreadable, *unreadable_there))
 
 
 def enforce_retention(log: QueryLog, now_s: float, days_words: float, days_audio: float) -> Retention:
@@ -97,21 +104,29 @@ def _sweep(log: QueryLog) -> int:
 # --- datasets --------------------------------------------------------------------------------------------------------
 
 
-def _forget_in_datasets(whose: Mapping[str, Collection[str]]) -> tuple[tuple[str, ...], int]:
-    """Take a user's rows out of all versions, their clips first. Returns: the versions, and the number of clips."""
-    cards = sorted(datasets.folder("x").parent.glob("*/card.json"))
+def _forget_in_datasets(whose: Mapping[str, Collection[str]], data: Path) -> tuple[tuple[str, ...], set[str]]:
+    """Take a user's rows out of all versions under `data`. Returns: the versions, and clips that none names now."""
+    cards = sorted((data / "datasets").glob("*/card.json"))
     tables = {card: pd.read_parquet(card.with_name("manifest.parquet")) for card in cards}
     theirs = {card: _is_theirs(table, whose) & table["source"].eq(PRODUCTION) for card, table in tables.items()}
     given = {sha for card, table in tables.items() for sha in table.loc[theirs[card], "audio_sha"]}
     others = {sha for card, table in tables.items() for sha in table.loc[~theirs[card], "audio_sha"]}
-    clips = [datasets.folder("audio") / sha[:2] / f"{sha}.wav" for sha in given - others]
-    n_clips = sum(clip.is_file() for clip in clips)
-    for clip in clips:
-        clip.unlink(missing_ok=True)
     used = [card for card in cards if theirs[card].any()]
     for card in used:
         _bury(card, tables[card], theirs[card])
-    return tuple(card.parent.name for card in used), n_clips
+    return tuple(card.parent.name for card in used), given - others
+
+
+def _clip(sha: str) -> Path:
+    return datasets.folder("audio") / sha[:2] / f"{sha}.wav"
+
+
+def _delete_clips(shas: Collection[str]) -> int:
+    """Delete clips of datasets. Returns: how many were there."""
+    there = [_clip(sha) for sha in shas if _clip(sha).is_file()]
+    for clip in there:
+        clip.unlink(missing_ok=True)
+    return len(there)
 
 
 def _bury(card: Path, table: pd.DataFrame, is_theirs: pd.Series) -> None:
@@ -134,15 +149,36 @@ def _is_theirs(table: pd.DataFrame, whose: Mapping[str, Collection[str]]) -> pd.
 # --- what stages, phones and people left -----------------------------------------------------------------------------
 
 
-def _forget_in_tables(whose: Mapping[str, Collection[str]]) -> tuple[int, tuple[str, ...]]:
-    """Take a user's rows out of all tables. Returns: the number of rows, and the files that could not be read."""
+def _forget_in_tables(whose: Mapping[str, Collection[str]], data: Path) -> tuple[int, tuple[str, ...]]:
+    """Take a user's rows out of all tables under `data`. Returns: how many rows, and the files that cannot be read."""
     n_rows, unreadable = 0, []
-    for path in sorted(path for place in TABLES_IN for path in (storage.data_folder() / place).rglob("*")):
+    for path in sorted(path for place in TABLES_IN for path in (data / place).rglob("*")):
         try:
-            n_rows += _forget_in(path, whose) if path.suffix in (".parquet", ".csv") else 0
+            n_rows += _forget_in(path, whose) if path.suffix in TABLES else 0
         except (pyarrow.ArrowException, ValueError):  # pandas' errors of CSV files are ValueErrors
-            unreadable.append(str(path.relative_to(storage.data_folder())))
+            unreadable.append(str(path.relative_to(data)))
     return n_rows, tuple(unreadable)
+
+
+def _forget_in_store(whose: Mapping[str, Collection[str]]) -> tuple[tuple[str, ...], int, tuple[str, ...]]:
+    """Do both in the team's store, by way of a copy of its tables; other machines' own copies are theirs to mend.
+
+    Returns: the versions that held them, the number of rows, and the files that cannot be read.
+    """
+    store, data = shared_store.opened(), storage.data_folder()
+    if store is None:
+        return (), 0, ()
+    there = [path for place in (*TABLES_IN, "datasets") for path in store.sizes(data / place)
+             if path.suffix in TABLES or path.name == shared_datasets.CARD]
+    with tempfile.TemporaryDirectory() as folder:
+        copies = {path: Path(folder) / path.relative_to(data) for path in there}
+        store.get(copies)
+        before = {path: storage.hash_file(copy) for path, copy in copies.items()}
+        used, shas = _forget_in_datasets(whose, Path(folder))
+        n_rows, unreadable = _forget_in_tables(whose, Path(folder))
+        store.delete([_clip(sha) for sha in shas])
+        store.replace({path: copy for path, copy in copies.items() if storage.hash_file(copy) != before[path]})
+    return used, n_rows, unreadable
 
 
 def _forget_in(path: Path, whose: Mapping[str, Collection[str]]) -> int:

@@ -6,7 +6,7 @@ import socket
 import sys
 from pathlib import Path
 
-from workbench import settings
+from workbench import preflight, settings, shared_runs
 from workbench.errors import ServiceError, SettingsError
 
 PAGES = ("error_analysis", "monitoring")
@@ -62,13 +62,15 @@ def environment(host: str, token: str) -> dict[str, str]:
 
 
 def serve(*, host: str, port: int, token: str, needs_token: bool, n_warm: int = N_WARM) -> None:
-    """Become the server: print the links, then run Voila in this process's place.
+    """Become the server: print the links, then run Voila in this process's place; colleagues' runs are brought first.
 
     Raises: ServiceError when the port is taken; SettingsError when a page is missing.
     """
     token = (token or secrets.token_urlsafe(24)) if needs_token else ""
     words = command(host, port, needs_token=needs_token, n_warm=n_warm)
     _check_port(host, port)
+    preflight.check()
+    shared_runs.bring_all()
     for name, link in zip(PAGES, links(host, port, token), strict=True):
         print(f"{name.replace('_', ' ')}: {link}", flush=True)
     os.environ |= environment(host, token)

@@ -1,6 +1,7 @@
 """Dataset versions: tables of utterances named by their content, over one store of clips named by theirs.
 
-What is stored never changes. What comes in through the door is checked before it gets here (`corpora`).
+What is stored never changes. What comes in through the door is checked before it gets here (`corpora`). A team's store
+gets each version when it is written, and gives those that are not here.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from workbench import audio, remote, storage, text
+from workbench import audio, remote, shared_datasets, storage, text
 from workbench.errors import ManifestError
 
 SPLITS = ("train", "valid", "dev", "gate", "test")
@@ -201,6 +202,7 @@ def save(table: pd.DataFrame, *, parent: str = "", note: str = "", salt: str = "
             "n_utterances": len(table), "hours": round(table["duration_s"].sum() / 3600, 4),
             "n_speakers": table["speaker"].nunique(), "sources": sorted(table["source"].unique()),
             "corpora": [*_corpora_of(parent), *corpora]})
+    shared_datasets.publish(folder(version))
     return load(version)
 
 
@@ -232,13 +234,20 @@ def _read(version: str, columns: Sequence[str] | None = None, filters: list[tupl
                                     for path in table["audio_path"]])
 
 
-def load(version: str) -> Dataset:
-    """Read a dataset version. Raises: ManifestError when there is none of that name."""
+def load(version: str, *, needs_audio: bool = True) -> Dataset:
+    """Open a dataset version; what of it is not here is fetched from the team's store, clips only if they are needed.
+
+    Raises: ManifestError when there is none of that name; StoreError when it does not come whole.
+    """
     card = folder(version) / "card.json"
+    if version and not card.is_file():
+        shared_datasets.fetch(card.parent)
     if not version or not card.is_file():
         known = sorted(path.parent.name for path in folder("x").parent.glob("*/card.json"))
         raise ManifestError(f"no dataset version {version!r} under data/datasets; `workbench run collect` makes one; "
                             f"there are: {', '.join(known) or 'none'}")
+    if needs_audio:
+        shared_datasets.fetch_all_clips(card.parent)
     return Dataset(version, card=json.loads(card.read_text(encoding="utf-8")))
 
 

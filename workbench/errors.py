@@ -67,6 +67,10 @@ class RegistryError(WorkbenchError):
     """The model registry does not answer, or has no such version."""
 
 
+class StoreError(WorkbenchError):
+    """The team's store does not answer, is not there, or does not let us; or a name in it is somebody else's."""
+
+
 class RunHeldError(WorkbenchError):
     """Another process holds the run; ends a command with exit code 3."""
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from workbench import planning, scoring, storage, verdicts
+from workbench import planning, scoring, shared_runs, storage, verdicts
 from workbench.differences import ALPHA, paired_difference
 from workbench.errors import ParameterError, ScoringError
 from workbench.planning import Pilot
@@ -128,6 +128,7 @@ def pilot(run: str) -> Pilot:
 
     Raises: ParameterError where that run has no such arms.
     """
+    shared_runs.bring(run)
     record = storage.read_record(run, "improve")
     if record is None or "listened.parquet" not in record.content["outputs"]:
         raise ParameterError(f"pilot is {run!r}, which has no answers of improve's arms; name a run whose improve "

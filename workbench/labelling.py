@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import consented_audio, storage, text
+from workbench import consented_audio, settings, storage, text
 from workbench.errors import ManifestError
 from workbench.expected_wer import Calibration
 from workbench.marks import Marks
@@ -41,9 +41,14 @@ DEMO = "demo"
 
 
 def askable(log: pd.DataFrame) -> pd.DataFrame:
-    """Give the answered queries whose recording we may listen to, one row a recording, of users told apart."""
+    """Give the answered queries whose recording we may listen to, one row a recording, of users told apart.
+
+    A log that machines share names recordings that lie where they were answered, and never leave there.
+    """
     is_askable = (log["consent"].eq(CONSENTED) & log["audio_sha"].ne("") & log["error"].eq("")
                   & log["user_hash"].ne("") & log["role"].ne("shadow"))
+    if settings.Settings().query_log_url:
+        is_askable &= log["audio_sha"].map(lambda sha: consented_audio.clip_path(sha).is_file()).astype(bool)
     return log[is_askable].drop_duplicates("audio_sha").reset_index(drop=True)
 
 

@@ -4,6 +4,7 @@ On both there is one writer at a time, so that rows become visible in the order 
 being forgotten slips in between. What is read and written is `query_log`'s.
 """
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -19,6 +20,7 @@ from workbench.errors import QueryLogError
 PATIENCE_S = 30  # how long a writer waits for another before it gives up
 CONNECT_S = 5  # a database that takes longer to pick up is as good as away
 WRITERS_LOCK = 0x766F696365  # PostgreSQL's advisory locks are numbers: "voice" in ASCII
+REGISTRY_LOCK = 0x6D6F64656C  # "model": who changes which model answers
 NO_NUMBER = float("nan")
 
 
@@ -81,6 +83,7 @@ marks = sql.Table(
     sqlite_autoincrement=True,
 )
 forgotten = sql.Table("forgotten", _metadata, sql.Column("mark", sql.Text, primary_key=True))
+secrets_used = sql.Table("secrets_used", _metadata, sql.Column("mark", sql.Text, primary_key=True))
 checks = sql.Table("checks", _metadata, sql.Column("n_checks", sql.BigInteger, nullable=False))
 
 
@@ -134,6 +137,20 @@ class Database:
             self._find()
             with self._engine.execution_options(is_writing=True).begin() as connection:
                 yield connection
+
+    @contextmanager
+    def alone(self, number: int) -> Iterator[None]:
+        """Hold what one process of a team may do at a time; it is let go of when the block, or its process, ends.
+
+        SQLite is one machine's, which has its own locks. Raises: QueryLogError when another holds it for too long.
+        """
+        with contextlib.ExitStack() as held:
+            if not self._file:
+                with self._explaining():
+                    connection = held.enter_context(self._engine.execution_options(is_plain=True).begin())
+                    connection.exec_driver_sql(f"SELECT set_config('lock_timeout', '{PATIENCE_S}s', true),"
+                                               f" pg_advisory_xact_lock({number})")
+            yield
 
     def erase_traces(self) -> None:
         """Make the database's files let go of the bytes of what was updated or deleted.

@@ -1,29 +1,28 @@
 """Released models: registered versions and who is champion, challenger and previous, in MLflow; files beside it.
 
-A version's files are copied whole before MLflow knows of it, and its folder is named by what it holds: a registration
-that was cut off is completed by the next one. Nothing here judges a model or serves it.
+A version's files lie whole (`model_files`) before MLflow knows of it, and its folder is named by what it holds: a
+registration that was cut off is completed by the next one. Nothing here judges a model or serves it.
 """
 
-import fcntl
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from workbench import registry, storage
+from workbench import model_files, registry, settings, storage
 from workbench.errors import CheckpointError, ParameterError, RegistryError, WorkbenchError
+from workbench.model_files import FACTS as FACTS  # what callers look for beside a model
+from workbench.model_files import folder as folder
 from workbench.records import Interval
 
 Mode = Literal["shadow", "canary"]
 
 ALIASES = ("champion", "challenger", "previous")
-FACTS, BASIS = "facts.json", "basis"
+BASIS = "basis"
 LINEUP = "challenger"
 """The registered model's tag that says how the challenger answers: version, mode and share, changed in one write."""
 
@@ -41,11 +40,6 @@ class ModelVersion:
     def facts(self) -> Mapping[str, Any]:
         """Read what was registered: run, stage, metrics (value, low, high), the checkpoint's hash."""
         return dict(json.loads((self.folder / FACTS).read_text(encoding="utf-8")))
-
-
-def folder() -> Path:
-    """Give where the files of released models lie."""
-    return storage.data_folder() / "models" / "registry"
 
 
 def register(
@@ -73,8 +67,10 @@ def register(
     plain = {name: m.as_dict() if isinstance(m, Interval) else m for name, m in metrics.items()}
     known = {"run": run, "stage": stage, "checkpoint": shas["model.pt"], "files": shas, "metrics": plain,
              "registered": time.strftime("%Y-%m-%d %H:%M:%S")}
+    with model_files.held():
+        model_files.copy(files, folder() / named, known)
+    model_files.publish(folder() / named)
     with _held(), _asking() as client:
-        _copy(files, folder() / named, known)
         return _register(client, named, {**tags, "folder": named, "run": run, "stage": stage})
 
 
@@ -103,13 +99,24 @@ def alias_state() -> dict[str, Any]:
         return _state(client)
 
 
-def promote(version: str, *, by: str) -> ModelVersion:
+def reigns(*versions: str) -> bool:
+    """Whether one of these is the champion. Raises: RegistryError when the tracking store does not answer."""
+    return alias_state()["champion"] in versions
+
+
+def promote(version: str, *, by: str, over: str | None = None) -> ModelVersion:
     """Make a version the champion; who was champion becomes previous, and nobody is challenger.
 
-    Raises: RegistryError for a version that does not exist or whose files are missing.
+    `over` is the champion ("" for none) that it was judged against: with another one, nothing changes.
+    Raises: RegistryError for a version that does not exist or whose files are missing, or when `over` no longer reigns.
     """
+    resolve(version)  # its files may have to come from afar, which nobody should wait for
     with _held(), _asking() as client:
         chosen, state = _resolve(client, version), _state(client)
+        if over is not None and state["champion"] not in (over, chosen.version):
+            raise RegistryError(f"version {chosen.version} was judged against {over or 'no champion'}, but by now "
+                                f"{state['champion'] or 'nobody'} is the champion; judge it again: the same command "
+                                "does")
         if state["champion"] not in ("", chosen.version):
             _point(client, "previous", state["champion"])
         _point(client, "champion", chosen.version)  # the moment that counts: before it all is as it was
@@ -163,12 +170,14 @@ def clear_challenger() -> None:
 
 @contextmanager
 def _held() -> Iterator[None]:
-    """Hold the registry, so that two who change it do so one after the other; a killed holder lets go."""
-    path = folder() / ".lock"
-    with storage.explaining(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    """Hold the registry, so that two who change it do so one after the other, on all machines of a shared log."""
+    with model_files.held():
+        if not settings.Settings().query_log_url:
+            yield
+            return
+        from workbench import log_database  # a third of a second, which a registry of one's own does not need
+
+        with closing(log_database.Database(log_database.address())) as log, log.alone(log_database.REGISTRY_LOCK):
             yield
 
 
@@ -182,8 +191,9 @@ def _asking() -> Iterator[Any]:
         raise
     except Exception as error:
         _client.cache_clear()
-        raise RegistryError(f"the model registry at {url} does not answer ({str(error).strip()[:200]}); "
-                            "mend WORKBENCH_TRACKING_URL or start the store, then ask again") from error
+        reason = str(error).strip()[:200]
+        raise RegistryError(f"the model registry at {registry.shown(url)} does not answer ({reason}); mend "
+                            "WORKBENCH_TRACKING_URL or start the store, then ask again") from error
 
 
 @lru_cache(maxsize=1)
@@ -194,7 +204,8 @@ def _client(url: str) -> Any:
 def _register(client: Any, named: str, tags: Mapping[str, str]) -> ModelVersion:
     """Make a folder known to MLflow, or bring the tags up to date of the version that it is already."""
     if _registered(client) is None:
-        client.create_registered_model(registry.PROJECT)
+        with suppress(Exception):  # another machine may have been quicker; if not, what comes next says what is wrong
+            client.create_registered_model(registry.PROJECT)
     found = [v for v in _versions(client) if v.folder.name == named]
     for key, value in tags.items() if found else ():
         client.set_model_version_tag(registry.PROJECT, found[0].version, key, value)
@@ -202,27 +213,6 @@ def _register(client: Any, named: str, tags: Mapping[str, str]) -> ModelVersion:
         # A store elsewhere cannot see our disk and need not: the source is a name, the folder lies under folder().
         client.create_model_version(registry.PROJECT, source=f"workbench://registry/{named}", tags=dict(tags))
     return next(v for v in _versions(client) if v.folder.name == named)
-
-
-def _copy(files: Mapping[str, Path], target: Path, known: Mapping[str, Any]) -> None:
-    for left_over in target.parent.glob(".copy-*"):  # from a registration that was killed: we hold the lock
-        shutil.rmtree(left_over, ignore_errors=True)
-    if _is_whole(target, known["files"]):
-        return
-    with storage.explaining(target):
-        temporary = Path(tempfile.mkdtemp(prefix=".copy-", dir=target.parent))
-        for name, path in files.items():
-            (temporary / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, temporary / name)
-        storage.write_json(temporary / FACTS, known)
-        temporary.chmod(0o755)
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.rename(target)
-
-
-def _is_whole(target: Path, shas: Mapping[str, str]) -> bool:
-    paths = {target / name: sha for name, sha in shas.items()}
-    return (target / FACTS).is_file() and all(p.is_file() and storage.hash_file(p) == sha for p, sha in paths.items())
 
 
 def _registered(client: Any) -> Any | None:
@@ -250,9 +240,9 @@ def _versions(client: Any) -> list[ModelVersion]:
 def _resolve(client: Any, name: str) -> ModelVersion:
     for found in _versions(client):
         if name == found.version or name in found.aliases:
-            if not (found.folder / FACTS).is_file():
+            if not (found.folder / FACTS).is_file() and not model_files.fetch(found.folder):
                 raise RegistryError(f"version {found.version} is registered, but {found.folder} is gone; register its "
-                                    "checkpoint again, or promote another version")
+                                    "checkpoint again, do `workbench publish` where it was made, or promote another")
             return found
     raise RegistryError(f"no model {name!r} in the registry; {_there_is(client)}")
 

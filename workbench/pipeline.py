@@ -3,6 +3,7 @@
 What starts kernels and executes notebooks loads once a kernel is really needed: an unchanged run ends within a second.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -15,8 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from workbench import execution, fingerprints, locks, notebooks, pages, parameters, runs, settings, storage, twins
-from workbench.errors import ParameterError, StageError, StageWaits
+from workbench import (
+    execution,
+    fingerprints,
+    locks,
+    notebooks,
+    pages,
+    parameters,
+    preflight,
+    runs,
+    settings,
+    shared_runs,
+    storage,
+    twins,
+)
+from workbench.errors import ParameterError, StageError, StageWaits, StoreError, WorkbenchError
 from workbench.execution import Failure
 from workbench.live import Display
 from workbench.notebooks import StageNotebook
@@ -50,7 +64,7 @@ def run(order: Order, console: Console) -> int:
 
     Returns: the exit code: 0 done or waiting, 1 a stage failed.
     Raises: ParameterError and its like before any kernel starts; the WorkbenchError that a stage met, once its evidence
-        is kept; RunHeldError when another runner is at it.
+        is kept; RunHeldError when another runner is at it; StoreError when all is done but could not be published.
     """
     if not _RUN_NAME.fullmatch(order.run) or order.run.startswith("lab-"):
         raise ParameterError(f"run {order.run!r} cannot name a batch run; use letters, digits, . _ - (not lab-...)")
@@ -59,6 +73,8 @@ def run(order: Order, console: Console) -> int:
     given = parameters.read_given(order.assignments, order.parameter_file)
     passed = parameters.check(every, given, run=order.run, size=order.size, folder=order.folder)
     _check_upstream(every, chosen, order.run)
+    preflight.check()
+    shared_runs.claim(order.run)
     with locks.held(order.run) as lock:
         return _Batch(order, every, passed, console, lock).go(chosen)
 
@@ -92,6 +108,10 @@ class _Batch:
             self.reports.mkdir(parents=True, exist_ok=True)
         try:
             code = self._go_through(chosen)
+        except WorkbenchError:
+            with contextlib.suppress(StoreError):  # the mistake is what the user has to hear of
+                shared_runs.publish(self.order.run)
+            raise
         finally:
             if self.waiting:
                 self.waiting.stop()
@@ -101,6 +121,9 @@ class _Batch:
             twins.write(self.order.run, self.reports, self.display.line)
         self._write_index()
         self.display.line(f"report: {self.reports / pages.INDEX}")
+        published = shared_runs.publish(self.order.run)
+        if published:
+            self.display.line(f"published: {published}")
         return code
 
     def _go_through(self, chosen: Sequence[StageNotebook]) -> int:

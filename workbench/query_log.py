@@ -17,7 +17,7 @@ import sqlalchemy as sql
 
 from workbench import log_database, storage
 from workbench.errors import QueryLogError, SettingsError
-from workbench.log_database import Database, checks, clean, forgotten, labels, marks, queries
+from workbench.log_database import Database, checks, clean, forgotten, labels, marks, queries, secrets_used
 from workbench.log_database import LoggedQuery as LoggedQuery  # what callers fill in
 
 if TYPE_CHECKING:
@@ -114,6 +114,21 @@ class QueryLog:
         except QueryLogError as error:
             return str(error)
         return ""
+
+    def check_secret(self) -> None:
+        """Make sure that this project names users as the log's other writers do; the first one decides.
+
+        Raises: SettingsError when it does not: one user would be two, and could not be forgotten.
+        """
+        mine = hmac.digest(_secret(), b"which secret", "sha256").hex()[:32]
+        with self._database.writing() as connection:
+            known = set(connection.scalars(sql.select(secrets_used.c.mark)))
+            if not known:
+                connection.execute(sql.insert(secrets_used), {"mark": mine})
+        if known and mine not in known:
+            raise SettingsError(f"{storage.data_folder() / 'secret.key'} is not the one by which {self._database.name} "
+                                "names users, so that nobody could be forgotten everywhere; copy that file from a "
+                                "machine of the team's that writes to this log")
 
     def erase_traces(self) -> None:
         """Make the database's files let go of what was forgotten or dropped. Raises: QueryLogError when they cannot."""

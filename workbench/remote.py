@@ -145,7 +145,7 @@ def _store(scheme: str) -> Any:
     from fsspec.implementations.arrow import ArrowFSWrapper
     from pyarrow.fs import S3FileSystem
 
-    scheme, _, host = settings.Settings().s3_endpoint.rpartition("://")
+    scheme, _, host = settings.Settings().aws_endpoint_url.rpartition("://")
     return ArrowFSWrapper(S3FileSystem(endpoint_override=host or None, scheme=scheme or "https",
                                        connect_timeout=CONNECT_S, request_timeout=REQUEST_S))
 

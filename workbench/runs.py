@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from workbench import storage
+from workbench import shared_runs, storage
 from workbench.errors import ParameterError
 from workbench.notebooks import StageNotebook
 from workbench.records import Interval
@@ -15,7 +15,7 @@ from workbench.storage import StageRecord
 if TYPE_CHECKING:
     import pandas as pd
 
-FAILURE = "failure.json"
+FAILURE = shared_runs.FAILURE
 SCORES = "scores"
 _FRACTIONS = ("wer", "cer", "accuracy", "share", "rate", "right", "answered")
 _DIFFERENCES = ("difference", "gain", "change", "beyond")
@@ -102,7 +102,8 @@ def _failure(run: str, notebook: StageNotebook) -> Mapping[str, Any] | None:
 
 
 def summaries(notebooks: Sequence[StageNotebook]) -> list[RunSummary]:
-    """Summarize every run, the one that finished a stage last first."""
+    """Summarize every run, the one that finished a stage last first; colleagues' are brought from the team's store."""
+    shared_runs.bring_all()
     folders = sorted(path for path in (storage.data_folder() / "runs").glob("*") if path.is_dir())
     found = [_summary(path.name, states(path.name, notebooks)) for path in folders]
     return sorted(found, key=lambda summary: summary.finished, reverse=True)
@@ -119,7 +120,12 @@ def _summary(run: str, found: Sequence[StageState]) -> RunSummary:
 
 
 def compare(before: str, after: str, notebooks: Sequence[StageNotebook]) -> RunDifference:
-    """Put two runs side by side. Raises: ParameterError when one of them has no finished stage."""
+    """Put two runs side by side, a colleague's as it is in the team's store.
+
+    Raises: ParameterError when one of them has no finished stage.
+    """
+    for run in (before, after):
+        shared_runs.bring(run)
     records = {run: _records(run, notebooks) for run in (before, after)}
     pairs = [(name, records[before].get(name), records[after].get(name)) for name in (n.name for n in notebooks)]
     pairs = [(name, a, b) for name, a, b in pairs if a or b]

@@ -42,8 +42,11 @@ def serve(
     # Numpy has little to multiply here, and threads of its own would spin beside the model's: 127 instead of 230 ms of
     # processor time for one clip on two cores. It reads this when it is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from workbench import preflight
     from workbench.serving import server
 
+    if not is_started:
+        preflight.check()
     if not no_auth and not is_started:
         _make_first_key()
     if detach:

@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     Words of a query without consent go after `days_words`, consented audio after `days_audio`.
     A dashboard page that was closed gives its kernel back after `dashboard_idle_s`; an open one keeps it.
     Audio read from a URL is kept in data/cache/remote while the disk has more than `keep_free_gb` free.
-    `s3_endpoint` is what other clients of S3 read, under the same name, for a store that is not Amazon's.
+    `store_url` is the team's store; S3's own settings keep the names that every tool reads.
     """
 
     model_config = SettingsConfigDict(env_prefix="WORKBENCH_")
@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     root: Path | None = None
     tracking_url: str = ""
     query_log_url: str = ""
+    store_url: str = ""
+    aws_endpoint_url: str = Field(default="", validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+    aws_region: str = Field(default="", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
     fingerprint: str = ""
     progress_file: Path | None = None
     save_every_s: float = 20.0
@@ -44,7 +47,6 @@ class Settings(BaseSettings):
     days_audio: float = 90.0
     dashboard_idle_s: int = 600
     keep_free_gb: float = 20.0
-    s3_endpoint: str = Field(default="", validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 from whisper.model import AudioEncoder, ModelDimensions, Whisper
 from whisper.tokenizer import LANGUAGES
 
-from workbench import fetching, frames, model_registry, settings, storage
+from workbench import fetching, frames, model_registry, settings, shared_runs, storage
 from workbench.errors import CheckpointError, FetchError
 from workbench.frames import Context
 from workbench.letters import CHARACTERS
@@ -207,12 +207,16 @@ def find(name: str) -> Path:
     if Path(name).is_file():
         return Path(name).resolve()
     of_run = storage.run_folder(name) / "model.pt" if "/" not in name else Path(name)
+    if of_run.parent.is_dir():
+        shared_runs.bring(name, has_model=True)  # a colleague's run, which may have gone on
     if of_run.is_file():
         return of_run
     if name in model_registry.ALIASES or name.isdecimal():
         return model_registry.resolve(name).folder / "model.pt"
     if name in whisper.available_models() or fetching.is_url(name):
         return _fetch(name)
+    if shared_runs.bring(name, has_model=True) and of_run.is_file():
+        return of_run
     runs = sorted(path.parent.name for path in (storage.data_folder() / "runs").glob("*/model.pt"))
     raise CheckpointError(
         f"no model {name!r}: it is no file, no run with a model (there are: {', '.join(runs) or 'none'}), "

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from workbench import keys, name_list, settings, storage
+from workbench import keys, model_registry, name_list, settings, storage
 from workbench.errors import KeysError, ServiceError
 from workbench.name_list import Entry
 
@@ -201,7 +201,7 @@ def memory_mb(running: Running) -> float:
 
 
 def wait_ready(running: Running, *, version: str = "", within_s: float = 120.0) -> str:
-    """Wait until a server answers queries, with a certain champion if one is named.
+    """Wait until a server answers queries, with a certain champion if one is named, or one that came after it.
 
     Returns: the version of the model that answers.
     Raises: ServiceError with what the server says is wrong, when it is not ready in time.
@@ -209,7 +209,7 @@ def wait_ready(running: Running, *, version: str = "", within_s: float = 120.0) 
     deadline_s = time.monotonic() + within_s
     while True:
         said = readiness(running)
-        if said["status"] == "ready" and version in ("", said["model_version"]):
+        if said["status"] == "ready" and (version in ("", said["model_version"]) or not model_registry.reigns(version)):
             return str(said["model_version"])
         if time.monotonic() > deadline_s:
             reasons = "; ".join(said["problems"]) or said["warning"] or f"it still answers with {said['model_version']}"
