@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 BATCH_SIZE, MIN_BATCH_SIZE = 16, 4
 """Clips a batch, up to tiny's width: on two cores larger ones gain nothing more, nor do more than 4 of a wide model."""
 
+CHUNK = 8 * BATCH_SIZE
+"""Clips of a table that are read and decoded at a time; which of them share a batch is decided within it."""
+
 TOKENS_PER_SECOND = 8
 """The longest answer that a clip's length allows; fast English speech is about 6 tokens a second."""
 
@@ -124,9 +127,9 @@ def decode(recognizer: Recognizer, utterances: "pd.DataFrame") -> "pd.DataFrame"
     """
     import pandas as pd
 
-    paths, chunk, rows = utterances["audio_path"].tolist(), BATCH_SIZE * 8, []
-    for start in progress.track(range(0, len(paths), chunk), "decoding"):
-        answers = recognizer.transcribe([audio.read(path) for path in paths[start : start + chunk]])
+    paths, rows = utterances["audio_path"].tolist(), []
+    for start in progress.track(range(0, len(paths), CHUNK), "decoding"):
+        answers = recognizer.transcribe([audio.read(path) for path in paths[start : start + CHUNK]])
         rows += [asdict(answer) for answer in answers]
     decoded = pd.DataFrame(rows).rename(columns={"text": "hypothesis"})
     return pd.concat([utterances[["utterance_id"]].reset_index(drop=True), decoded], axis=1)

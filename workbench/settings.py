@@ -8,6 +8,7 @@ import getpass
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -22,6 +23,8 @@ class Settings(BaseSettings):
     a query waits at most `batch_wait_ms` for company, and at most `max_queue` wait for the model.
     Words of a query without consent go after `days_words`, consented audio after `days_audio`.
     A dashboard page that was closed gives its kernel back after `dashboard_idle_s`; an open one keeps it.
+    With the `engine` ray, decoding and training go to the cluster at `ray_address` (one of this machine alone if none
+    is named), training to at most `ray_workers` of its nodes or GPUs (0: all).
     """
 
     model_config = SettingsConfigDict(env_prefix="WORKBENCH_")
@@ -40,6 +43,9 @@ class Settings(BaseSettings):
     days_words: float = 7.0
     days_audio: float = 90.0
     dashboard_idle_s: int = 600
+    engine: Literal["local", "ray"] = "local"
+    ray_address: str = ""
+    ray_workers: int = 0
 
 
 @dataclass(frozen=True, slots=True)

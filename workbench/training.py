@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from workbench import (
     audio,
     batches,
     frames,
+    many_machines,
     optimizers,
     progress,
     recognizers,
@@ -33,6 +35,7 @@ from workbench import (
 from workbench.batches import IGNORED, Batch, BatchSource
 from workbench.letters import CHARACTERS
 from workbench.recipes import Recipe
+from workbench.shares import Share
 from workbench.whisper_model import SpeechModel
 
 N_NEGATIVES = 512
@@ -99,9 +102,13 @@ def fit(
     key = fit_key(model, task)
     folder = storage.cache_folder("fits") / key
     if not (folder / "fit.json").is_file():
-        _Training(model, task, folder).run(title)
+        many_machines.train(partial(_train, model, task, folder, title), folder)
     done = json.loads((folder / "fit.json").read_text())
     return FitResult(folder / "model.pt", key, pd.DataFrame(done["curve"]), done["best_step"], done["spent_s"])
+
+
+def _train(model: SpeechModel, task: Task, folder: Path, title: str, share: Share) -> None:
+    _Training(model, task, folder, share).run(title)
 
 
 def fit_key(model: SpeechModel, task: Task) -> str:
@@ -116,12 +123,12 @@ def fit_key(model: SpeechModel, task: Task) -> str:
 class _Training:
     """A training under way in its folder: `resume.pt` while it goes, `model.pt` and `fit.json` when it is done."""
 
-    def __init__(self, model: SpeechModel, task: Task, folder: Path) -> None:
+    def __init__(self, model: SpeechModel, task: Task, folder: Path, share: Share) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = with_head(model, task.seed).to(self.device)
         self.source = BatchSource(task.train, task.recipe, self.model, seed=task.seed,
                                   n_eased_epochs=0 if task.is_finetuning else N_EASED_EPOCHS)
-        self.task, self.recipe, self.folder = task, task.recipe, folder
+        self.task, self.recipe, self.folder, self.share = task, task.recipe, folder, share
         self.embedding = self.model.whisper.decoder.token_embedding.weight
         self.is_sampled = not task.is_finetuning or model.dims.n_text_state < frames.TINY_WIDTH
         self.dense = [p for p in self.model.parameters() if not (self.is_sampled and p is self.embedding)]
@@ -147,11 +154,15 @@ class _Training:
                 past.step += 1
                 bar.update(past.step)
                 past.spent_s, clock = past.spent_s + time.monotonic() - clock, time.monotonic()
+                if not self.share.is_first:
+                    continue
                 if past.step in validations:
                     self._validate()
                 if time.monotonic() - saved > save_every_s:
                     self._save()
                     saved = time.monotonic()
+        if not self.share.is_first:
+            return
         storage.write_json(self.folder / "fit.json", asdict(past))
         (self.folder / "resume.pt").unlink(missing_ok=True)
 
@@ -164,6 +175,7 @@ class _Training:
         """
         self.model.train()
         batch = self.source.batch(step)
+        batch = batch.part(self.share.rows(len(batch.n_frames))) if self.share.n > 1 else batch
         scored = self._scored_tokens(batches.generator(self.task.seed + 1, step))
         rows = self.embedding.detach()[scored].requires_grad_() if self.is_sampled else self.embedding
         with torch.autocast("cuda", dtype=torch.bfloat16) if self.device == "cuda" else nullcontext():
@@ -171,9 +183,9 @@ class _Training:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(
-            [*self.dense, rows] if self.is_sampled else self.dense, self.recipe.fit.max_gradient_norm
-        )
+        loss, moved = loss.detach(), [*self.dense, rows] if self.is_sampled else self.dense
+        self.share.add_up([loss, *(p.grad for p in moved if p.grad is not None)])
+        torch.nn.utils.clip_grad_norm_(moved, self.recipe.fit.max_gradient_norm)
         if self.is_sampled:
             assert rows.grad is not None
             self.embedding.grad = torch.sparse_coo_tensor(
@@ -182,7 +194,7 @@ class _Training:
         for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
             optimizer.step()
             schedule.step()
-        return float(loss.detach())
+        return float(loss)
 
     def _loss(self, batch: Batch, rows: Tensor, scored: Tensor) -> Tensor:
         encoded = self.model.whisper.encoder(batch.mel.to(self.device))
@@ -193,7 +205,7 @@ class _Training:
         letters = self.model.letters(encoded).transpose(0, 1)
         ctc = F.ctc_loss(letters, batch.letters.to(self.device), batch.n_frames, batch.n_letters, zero_infinity=True)
         weight = self.recipe.fit.ctc_weight
-        return (1 - weight) * cross_entropy + weight * ctc
+        return (1 - weight) * batch.token_share * cross_entropy + weight * batch.clip_share * ctc
 
     def _scored_tokens(self, rng: torch.Generator) -> Tensor:
         if not self.is_sampled:
