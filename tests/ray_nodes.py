@@ -31,12 +31,13 @@ class Nodes:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        self.cluster = Cluster(initialize_head=True, head_node_args=self._size())
+        self.cluster = Cluster(initialize_head=True, head_node_args={**self._size(), "no_monitor": True})
         self.second: Any = None
         self.address: str = self.cluster.address
 
     def _size(self) -> dict[str, Any]:
-        return {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False, **free_ports()}
+        return {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False,
+                "include_log_monitor": False, **free_ports()}
 
     def be_two(self) -> None:
         """Start the second node, if it is not there."""

@@ -108,11 +108,12 @@ def check() -> None:
     ours, token = _facts(), storage.data_folder() / f".seen-{uuid.uuid4().hex}"
     with storage.replacing(token):
         pass
-    look = ray.remote(_look).options(num_cpus=0, max_retries=0)
+    look = ray.remote(_look)
     try:
-        asked = {node["NodeManagerHostname"]: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(
-            node["NodeID"], soft=False)).remote(str(token)) for node in nodes(ray)}
-        for name, answer in asked.items():
+        asked = [(node["NodeManagerHostname"], look.options(
+            num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+        ).remote(str(token))) for node in nodes(ray)]
+        for name, answer in asked:
             _compare(name, ours, _ask(ray, name, answer))
     finally:
         token.unlink()

@@ -62,7 +62,7 @@ def decode(load: Callable[[], Recognizer], utterances: "pd.DataFrame") -> "pd.Da
     found = pd.concat(parts, ignore_index=True).sort_values(ROW, ignore_index=True)
     if found[ROW].tolist() != list(range(len(table))):
         raise ClusterError(f"{len(table)} recordings went out, {len(found)} answers came back; run it again")
-    return found.drop(columns=ROW)
+    return pd.DataFrame({name: found[name].tolist() for name in found if name != ROW})  # without Arrow's types
 
 
 class _Decoder:

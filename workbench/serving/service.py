@@ -34,11 +34,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a server is run: where its models come from, whether keys are asked for, and whose clock counts."""
+    """How a server is run: where its models come from, whether keys are asked for, and whose clock counts.
+
+    A replica stands behind a front, whose process is the server's and which names the queries; 0 for a server alone.
+    """
 
     source: Source
     needs_key: bool = True
     has_simulated_clock: bool = False
+    front_pid: int = 0
 
 
 class Service:
