@@ -53,6 +53,9 @@ FLOORS = (
         "name_list",
         "consented_audio",
         "keys",
+        "shares",
+        "clusters",
+        "many_machines",
     ),
     ("gates", "data_requests", "track_record", "corrections", "causes", "improvement", "looks", "rounds",
      "shipping", "monitoring", "monitoring_reports", "labelling", "probes", "retraining", "evaluation", "consent",
@@ -85,6 +88,7 @@ OWNERS = {
     "torchaudio": {"augmentation", "recognizers"},
     "soundfile": {"audio", "manifests"},
     "av": {"audio"},
+    "ray": {"clusters", "many_machines", "serving"},
 }
 HEAVY = ("torch", "whisper", "mlflow", "plotly", "papermill", "nbconvert")
 

@@ -70,6 +70,8 @@ def connect() -> Any:
                  runtime_env={"env_vars": _environment()}, **own)
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(_why_not(address, error)) from error
+    for name in ("ray.data", "ray.train", "ray.serve"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     return ray

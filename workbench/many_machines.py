@@ -53,7 +53,7 @@ def decode(load: Callable[[], Recognizer], utterances: "pd.DataFrame") -> "pd.Da
     with _plain_errors(ray), progress.Bar("decoding", total=len(table)) as bar:
         heard = ray.data.from_pandas(shards).map_batches(
             _Decoder, fn_constructor_args=[load], batch_size=None, batch_format="pandas", zero_copy_batch=False,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(len(shards), n_places)),
+            compute=ray.data.ActorPoolStrategy(size=min(len(shards), n_places)),
             **{"num_gpus" if kind == "GPU" else "num_cpus": 1})
         parts = []
         for part in heard.iter_batches(batch_size=None, batch_format="pandas"):
