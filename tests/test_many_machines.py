@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from test_training import RECIPE, tones
@@ -68,15 +69,17 @@ def many(table: pd.DataFrame, n: int) -> pd.DataFrame:
     return rows.assign(utterance_id=[f"u{i}" for i in range(n)])
 
 
-def kill_when(cluster: Nodes, progress: Path, at_least: int) -> threading.Thread:
-    """Kill the second node once a bar has come so far. Returns: what waits for that."""
+def kill_when(cluster: Nodes, progress: Path, at_least: int, worker: str) -> threading.Thread:
+    """Kill the second node once a bar has come so far and both nodes work. Returns: what waits for that."""
     def wait() -> None:
-        deadline_s, done = time.monotonic() + PATIENCE_S, 0
-        while time.monotonic() < deadline_s and done < at_least:
+        deadline_s, done, n_workers = time.monotonic() + PATIENCE_S, 0, 0
+        while time.monotonic() < deadline_s and (done < at_least or n_workers < 2):
             with suppress(OSError, ValueError):
                 done = json.loads(progress.read_text())["done"]
-            time.sleep(0.02)
-        assert done >= at_least
+            words = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+            n_workers = sum(word.startswith(worker) for word in words)
+            time.sleep(0.1)
+        assert n_workers == 2
         cluster.kill_second()
 
     waiting = threading.Thread(target=wait)
@@ -132,10 +135,12 @@ def test_without_ray_the_command_says_what_to_install(project: Project) -> None:
 
 @pytest.mark.parametrize(("address", "said"), [
     ("127.0.0.1:1", "Connection refused"), ("ray://127.0.0.1:1", "Connection refused"), ("nonsense", "nonsense"),
-    ("no.such.host.invalid:6379", "no.such.host.invalid")])
+    ("auto", "Connection refused"), ("no.such.host.invalid:6379", "no.such.host.invalid")])
 def test_a_head_node_that_does_not_answer_is_an_error_before_any_work(
         root: Path, monkeypatch: pytest.MonkeyPatch, address: str, said: str) -> None:
     began_s = time.monotonic()
+    if address == "auto":
+        monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # as an earlier cluster of this machine left it
     monkeypatch.setenv("WORKBENCH_ENGINE", "local")
     monkeypatch.setenv("WORKBENCH_RAY_ADDRESS", "")
     with pytest.raises(ClusterError, match="ray start --head") as raised, clusters.prepared("ray", address):
@@ -160,9 +165,9 @@ def test_decoding_is_the_same_to_the_bit(cluster: Nodes, trained: Speech, monkey
 def test_a_node_that_dies_in_decoding_costs_nothing(
         cluster: Nodes, trained: Speech, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     checkpoint, clips = trained
-    table = many(clips, 1500)
+    table = many(clips, 3000)
     here = locally(lambda: recognizers.transcribe(checkpoint, table), monkeypatch)
-    killing = kill_when(cluster, root / "progress.json", many_machines.SHARD)
+    killing = kill_when(cluster, root / "progress.json", many_machines.SHARD, "ray::MapWorker")
     far = recognizers.transcribe(checkpoint, table)
     killing.join()
     assert cluster.second is None
@@ -200,7 +205,7 @@ def test_a_node_that_dies_in_training_costs_no_more_than_the_steps_since_the_las
         cluster: Nodes, speech: Speech, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     monkeypatch.setenv("WORKBENCH_SAVE_EVERY_S", "0.5")
     here = locally(lambda: fit(speech, 160), monkeypatch)
-    killing = kill_when(cluster, root / "progress.json", 20)
+    killing = kill_when(cluster, root / "progress.json", 20, "ray::RayTrainWorker")
     far = fit(speech, 160)
     killing.join()
     assert isinstance(here, training.FitResult) and cluster.second is None
@@ -213,6 +218,21 @@ def test_a_workers_mistake_looks_as_it_would_here(cluster: Nodes, trained: Speec
     table = trained[1].assign(audio_path="/nowhere.wav")
     with pytest.raises(AudioError, match="/nowhere.wav is not a file"):
         recognizers.transcribe(trained[0], table)
+
+
+@pytest.mark.slow
+def test_a_cluster_of_another_version_is_refused_before_any_work(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setenv("WORKBENCH_ENGINE", "local")
+    monkeypatch.setenv("WORKBENCH_RAY_ADDRESS", "")
+    ours = ray.__version__
+    monkeypatch.setattr(ray, "__version__", "2.40.0")
+    with ray_nodes.running() as other:
+        monkeypatch.setattr(ray, "__version__", ours)
+        with pytest.raises(ClusterError, match="runs other versions than this machine.*Ray: 2.40.0"), \
+                clusters.prepared("ray", other.address):
+            raise AssertionError("it was taken")
 
 
 @pytest.mark.slow
