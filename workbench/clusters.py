@@ -49,6 +49,15 @@ def prepared(engine: str = "", address: str = "") -> Iterator[None]:
         ray.shutdown()
 
 
+def choose(address: str, *, is_needed_here: bool) -> None:
+    """Name the cluster to this process and to what it starts, and see that it answers before anything else is done."""
+    os.environ["WORKBENCH_ENGINE"] = "ray"
+    if address:
+        os.environ["WORKBENCH_RAY_ADDRESS"] = address
+    if address or is_needed_here:
+        connect()
+
+
 def connect() -> Any:
     """Connect this process with the settings' cluster, once. Returns: the module `ray`.
 

@@ -32,10 +32,9 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8000,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Answer without a key.")] = False,
-    engine: Annotated[Engine, typer.Option(help="auto, fast (CTranslate2) or torch (the reference); ray is auto, in "
-                                                "replicas.")] = "auto",
-    replicas: Annotated[int, typer.Option(help="Answer with so many replicas on a Ray cluster; 0 is this one "
-                                               "process.")] = 0,
+    engine: Annotated[Engine, typer.Option(help="auto, fast (CTranslate2), torch (the reference), or ray (replicas).",
+                                           )] = "auto",
+    replicas: Annotated[int, typer.Option(help="So many on a Ray cluster; 0 is this one process.")] = 0,
     max_replicas: Annotated[int, typer.Option(help="Let them become so many while queries queue.")] = 0,
     ray_address: Annotated[str, typer.Option(help="The cluster's head node; none makes one of this machine.")] = "",
     simulated_clock: Annotated[bool, typer.Option("--simulated-clock", help="Take each query's time from its "
@@ -47,11 +46,12 @@ def serve(
     # Numpy has little to multiply here, and threads of its own would spin beside the model's: 127 instead of 230 ms of
     # processor time for one clip on two cores. It reads this when it is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from workbench import clusters
     from workbench.serving import server
 
     fleet = max(replicas, max_replicas > 0, engine == "ray")
     if fleet:
-        _choose_cluster(ray_address, is_here=not detach)
+        clusters.choose(ray_address, is_needed_here=not detach)
     if not no_auth and not is_started:
         _make_first_key()
     if detach:
@@ -59,8 +59,7 @@ def serve(
         flags += ["--replicas", str(fleet), "--max-replicas", str(max_replicas), "--ray-address", ray_address]
         running = server.start("--model", model, "--host", host, "--engine", engine, *flags, port=port,
                                needs_key=not no_auth)
-        print(f"serving at {running.url}, process {running.pid}, with {server.wait_ready(running)}")
-        return
+        return print(f"serving at {running.url}, process {running.pid}, with {server.wait_ready(running)}")
     from workbench.serving import sources
     from workbench.serving.service import Options
 
@@ -68,22 +67,10 @@ def serve(
     if fleet:
         from workbench.serving import replicas as many
 
-        many.run(options, many.Fleet(fleet, max_replicas), host=host, port=port)
-        return
+        return many.run(options, many.Fleet(fleet, max_replicas), host=host, port=port)
     from workbench.serving.app import create_app
 
-    server.run(create_app(options), host=host, port=port, needs_key=not no_auth)
-
-
-def _choose_cluster(address: str, *, is_here: bool) -> None:
-    """Name the cluster to this process and to what it starts, and see before any key is made that it answers."""
-    from workbench import clusters
-
-    os.environ["WORKBENCH_ENGINE"] = "ray"
-    if address:
-        os.environ["WORKBENCH_RAY_ADDRESS"] = address
-    if address or is_here:
-        clusters.connect()
+    return server.run(create_app(options), host=host, port=port, needs_key=not no_auth)
 
 
 def _make_first_key() -> None:

@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -60,17 +59,17 @@ def _deployment(serve: Any, options: Options, fleet: Fleet, *, n_gpus: int) -> A
     limits = settings.Settings()
     many = {"num_replicas": fleet.n} if fleet.most <= fleet.n else {"autoscaling_config": {
         "min_replicas": fleet.n, "max_replicas": fleet.most, "target_ongoing_requests": limits.max_batch}}
-    deployment = serve.deployment(serve.ingress(partial(_application, options))())
+
+    def application() -> FastAPI:  # made anew in each replica: Ray Serve takes a plain function for that
+        from workbench.serving.app import create_app
+
+        return create_app(options)
+
+    deployment = serve.deployment(serve.ingress(application)())
     return deployment.options(
         name="workbench", max_ongoing_requests=limits.max_queue + 2 * limits.max_batch,
         graceful_shutdown_timeout_s=server.DRAIN_S, health_check_period_s=HEALTH_S, health_check_timeout_s=5 * HEALTH_S,
         ray_actor_options={"num_gpus": 1} if n_gpus else {"num_cpus": 1}, **many).bind()
-
-
-def _application(options: Options) -> FastAPI:
-    from workbench.serving.app import create_app
-
-    return create_app(options)
 
 
 def _check_log(ray: Any) -> None:
