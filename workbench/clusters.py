@@ -23,6 +23,9 @@ KNOCK_S = 5.0
 ANSWER_S = 120.0
 """How long a node may take to start its first worker: seconds at leisure, half a minute on a busy machine."""
 
+FRONT = "workbench.serving.replicas:front"
+"""What the proxies of a server put around requests; they learn it from the environment when they start."""
+
 SAME = ("torch", "numpy", "ctranslate2")
 """Libraries that decide about bits, or whether weights can be read at all. Ray compares itself and Python."""
 
@@ -50,8 +53,8 @@ def prepared(engine: str = "", address: str = "") -> Iterator[None]:
 
 
 def choose(address: str, *, is_needed_here: bool) -> None:
-    """Name the cluster to this process and to what it starts, and see that it answers before anything else is done."""
-    os.environ["WORKBENCH_ENGINE"] = "ray"
+    """Name the cluster to a server and to what it starts, and see that it answers before anything else is done."""
+    os.environ.update({"WORKBENCH_ENGINE": "ray", "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": FRONT})
     if address:
         os.environ["WORKBENCH_RAY_ADDRESS"] = address
     if address or is_needed_here:
@@ -88,7 +91,7 @@ def connect() -> Any:
 
 def _environment() -> dict[str, str]:
     """Give what workers must find in their environment; they work themselves, and show nothing."""
-    ours = {name: value for name, value in os.environ.items() if name.startswith("WORKBENCH_")}
+    ours = {name: value for name, value in os.environ.items() if name.startswith(("WORKBENCH_", "RAY_SERVE_"))}
     ours.pop("WORKBENCH_PROGRESS_FILE", None)
     return ours | {"WORKBENCH_ROOT": str(settings.root()), "WORKBENCH_ENGINE": "local"}
 

@@ -5,12 +5,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 
-from tests import ray_nodes
+from tests import ray_nodes, watched
 from tests.ray_nodes import Nodes
 from tests.serving import conftest
 from tests.serving.conftest import PATIENCE_S, Server, serving
@@ -45,8 +44,9 @@ def server(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKBENCH_ROOT", "")
         root = conftest.new_root(tmp_path_factory.mktemp("replicas"))
-    with serving(root, "--model", "toy", "--no-auth", "--simulated-clock", "--replicas", "2", "--ray-address",
-                 nodes.address) as running:
+        watched.give_store(root)
+        model_registry.promote(release(1), by="ada")
+    with serving(root, "--no-auth", "--simulated-clock", "--replicas", "2", "--ray-address", nodes.address) as running:
         yield running.wait_ready()
         assert running.stop() == 0, running.said()
         assert not (root / "data" / "service.json").exists() and not replicas()
@@ -82,13 +82,19 @@ def test_a_replica_that_dies_under_load_loses_no_acknowledged_query(server: Serv
         time.sleep(0.1)
 
 
-def test_replicas_follow_the_champion_without_a_failed_query(nodes: Nodes, served_root: Path) -> None:
-    first, second = release(1), release(2)
-    model_registry.promote(first, by="ada")
-    with serving(served_root, "--no-auth", "--replicas", "2", "--ray-address", nodes.address) as server:
-        with Load(server.wait_ready()) as load:
-            load.wait_for(first)
-            model_registry.promote(second, by="ada")
-            load.wait_for(second)
-        assert {answer.status_code for answer in load.answers} == {200}
-        assert server.stop() == 0
+def test_replicas_follow_the_champion_without_a_failed_query(
+        server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_ROOT", str(server.root))
+    second = release(2)
+    with Load(server) as load:
+        load.wait_for("1")
+        model_registry.promote(second, by="ada")
+        load.wait_for(second)
+    assert {answer.status_code for answer in load.answers} == {200}
+
+
+def test_a_cluster_serves_once(server: Server, nodes: Nodes) -> None:
+    again = conftest.command(server.root, "serve", "--no-auth", "--port", "0", "--replicas", "1", "--ray-address",
+                             nodes.address)
+    assert again.returncode == 2 and "workbench stop" in again.stderr
+    assert server.send().status_code == 200

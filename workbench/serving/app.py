@@ -43,6 +43,8 @@ def create_app(options: Options) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with service.running():
+            if options.front_pid:  # which sends queries as soon as this returns
+                await service.settle()
             yield
 
     app = FastAPI(title="Voice search", version="1", lifespan=lifespan,

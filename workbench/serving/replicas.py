@@ -7,10 +7,13 @@ answers. What a killed replica had not committed was not acknowledged.
 import os
 import signal
 import threading
+import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from workbench import clusters, settings
 from workbench.errors import ServiceError
@@ -19,6 +22,25 @@ from workbench.serving.service import Options
 
 HEALTH_S = 2.0
 """How often Ray Serve asks a replica whether it lives; a dead one gets no more queries and is replaced."""
+
+
+class Naming:
+    """ASGI middleware of the front: every query gets a name of ours, whatever its sender called it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on under a new name."""
+        if scope["type"] == "http":
+            others = [pair for pair in scope["headers"] if pair[0].lower() != b"x-request-id"]
+            scope = {**scope, "headers": [*others, (b"x-request-id", uuid.uuid4().hex.encode())]}
+        await self.app(scope, receive, send)
+
+
+def front() -> list[Middleware]:
+    """Give what Ray Serve's proxies wrap around every request; `clusters.choose` names this function to them."""
+    return [Middleware(Naming)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +61,9 @@ def run(options: Options, fleet: Fleet, *, host: str, port: int) -> None:
     _check_log(ray)
     from ray import serve
 
+    if serve.status().applications:
+        raise ServiceError("this cluster serves already, at one address; end that with `workbench stop` (or `serve "
+                           "shutdown`), or name another cluster")
     with server.listening(host, port) as listener:
         port = listener.getsockname()[1]  # a free one, if none was named; Serve's proxy takes it over
     stop = threading.Event()

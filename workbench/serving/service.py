@@ -26,6 +26,9 @@ POLL_S = 1.0
 CLEAN_UP_S = 3600.0
 """How often words and sounds whose time is over are dropped."""
 
+SETTLE_S = 60.0
+"""How long a replica may load its model before it takes queries; a large one takes some ten seconds."""
+
 N_DECODING_THREADS = 2
 """Uploads are unpacked in a millisecond or two, while the model takes tens: more threads would only fight it."""
 
@@ -92,6 +95,13 @@ class Service:
     async def _note(self, entry: Entry) -> None:
         with suppress(ApiError):
             await self.journal.append([entry])
+
+    async def settle(self, within_s: float = SETTLE_S) -> None:
+        """Wait until queries can be answered, or for so long: what is in the way then is said to who asks."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.problems:
+                    await asyncio.sleep(0.05)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
