@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from workbench import clusters, progress, recipes, recognizing, settings
+from workbench import clusters, errors, progress, recipes, recognizing, settings
 from workbench.errors import ClusterError, WorkbenchError
 from workbench.recognizing import Recognizer
 from workbench.shares import Share
@@ -27,7 +27,7 @@ SHARD = recognizing.CHUNK
 MAX_LOST = 4
 """How often a task, or a training from its last save, starts again after a worker was lost; more is no accident."""
 
-ROW = "__row"
+ROW, MISTAKE = "__row", "__mistake"
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -57,6 +57,8 @@ def decode(load: Callable[[], Recognizer], utterances: "pd.DataFrame") -> "pd.Da
             **{"num_gpus" if kind == "GPU" else "num_cpus": 1})
         parts = []
         for part in heard.iter_batches(batch_size=None, batch_format="pandas"):
+            if MISTAKE in part:
+                raise getattr(errors, part[MISTAKE].iloc[0])(part["message"].iloc[0])
             parts.append(part)
             bar.advance(len(part))
     found = pd.concat(parts, ignore_index=True).sort_values(ROW, ignore_index=True)
@@ -72,7 +74,12 @@ class _Decoder:
         self.recognizer = load()
 
     def __call__(self, shard: "pd.DataFrame") -> "pd.DataFrame":
-        heard = recognizing.decode(self.recognizer, shard)
+        import pandas as pd
+
+        try:
+            heard = recognizing.decode(self.recognizer, shard)
+        except WorkbenchError as error:  # Ray Data would pass on its words alone
+            return pd.DataFrame({MISTAKE: [type(error).__name__], "message": [str(error)]})
         return heard.assign(**{ROW: shard[ROW].to_numpy()})
 
 
@@ -121,9 +128,13 @@ def map_all(function: Callable[[T], R], items: Sequence[T], title: str) -> list[
     if not is_chosen():
         return [function(item) for item in progress.track(items, title)]
     ray = clusters.connect()
-    task = ray.remote(function).options(max_retries=MAX_LOST)
+    task = ray.remote(_apply).options(max_retries=MAX_LOST)
     with _plain_errors(ray):
-        return ray.get([task.remote(item) for item in items])
+        return ray.get([task.remote(function, item) for item in items])
+
+
+def _apply(function: Callable[[T], R], item: T) -> R:
+    return function(item)
 
 
 def _carry_recipes(ray: Any) -> None:
