@@ -140,7 +140,7 @@ def card(corpus: Path, watch: Watch) -> None:
 
 def start(corpus: Path, watch: Watch) -> None:
     """Begin a training as the notebook does, until the first batch's rows are known and read."""
-    from workbench import batches, recipes, training, whisper_model
+    from workbench import batches, objective, recipes, whisper_model
 
     model = whisper_model.build("", "toy", seed=0)
     with watch.step("load"):
@@ -148,7 +148,7 @@ def start(corpus: Path, watch: Watch) -> None:
     with watch.step("key"):
         storage.hash_table(taught[["audio_sha", "reference"]])
     with watch.step("words"):
-        training._occurring_tokens(taught["reference"].tolist(), model)
+        objective.occurring_tokens(taught["reference"].tolist(), model)
     taught = taught.assign(audio_path=[remote.unpinned(path)[0] for path in taught["audio_path"]])  # invented sums
     with watch.step("order"):
         source = batches.BatchSource(taught, recipes.load(), model, seed=0)

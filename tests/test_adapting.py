@@ -11,6 +11,7 @@ from test_training import RECIPE, tones
 from workbench import adapting, training, whisper_model
 from workbench.errors import RecipeError
 from workbench.recipes import Fit
+from workbench.shares import Share
 from workbench.training import FitResult, Task
 
 
@@ -68,7 +69,7 @@ def test_activations_computed_again_give_the_same_weights(root: Path, clips: pd.
 def loss_of(clips: pd.DataFrame, folder: Path, step: int = 0, **how: object) -> float:
     recipe = replace(RECIPE, fit=replace(RECIPE.fit, **how))
     task = Task(clips, None, recipe, 10, 0, True)
-    return training._Training(whisper_model.build("", "toy", seed=0), task, folder)._step(step)
+    return training._Training(whisper_model.build("", "toy", seed=0), task, folder, Share())._step(step)
 
 
 def test_batches_that_are_one_step_weigh_alike(clips: pd.DataFrame, tmp_path: Path) -> None:

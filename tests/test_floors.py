@@ -35,6 +35,7 @@ FLOORS = (
         "optimizers",
         "adapting",
         "matching",
+        "objective",
         "side_by_side",
         "placing",
         "manifests",
@@ -68,6 +69,9 @@ FLOORS = (
         "name_list",
         "consented_audio",
         "keys",
+        "shares",
+        "clusters",
+        "many_machines",
     ),
     ("gates", "data_requests", "track_record", "corrections", "causes", "improvement", "looks", "rounds",
      "shipping", "monitoring", "monitoring_reports", "labelling", "probes", "retraining", "evaluation", "consent",
@@ -105,6 +109,7 @@ OWNERS = {
     "av": {"audio"},
     "datasets": {"hub_corpora"},
     "lhotse": {"lhotse_manifests"},
+    "ray": {"clusters", "many_machines", "serving"},
 }
 HEAVY = ("torch", "whisper", "mlflow", "plotly", "papermill", "nbconvert")
 

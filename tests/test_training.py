@@ -16,7 +16,17 @@ import pytest
 import torch
 import whisper
 
-from workbench import audio, cross_fitting, recognizers, scoring, side_by_side, storage, training, whisper_model
+from workbench import (
+    audio,
+    cross_fitting,
+    objective,
+    recognizers,
+    scoring,
+    side_by_side,
+    storage,
+    training,
+    whisper_model,
+)
 from workbench.augmentation import Silence
 from workbench.recipes import Fit, Recipe
 
@@ -250,4 +260,4 @@ def test_the_tokens_of_words_are_those_of_the_references() -> None:
     model = whisper_model.build("", "toy", seed=0)
     words = batches.tokenizer(model.whisper.is_multilingual)
     wanted = {token for each in {*said, ""} for tokens in batches.spell_tokens(each, words) for token in tokens}
-    assert training._occurring_tokens(said, model).tolist() == sorted(wanted)
+    assert objective.occurring_tokens(said, model).tolist() == sorted(wanted)

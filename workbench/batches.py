@@ -32,6 +32,7 @@ class Batch:
 
     Shape: mel [B, M, F]; tokens [B, V] as the decoder reads them; targets [B, V] as it should write them (IGNORED past
     the end); letters, all clips' characters in a row; n_letters [B]; n_frames [B] encoder frames that hold the clip.
+    A part of a batch knows which share of the whole's tokens and clips it holds: what its mean losses weigh.
     """
 
     mel: Tensor
@@ -40,6 +41,19 @@ class Batch:
     letters: Tensor
     n_letters: Tensor
     n_frames: Tensor
+    token_share: float = 1.0
+    clip_share: float = 1.0
+
+    def part(self, rows: slice) -> "Batch":
+        """Give some rows, padded as the whole is; no row at all becomes the first one without any weight."""
+        n_clips, rows = rows.stop - rows.start, rows if rows.stop > rows.start else slice(0, 1)
+        ends = torch.cumsum(self.n_letters, 0)
+        first = int(ends[rows.start - 1]) if rows.start else 0
+        n_tokens = int((self.targets[rows] != IGNORED).sum()) if n_clips else 0
+        return Batch(self.mel[rows], self.tokens[rows], self.targets[rows],
+                     self.letters[first : int(ends[rows.stop - 1])], self.n_letters[rows], self.n_frames[rows],
+                     token_share=n_tokens / int((self.targets != IGNORED).sum()),
+                     clip_share=n_clips / len(self.n_letters))
 
 
 @lru_cache(maxsize=4)

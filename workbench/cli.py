@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -49,15 +49,20 @@ def run(
     params: Annotated[Path | None, typer.Option(help="A YAML file of {stage: {name: value}}.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run also what is unchanged.")] = False,
     json: Annotated[bool, typer.Option("--json", help="End with a line of JSON: exit code, outcomes, report.")] = False,
+    engine: Annotated[Literal["local", "ray"] | None, typer.Option(help="Where models train and decode: local "
+                                                                   "(this machine) or ray (a cluster).")] = None,
+    ray_address: Annotated[str, typer.Option(help="Its head node: auto, HOST:PORT or ray://HOST:PORT; none makes a "
+                                                  "cluster of this machine.")] = "",
 ) -> None:
     """Run the stages in order, skipping what is unchanged; after a failure the same command goes on there."""
-    from workbench import outcomes, pipeline
+    from workbench import clusters, outcomes, pipeline
 
     order = pipeline.Order(stages=stages or (), run=run, size=size, first=first, last=last,
                            assignments=parameter or (), parameter_file=params, is_forced=force)
     pipeline.stop_on_sigterm()
     try:
-        code = pipeline.run(order, Console())
+        with clusters.prepared(engine or "", ray_address):
+            code = pipeline.run(order, Console())
     except (WorkbenchError, KeyboardInterrupt) as error:
         if json:
             print(outcomes.line(run, _code(error), str(error) or "stopped"))

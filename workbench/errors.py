@@ -89,3 +89,7 @@ class MarkError(WorkbenchError):
 
 class KeysError(WorkbenchError):
     """A key's name is taken or unknown, or the file of keys is damaged."""
+
+
+class ClusterError(WorkbenchError):
+    """Ray is absent, its cluster cannot be reached or does not fit this machine, or it lost what it worked on."""

@@ -15,6 +15,9 @@ from workbench import settings, storage
 from workbench.augmentation import Augmentation, SpecAugment
 from workbench.errors import RecipeError
 
+MODULE_PREFIX = "workbench_recipe_"
+"""How a recipe's file is called among the modules of a process."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -120,7 +123,7 @@ def load(name: str = "default") -> Recipe:
     if not path.is_file():
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.py"))) or "none"
         raise RecipeError(f"no recipe {name!r}: {path} does not exist; there are: {there}")
-    spec = importlib.util.spec_from_file_location(f"workbench_recipe_{name}", path)
+    spec = importlib.util.spec_from_file_location(f"{MODULE_PREFIX}{name}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and inspect look a class's module up by name

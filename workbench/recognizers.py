@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import whisper
 from torch import Tensor
 from torchaudio.functional import forced_align
 
-from workbench import biasing, frames, letters, recognizing, storage, text, whisper_model
+from workbench import biasing, frames, letters, many_machines, recognizing, storage, text, whisper_model
 from workbench.audio import Samples
 from workbench.letters import CHARACTERS
 from workbench.recognizing import Recognizer as Recognizer  # what callers name, whichever engine they have
@@ -116,7 +117,8 @@ def transcribe(checkpoint: Path, utterances: pd.DataFrame) -> pd.DataFrame:
     key = storage.hash_value([storage.hash_file(checkpoint), utterances["audio_sha"].tolist(), code])[:16]
     cached = storage.cache_folder("decodes") / f"{key}.parquet"
     if not cached.is_file():
-        storage.write_table(cached, decode(load(checkpoint, has_times=True), utterances).drop(columns="utterance_id"))
+        heard = many_machines.decode(partial(load, checkpoint, has_times=True), utterances)
+        storage.write_table(cached, heard.drop(columns="utterance_id"))
     return pd.concat([utterances[["utterance_id"]].reset_index(drop=True), pd.read_parquet(cached)], axis=1)
 
 

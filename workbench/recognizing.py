@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 BATCH_SIZE, MIN_BATCH_SIZE = 16, 4
 """Clips a batch, up to tiny's width: on two cores larger ones gain nothing more, nor do more than 4 of a wide model."""
 
-CLIPS_AT_A_TIME = 1024
-"""Files read between two decodings where batches are formed over all of them: 200 MB of queries of three seconds."""
+CHUNK = 8 * BATCH_SIZE
+"""Clips of a table that are read and decoded at a time; which of them share a batch is decided within it."""
 
 TOKENS_PER_SECOND = 8
 """The longest answer that a clip's length allows; fast English speech is about 6 tokens a second."""
@@ -127,19 +127,19 @@ def decode(recognizer: Recognizer, utterances: "pd.DataFrame") -> "pd.DataFrame"
     """
     import pandas as pd
 
-    paths, chunk, rows = utterances["audio_path"].tolist(), BATCH_SIZE * 8, []
-    for start in progress.track(range(0, len(paths), chunk), "decoding"):
-        answers = recognizer.transcribe([audio.read(path) for path in paths[start : start + chunk]])
+    paths, rows = utterances["audio_path"].tolist(), []
+    for start in progress.track(range(0, len(paths), CHUNK), "decoding"):
+        answers = recognizer.transcribe([audio.read(path) for path in paths[start : start + CHUNK]])
         rows += [asdict(answer) for answer in answers]
     decoded = pd.DataFrame(rows).rename(columns={"text": "hypothesis"})
     return pd.concat([utterances[["utterance_id"]].reset_index(drop=True), decoded], axis=1)
 
 
 def transcribe_paths(recognizer: Recognizer, paths: Sequence[str]) -> list[Hypothesis]:
-    """Write one hypothesis a file, in their order, and never hold the sound of more than `CLIPS_AT_A_TIME`."""
+    """Write one hypothesis a file, in their order, and never hold the sound of more than `CHUNK`."""
     listed = list(paths)
-    return [answer for start in range(0, len(listed), CLIPS_AT_A_TIME) for answer in
-            recognizer.transcribe([audio.read(path) for path in listed[start : start + CLIPS_AT_A_TIME]])]
+    return [answer for start in range(0, len(listed), CHUNK) for answer in
+            recognizer.transcribe([audio.read(path) for path in listed[start : start + CHUNK]])]
 
 
 def transcribe_file(recognizer: Recognizer, path: Path) -> str:

@@ -46,8 +46,8 @@ def gaps(model: SpeechModel, utterances: pd.DataFrame, hypotheses: pd.Series) ->
     if model.head is None:
         return np.full(len(utterances), np.nan)
     differs = [row for row, pair in enumerate(zip(references, answers, strict=True)) if pair[0] != pair[1]]
-    for start in range(0, len(differs), recognizing.CLIPS_AT_A_TIME):
-        part = differs[start : start + recognizing.CLIPS_AT_A_TIME]
+    for start in range(0, len(differs), recognizing.CHUNK):
+        part = differs[start : start + recognizing.CHUNK]
         clips = {row: audio.read(utterances["audio_path"].iloc[row]) for row in part}
         for rows, letters in letters_of(model, clips):
             for row, of_clip in zip(rows, letters, strict=True):

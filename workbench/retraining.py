@@ -6,6 +6,7 @@ a voice or a week is no merit. The base gate split stays as it was, and says wha
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from workbench import (
     improvement,
     labelling,
     looks,
+    many_machines,
     model_registry,
     query_log,
     recognizers,
@@ -83,8 +85,8 @@ def replay(version: str, log: pd.DataFrame, ids: Collection[str]) -> dict[str, s
     if not version or rows.empty:
         return {}
     paths = [str(consented_audio.clip_path(sha)) for sha in rows["audio_sha"]]
-    engine = engines.FastRecognizer(model_registry.resolve(version).folder / "engine")
-    heard = recognizers.decode(engine, rows.assign(utterance_id=rows["request_id"], audio_path=paths))
+    engine = partial(engines.FastRecognizer, model_registry.resolve(version).folder / "engine")
+    heard = many_machines.decode(engine, rows.assign(utterance_id=rows["request_id"], audio_path=paths))
     return dict(zip(heard["utterance_id"], heard["hypothesis"], strict=True))
 
 

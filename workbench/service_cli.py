@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.name_list import NameList
 
 app = typer.Typer()
-Engine = Literal["auto", "fast", "torch"]
+Engine = Literal["auto", "fast", "torch", "ray"]
 keys_app = typer.Typer(no_args_is_help=True, help="Who may use the service: make, list and revoke keys.")
 app.add_typer(keys_app, name="keys")
 names_app = typer.Typer(no_args_is_help=True, help="The biasing list: names that answers are held against, live.")
@@ -32,7 +32,11 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8000,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Answer without a key.")] = False,
-    engine: Annotated[Engine, typer.Option(help="auto, fast (CTranslate2) or torch (the reference).")] = "auto",
+    engine: Annotated[Engine, typer.Option(help="auto, fast (CTranslate2), torch (the reference), or ray (replicas).",
+                                           )] = "auto",
+    replicas: Annotated[int, typer.Option(help="So many on a Ray cluster; 0 is this one process.")] = 0,
+    max_replicas: Annotated[int, typer.Option(help="Let them become so many while queries queue.")] = 0,
+    ray_address: Annotated[str, typer.Option(help="The cluster's head node; none makes one of this machine.")] = "",
     simulated_clock: Annotated[bool, typer.Option("--simulated-clock", help="Take each query's time from its "
                                                   "X-Query-Time header, for simulated weeks.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it answers; `workbench stop` ends it.")] = False,
@@ -42,25 +46,33 @@ def serve(
     # Numpy has little to multiply here, and threads of its own would spin beside the model's: 127 instead of 230 ms of
     # processor time for one clip on two cores. It reads this when it is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from workbench import preflight
+    from workbench import clusters, preflight
     from workbench.serving import server
 
     if not is_started:
         preflight.check()
+    fleet = max(replicas, max_replicas > 0, engine == "ray")
+    if fleet:
+        clusters.choose(ray_address, is_needed_here=not detach)
     if not no_auth and not is_started:
         _make_first_key()
     if detach:
         flags = ["--simulated-clock"] if simulated_clock else []
+        flags += ["--replicas", str(fleet), "--max-replicas", str(max_replicas), "--ray-address", ray_address]
         running = server.start("--model", model, "--host", host, "--engine", engine, *flags, port=port,
                                needs_key=not no_auth)
-        print(f"serving at {running.url}, process {running.pid}, with {server.wait_ready(running)}")
-        return
+        return print(f"serving at {running.url}, process {running.pid}, with {server.wait_ready(running)}")
     from workbench.serving import sources
-    from workbench.serving.app import create_app
     from workbench.serving.service import Options
 
-    app = create_app(Options(sources.find(model, engine), not no_auth, simulated_clock))
-    server.run(app, host=host, port=port, needs_key=not no_auth)
+    options = Options(sources.find(model, "auto" if engine == "ray" else engine), not no_auth, simulated_clock)
+    if fleet:
+        from workbench.serving import replicas as many
+
+        return many.run(options, many.Fleet(fleet, max_replicas), host=host, port=port)
+    from workbench.serving.app import create_app
+
+    return server.run(create_app(options), host=host, port=port, needs_key=not no_auth)
 
 
 def _make_first_key() -> None:

@@ -8,6 +8,7 @@ import getpass
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,6 +26,8 @@ class Settings(BaseSettings):
     A dashboard page that was closed gives its kernel back after `dashboard_idle_s`; an open one keeps it.
     Audio read from a URL is kept in data/cache/remote while the disk has more than `keep_free_gb` free.
     `store_url` is the team's store; S3's own settings keep the names that every tool reads.
+    With the `engine` ray, decoding and training go to the cluster at `ray_address` (one of this machine alone if none
+    is named), training to at most `ray_workers` of its nodes or GPUs (0: all).
     """
 
     model_config = SettingsConfigDict(env_prefix="WORKBENCH_")
@@ -47,6 +50,9 @@ class Settings(BaseSettings):
     days_audio: float = 90.0
     dashboard_idle_s: int = 600
     keep_free_gb: float = 20.0
+    engine: Literal["local", "ray"] = "local"
+    ray_address: str = ""
+    ray_workers: int = 0
 
 
 @dataclass(frozen=True, slots=True)

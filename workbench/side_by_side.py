@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import torch
 
+from workbench import settings
+
 _STOP: ContextVar[threading.Event] = ContextVar("stop", default=threading.Event())  # noqa: B039 - nobody sets this one
 T = TypeVar("T")
 
@@ -19,7 +21,8 @@ def run(fits: Sequence[Callable[[], T]]) -> list[T]:
     one, or the caller, ends all. Models are built before: new weights are drawn from the one chance of all threads.
     """
     n_threads = torch.get_num_threads()
-    n_at_once = 1 if torch.cuda.is_available() else min(len(fits), n_threads)
+    is_alone = torch.cuda.is_available() or settings.Settings().engine == "ray"  # a cluster is each fit's own in turn
+    n_at_once = 1 if is_alone else min(len(fits), n_threads)
     if n_at_once <= 1:
         return [one() for one in fits]
     stop = threading.Event()

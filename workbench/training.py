@@ -9,19 +9,20 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from workbench import (
     adapting,
     batches,
     frames,
+    many_machines,
     matching,
+    objective,
     optimizers,
     progress,
     recognizers,
@@ -32,14 +33,12 @@ from workbench import (
     storage,
     whisper_model,
 )
-from workbench.batches import IGNORED, Batch, BatchSource
+from workbench.batches import Batch, BatchSource
 from workbench.letters import CHARACTERS
 from workbench.matching import PaddedTeacher
 from workbench.recipes import Recipe
+from workbench.shares import Share
 from workbench.whisper_model import SpeechModel
-
-N_NEGATIVES = 512
-"""Random tokens scored beside those that occur: the full vocabulary is most of a small model's step."""
 
 N_EASED_EPOCHS = 1
 """From nothing, the first epoch begins with the short utterances."""
@@ -102,16 +101,20 @@ def fit(
     key = fit_key(model, task)
     folder = storage.cache_folder("fits") / key
     if not (folder / "fit.json").is_file():
-        _Training(model, task, folder).run(title)
+        many_machines.train(partial(_train, model, task, folder, title), folder)
     done = json.loads((folder / "fit.json").read_text())
     return FitResult(folder / "model.pt", key, pd.DataFrame(done["curve"]), done["best_step"], done["spent_s"])
+
+
+def _train(model: SpeechModel, task: Task, folder: Path, title: str, share: Share) -> None:
+    _Training(model, task, folder, share).run(title)
 
 
 def fit_key(model: SpeechModel, task: Task) -> str:
     """Name a fit by all that it depends on, the code of the loop included. Returns: 16 hex digits."""
     weights = storage.hash_bytes(*(t.detach().cpu().numpy().tobytes() for t in model.state_dict().values()))
     tables = [storage.hash_table(t[["audio_sha", "reference"]]) for t in (task.train, task.valid) if t is not None]
-    parts = (adapting, batches, frames, matching, optimizers, whisper_model)
+    parts = (adapting, batches, frames, matching, objective, optimizers, whisper_model)
     code = [storage.hash_file(Path(str(module.__file__))) for module in parts]
     how = [task.recipe.fit_key(), task.n_steps, task.seed, task.is_finetuning, storage.hash_file(Path(__file__))]
     return storage.hash_value([weights, asdict(model.dims), tables, how, code])[:16]
@@ -120,7 +123,7 @@ def fit_key(model: SpeechModel, task: Task) -> str:
 class _Training:
     """A training under way in its folder: `resume.pt` while it goes, `model.pt` and `fit.json` when it is done."""
 
-    def __init__(self, model: SpeechModel, task: Task, folder: Path) -> None:
+    def __init__(self, model: SpeechModel, task: Task, folder: Path, share: Share) -> None:
         self.device, how = "cuda" if torch.cuda.is_available() else "cpu", task.recipe.fit
         is_taught = task.is_finetuning and model.context == "fitted" and how.match_weight > 0
         self.teacher = PaddedTeacher(model.to(self.device)) if is_taught else None
@@ -129,7 +132,7 @@ class _Training:
         self.model = (adapting.prepare(model, how, seed=task.seed) if task.is_finetuning else model).to(self.device)
         self.source = BatchSource(task.train, task.recipe, self.model, seed=task.seed,
                                   n_eased_epochs=0 if task.is_finetuning else N_EASED_EPOCHS)
-        self.task, self.recipe, self.folder = task, task.recipe, folder
+        self.task, self.recipe, self.folder, self.share = task, task.recipe, folder, share
         self.embedding = self.model.whisper.decoder.token_embedding.weight
         is_narrow = model.dims.n_text_state < frames.TINY_WIDTH
         self.is_sampled = self.embedding.requires_grad and (not task.is_finetuning or is_narrow)
@@ -143,7 +146,7 @@ class _Training:
         self.precision = torch.autocast(self.device, dtype=torch.bfloat16) if is_halved else nullcontext()
         pace = _warm_up_and_decay(min(how.n_warmup_steps, max(1, task.n_steps // 5)), task.n_steps)
         self.schedules = [torch.optim.lr_scheduler.LambdaLR(o, pace) for o in self.optimizers]
-        self.occurring = _occurring_tokens(task.train["reference"].tolist(), self.model)
+        self.occurring = objective.occurring_tokens(task.train["reference"].tolist(), self.model)
         self.past = Progress()
 
     def run(self, title: str) -> None:
@@ -160,11 +163,15 @@ class _Training:
                 past.step += 1
                 bar.update(past.step)
                 past.spent_s, clock = past.spent_s + time.monotonic() - clock, time.monotonic()
+                if not self.share.is_first:
+                    continue
                 if past.step in validations:
                     self._validate()
                 if time.monotonic() - saved > save_every_s:
                     self._save()
                     saved = time.monotonic()
+        if not self.share.is_first:
+            return
         storage.write_json(self.folder / "fit.json", asdict(past))
         (self.folder / "resume.pt").unlink(missing_ok=True)
 
@@ -180,15 +187,15 @@ class _Training:
         rows = self.embedding.detach()[scored].requires_grad_() if self.is_sampled else self.embedding
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        total, n_parts = 0.0, self.recipe.fit.n_accumulated
+        total, n_parts = torch.zeros((), device=self.device), self.recipe.fit.n_accumulated
         for part in range(n_parts):
             with self.precision:
-                loss = self._loss(self.source.batch(step * n_parts + part), rows, scored) / n_parts
+                loss = self._loss(self._batch(step * n_parts + part), rows, scored) / n_parts
             loss.backward()
-            total += float(loss.detach())
-        torch.nn.utils.clip_grad_norm_(
-            [*self.dense, rows] if self.is_sampled else self.dense, self.recipe.fit.max_gradient_norm
-        )
+            total += loss.detach()
+        moved = [*self.dense, rows] if self.is_sampled else self.dense
+        self.share.add_up([total, *(p.grad for p in moved if p.grad is not None)])
+        torch.nn.utils.clip_grad_norm_(moved, self.recipe.fit.max_gradient_norm)
         if self.is_sampled:
             assert rows.grad is not None
             self.embedding.grad = torch.sparse_coo_tensor(
@@ -197,27 +204,20 @@ class _Training:
         for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
             optimizer.step()
             schedule.step()
-        return total
+        return float(total)
+
+    def _batch(self, number: int) -> Batch:
+        """Make this worker's share of a batch."""
+        batch = self.source.batch(number)
+        return batch.part(self.share.rows(len(batch.n_frames))) if self.share.n > 1 else batch
 
     def _loss(self, batch: Batch, rows: Tensor, scored: Tensor) -> Tensor:
-        mel, how = batch.mel.to(self.device), self.recipe.fit
-        encoded = self.model.whisper.encoder(mel)
-        read, write = (_renumber(t.to(self.device), scored) for t in (batch.tokens, batch.targets))
-        hidden = _decoder_states(self.model, rows[read], encoded)
-        logits = (hidden @ rows.T).flatten(0, 1).float()
-        cross_entropy = F.cross_entropy(logits, write.flatten(), ignore_index=IGNORED)
-        letters = self.model.letters(encoded).transpose(0, 1)
-        ctc = F.ctc_loss(letters, batch.letters.to(self.device), batch.n_frames, batch.n_letters, zero_infinity=True)
-        loss = (1 - how.ctc_weight) * cross_entropy + how.ctc_weight * ctc
-        if self.teacher is None:
-            return loss
-        return (1 - how.match_weight) * loss + how.match_weight * self.teacher.loss(mel, encoded)
+        return objective.loss(self.model, batch, rows, scored, how=self.recipe.fit, teacher=self.teacher)
 
     def _scored_tokens(self, rng: torch.Generator) -> Tensor:
-        if not self.is_sampled:
-            return torch.arange(self.model.dims.n_vocab, device=self.device)
-        negatives = torch.randint(self.model.dims.n_vocab, (N_NEGATIVES,), generator=rng)
-        return torch.cat([self.occurring, negatives]).unique().to(self.device)
+        n_vocab = self.model.dims.n_vocab
+        scored = objective.scored_tokens(self.occurring, n_vocab, rng) if self.is_sampled else torch.arange(n_vocab)
+        return scored.to(self.device)
 
     def _validate(self) -> None:
         past, wer = self.past, math.nan
@@ -277,27 +277,3 @@ def with_head(model: SpeechModel, seed: int) -> SpeechModel:
 
 def _warm_up_and_decay(n_warmup: int, n_steps: int) -> Callable[[int], float]:
     return lambda step: min((step + 1) / n_warmup, max(0.0, (n_steps - step) / max(1, n_steps - n_warmup)))
-
-
-def _occurring_tokens(references: list[str], model: SpeechModel) -> Tensor:
-    words = batches.tokenizer(model.whisper.is_multilingual, model.language)
-    # Whisper's tokens do not reach over a space, and a million references have few different words.
-    different = set(references)
-    said = {piece for text in different for piece in (text.split() if text == " ".join(text.split()) else [text])}
-    spelled = {token for text in {*said, ""} for tokens in batches.spell_tokens(text, words) for token in tokens}
-    return torch.tensor(sorted(spelled))
-
-
-def _renumber(targets: Tensor, scored: Tensor) -> Tensor:
-    """Turn vocabulary numbers into places among the scored tokens, which are sorted."""
-    return torch.where(targets == IGNORED, targets, torch.searchsorted(scored, targets.clamp(min=0)))
-
-
-def _decoder_states(model: SpeechModel, embedded: Tensor, encoded: Tensor) -> Tensor:
-    """Run Whisper's decoder without its token table. Shape: [B, V, width] -> [B, V, width]."""
-    decoder = model.whisper.decoder
-    x: Any = (embedded + decoder.positional_embedding[: embedded.shape[1]]).to(encoded.dtype)
-    for block in decoder.blocks:
-        x = whisper_model.through(block, x, encoded, decoder.mask,
-                                  is_checkpointed=model.whisper.encoder.is_checkpointed)
-    return decoder.ln(x)

@@ -169,7 +169,7 @@ def test_answers_do_not_wait_for_the_phone_to_acknowledge_their_headers() -> Non
             accepted.set_result(bool(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
             writer.close()
 
-        with server._listening("127.0.0.1", 0) as listener:
+        with server.listening("127.0.0.1", 0) as listener:
             serving = await asyncio.start_server(greet, sock=listener)
             _, phone = await asyncio.open_connection(*listener.getsockname())
             try:

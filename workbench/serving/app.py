@@ -43,6 +43,8 @@ def create_app(options: Options) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with service.running():
+            if options.front_pid:  # which sends queries as soon as this returns
+                await service.settle()
             yield
 
     app = FastAPI(title="Voice search", version="1", lifespan=lifespan,
@@ -69,13 +71,14 @@ class Envelope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = uuid.uuid4().hex
+        request_id = self._request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_enveloped(message: Message) -> None:
             if message["type"] == "http.response.start":
-                ours = {b"x-request-id": request_id, b"x-model-version": self.service.version,
-                        b"x-content-type-options": "nosniff"}
+                ours = {b"x-model-version": self.service.version, b"x-content-type-options": "nosniff"}
+                if not self.service.options.front_pid:
+                    ours[b"x-request-id"] = request_id
                 given = {name for name, _ in message["headers"]}
                 message["headers"] += [(name, value.encode()) for name, value in ours.items() if name not in given]
                 route = getattr(scope.get("route"), "path", "other")
@@ -83,6 +86,11 @@ class Envelope:
             await send(message)
 
         await self.app(scope, receive, send_enveloped)
+
+    def _request_id(self, scope: Scope) -> str:
+        """Name a query; behind a front it has a name already, which the front puts on the answer."""
+        given = dict(scope["headers"]).get(b"x-request-id", b"") if self.service.options.front_pid else b""
+        return given.decode("latin-1")[:HEADER_LENGTH] or uuid.uuid4().hex
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
@@ -143,7 +151,7 @@ def _add_operation(app: FastAPI, service: Service) -> None:
     @app.get("/health/live", tags=["operation"])
     async def live() -> Any:
         """Say that the process runs."""
-        return {"status": "live", "pid": os.getpid()}
+        return {"status": "live", "pid": service.options.front_pid or os.getpid()}
 
     @app.get("/health/ready", tags=["operation"])
     async def ready() -> Any:

@@ -80,8 +80,8 @@ def run(app: Any, *, host: str, port: int, needs_key: bool = True) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    with (_listening(host, port) as listener, _own_key(needs_key) as key,
-          _announced(host, listener.getsockname()[1], key)):
+    with (listening(host, port) as listener, own_key(needs_key) as key,
+          announced(host, listener.getsockname()[1], key)):
         config = uvicorn.Config(app, loop="asyncio", http="h11", ws="none", lifespan="on", access_log=False,
                                 log_config=None, server_header=False, timeout_keep_alive=KEEP_ALIVE_S,
                                 timeout_graceful_shutdown=DRAIN_S)
@@ -92,7 +92,8 @@ def run(app: Any, *, host: str, port: int, needs_key: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Hold an address. Raises: ServiceError when it cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named, or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms for the phone's ACK.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
@@ -106,7 +107,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _own_key(needs_key: bool) -> Iterator[str]:
+def own_key(needs_key: bool) -> Iterator[str]:
     """Make a key that lives as long as this process; those of killed servers go now."""
     names = {key.name for key in keys.listing() if key.name.startswith(OWN_KEY)}
     for name in names:
@@ -127,7 +128,7 @@ def _revoke(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _announced(host: str, port: int, key: str) -> Iterator[None]:
+def announced(host: str, port: int, key: str) -> Iterator[None]:
     """Leave the address in `service.json`, unless another server of this project has its own there."""
     name = f"[{host}]" if ":" in host else host
     running = Running(f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else name}:{port}", os.getpid(), key)

@@ -26,6 +26,9 @@ POLL_S = 1.0
 CLEAN_UP_S = 3600.0
 """How often words and sounds whose time is over are dropped."""
 
+SETTLE_S = 60.0
+"""How long a replica may load its model before it takes queries; a large one takes some ten seconds."""
+
 N_DECODING_THREADS = 2
 """Uploads are unpacked in a millisecond or two, while the model takes tens: more threads would only fight it."""
 
@@ -34,11 +37,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a server is run: where its models come from, whether keys are asked for, and whose clock counts."""
+    """How a server is run: where its models come from, whether keys are asked for, and whose clock counts.
+
+    A replica stands behind a front, whose process is the server's and which names the queries; 0 for a server alone.
+    """
 
     source: Source
     needs_key: bool = True
     has_simulated_clock: bool = False
+    front_pid: int = 0
 
 
 class Service:
@@ -88,6 +95,13 @@ class Service:
     async def _note(self, entry: Entry) -> None:
         with suppress(ApiError):
             await self.journal.append([entry])
+
+    async def settle(self, within_s: float = SETTLE_S) -> None:
+        """Wait until queries can be answered, or for so long: what is in the way then is said to who asks."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.problems:
+                    await asyncio.sleep(0.05)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
