@@ -33,7 +33,19 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.peak import forget_peak, peak_mb
 from benchmarks.scoring import queries
-from workbench import audio, cards, corpora, datasets, fingerprints, hearing, manifests, progress, remote, storage
+from workbench import (
+    audio,
+    cards,
+    compositions,
+    corpora,
+    datasets,
+    fingerprints,
+    hearing,
+    manifests,
+    progress,
+    remote,
+    storage,
+)
 
 REPOSITORY = Path(__file__).parents[1]
 MEASURES = ("wall_s", "cpu_s", "peak_mb")
@@ -132,8 +144,8 @@ def card(corpus: Path, watch: Watch) -> None:
     """Make the tables of the data card."""
     speech = datasets.load((corpus.parent / "version").read_text())
     with watch.step("data card"):
-        cards.table(datasets.summary(speech))
-        datasets.word_counts(speech.table["reference"]).head(20)
+        cards.table(compositions.summary(speech))
+        compositions.word_counts(speech.table["reference"]).head(20)
         speech.table["noise"].value_counts(normalize=True)
         speech.table.sample(3, random_state=0)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import Project
-from workbench import audio, datasets
+from workbench import audio, compositions, datasets
 from workbench.datasets import PROPORTIONS, SPLITS, Dataset
 from workbench.errors import ManifestError, SettingsError
 
@@ -109,7 +109,7 @@ def test_audio_elsewhere_keeps_its_name(project: Project) -> None:
 
 
 def test_words_are_counted_the_most_frequent_first() -> None:
-    counts = datasets.word_counts(pd.Series(["play jazz", "", "stop jazz"]))
+    counts = compositions.word_counts(pd.Series(["play jazz", "", "stop jazz"]))
     assert list(counts.items()) == [("jazz", 2), ("play", 1), ("stop", 1)]
 
 
@@ -190,7 +190,7 @@ def test_the_summary_counts_each_split_and_all(project: Project) -> None:
         {"samples": clip(3, 2.0), "utterance_id": "c", "text": "play the blues loud", "speaker": "z", "split": "dev"},
         {"samples": clip(4, 2.0), "utterance_id": "d", "text": "", "speaker": "z", "split": "dev"},
     ]).assign(source="ours", snr_db=[10.0, 20.0, 5.0, np.nan])
-    summary = datasets.summary(datasets.save(table)).set_index("split")
+    summary = compositions.summary(datasets.save(table)).set_index("split")
     assert list(summary.index) == ["train", "dev", "all"]
     train, dev = summary.loc["train"], summary.loc["dev"]
     assert (train["n_utterances"], train["n_speakers"], train["n_queries"], train["n_words"]) == (2, 2, 1, 4)

@@ -29,6 +29,7 @@ FLOORS = (
         "model_files",
         "progress",
         "datasets",
+        "compositions",
         "recipes",
         "augmentation",
         "batches",
@@ -78,7 +79,7 @@ FLOORS = (
      "answers", "explorer", "bases", "live_log", "watching", "timelines", "standing", "monitoring_page",
      "preflight", "sharing"),
     ("notebooks", "parameters", "fingerprints", "nursery", "kernels", "locks", "live", "execution", "pages", "twins",
-     "runs", "outcomes", "pipeline", "serving", "traffic", "widgets", "dashboards", "service_cli", "cli"),
+     "runs", "outcomes", "pipeline", "serving", "traffic", "widgets", "dashboards", "people_cli", "service_cli", "cli"),
 )
 OWNERS = {
     "papermill": {"execution"},
@@ -96,7 +97,7 @@ OWNERS = {
     "whisper": {"whisper_model", "recognizers", "batches", "text", "engines"},
     "ctranslate2": {"engines", "fast"},
     "nbconvert": {"pages"},
-    "typer": {"cli", "service_cli"},
+    "typer": {"cli", "people_cli", "service_cli"},
     "fastapi": {"serving"},
     "httpx": {"fetching", "serving", "traffic"},
     "peft": {"adapting"},

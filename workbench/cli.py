@@ -9,13 +9,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from workbench import service_cli
+from workbench import people_cli, service_cli
 from workbench.errors import RunHeldError, WorkbenchError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
                   help="The whole life of a voice-search recognizer, stage by stage, each stage a notebook.",
                   epilog="Begin with: workbench run --size toy")
 app.add_typer(service_cli.app)
+app.add_typer(people_cli.app)
 MISTAKE, HELD, STOPPED = 2, 3, 130
 A_MODEL = "A path, a run's name, champion, a version or a published name."
 

@@ -5,9 +5,7 @@ gets each version when it is written, and gives those that are not here.
 """
 
 import hashlib
-import itertools
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -277,40 +275,3 @@ def _splits_of_new(dataset: Dataset, new: pd.DataFrame) -> pd.Series:
     known = dict(zip(blocks(dataset.table), dataset.table["split"], strict=True))
     hashed = assign_splits(blocks(new), str(dataset.card.get("salt", "")))
     return said.fillna(blocks(new).map(known)).fillna(blocks(new).map(hashed))
-
-
-# --- what is in it ---------------------------------------------------------------------------------------------------
-
-
-def summary(dataset: Dataset) -> pd.DataFrame:
-    """Tell what each split holds, a row a split and a last one for all.
-
-    Returns: split, n_utterances, hours, n_speakers, duration_s (median), duration_s_min, duration_s_max, level_dbfs
-    (median), snr_db (median), n_queries (distinct), n_words, n_distinct_words, share_unseen_words (fraction of words
-    that train never says), share_no_speech (fraction of clips).
-    """
-    taught = word_counts(dataset.train["reference"]).index
-    parts = {name: dataset.split(name) for name in SPLITS if (dataset.table["split"] == name).any()}
-    return pd.DataFrame([_summary_row(name, part, taught) for name, part in {**parts, "all": dataset.table}.items()])
-
-
-def word_counts(references: pd.Series) -> pd.Series:
-    """Count how often each word is said, the most frequent first."""
-    counts = Counter(itertools.chain.from_iterable(map(text.words, references)))
-    return pd.Series(dict(counts.most_common()), dtype=int)
-
-
-def _summary_row(name: str, part: pd.DataFrame, taught: pd.Index) -> dict[str, Any]:
-    said = word_counts(part["reference"])
-    n_words = int(said.sum())
-    return {
-        "split": name, "n_utterances": len(part), "hours": part["duration_s"].sum() / 3600,
-        "n_speakers": part["speaker"].nunique(), "duration_s": part["duration_s"].median(),
-        "duration_s_min": part["duration_s"].min(), "duration_s_max": part["duration_s"].max(),
-        "level_dbfs": part["level_dbfs"].median(),
-        "snr_db": part["snr_db"].median() if "snr_db" in part else float("nan"),
-        "n_queries": part.loc[part["reference"] != "", "reference"].nunique(), "n_words": n_words,
-        "n_distinct_words": len(said),
-        "share_unseen_words": int(said[~said.index.isin(taught)].sum()) / n_words if n_words else 0.0,
-        "share_no_speech": float((part["reference"] == "").mean()),
-    }

@@ -205,12 +205,6 @@ def read_record(run: str, stage: str) -> StageRecord | None:
         return None
 
 
-def latest_run_with(stage: str) -> str | None:
-    """Name the run in which a stage finished last, for notebooks opened by hand."""
-    records = list((data_folder() / "runs").glob(f"*/{stage_folder_name(stage)}/{RECORD}"))
-    return max(records, key=lambda path: path.stat().st_mtime).parents[1].name if records else None
-
-
 @dataclass(slots=True)
 class Stage:
     """A stage while its notebook runs: it reads earlier stages, saves files, and closes with what it found."""
@@ -229,8 +223,9 @@ class Stage:
         """
         record = read_record(self.run, stage)
         if record is None and self.run == settings.lab_run():
-            latest = latest_run_with(stage)
-            record = read_record(latest, stage) if latest else None
+            records = list((data_folder() / "runs").glob(f"*/{stage_folder_name(stage)}/{RECORD}"))
+            latest = max(records, key=lambda path: path.stat().st_mtime, default=None)
+            record = read_record(latest.parents[1].name, stage) if latest else None
         if record is None:
             raise StageError(f"{self.name} needs {stage}, which has not finished in run {self.run}; "
                              f"do `workbench run --to {stage} --run {self.run}` first")
