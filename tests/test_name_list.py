@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from workbench import name_list, service_cli
+from workbench import name_list, people_cli
 from workbench.errors import MarkError
 from workbench.marks import Marks
 from workbench.name_list import Entry, NameList, Probe
@@ -92,7 +92,7 @@ def test_what_a_probe_found_is_read_back_by_name_and_version(root: Path) -> None
 
 def test_the_commands_put_a_name_there_list_it_and_take_it_off(root: Path) -> None:
     def run(*words: str) -> str:
-        done = CliRunner().invoke(service_cli.app, ["names", *words], catch_exceptions=False)
+        done = CliRunner().invoke(people_cli.app, ["names", *words], catch_exceptions=False)
         assert done.exit_code == 0
         return done.output
 

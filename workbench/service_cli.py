@@ -1,13 +1,14 @@
 """The commands around the live service; `cli` adds them to its own. What they do lives in the modules they call."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from workbench.errors import ServiceError
+from workbench.errors import QueryLogError, ServiceError
 from workbench.people_cli import print_table
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def serve(
     from workbench.serving import server
 
     if not is_started:
-        preflight.check()
+        try:
+            preflight.check()
+        except QueryLogError as error:  # a log comes back by itself: until then the server is not ready, and says why
+            print(f"workbench: {error}", file=sys.stderr)
     fleet = max(replicas, max_replicas > 0, engine == "ray")
     if fleet:
         clusters.choose(ray_address, is_needed_here=not detach)
