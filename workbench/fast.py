@@ -18,7 +18,7 @@ from workbench.errors import CheckpointError
 from workbench.records import Hypothesis
 
 FACTS = "workbench.json"
-FORMAT = 2
+FORMAT = 1
 """What export writes; an engine of another format is made anew."""
 VOCABULARY = "vocabulary.json"
 """CTranslate2's list of tokens by number, each byte of them a letter (latin-1)."""
@@ -82,7 +82,7 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
         compute_type = "float32" if (device, known["quantization"]) == ("cpu", "float16") else "default"
         self._engine = ctranslate2.models.Whisper(str(folder), device=device, compute_type=compute_type,
                                                   intra_threads=n_threads)
-        self._words, self._head = Words(folder, known["language"]), None
+        self._words, self._head = Words(folder, known.get("language", "en")), None
         if "head.npz" in known["files"]:
             with np.load(folder / "head.npz") as head:
                 self._head = head["weight"], head["bias"]
