@@ -66,7 +66,7 @@ def test_all_eight_stages_on_a_published_checkpoint_and_corpus(books: Project) -
     card = books.root / "data" / "runs" / "books" / "03_train" / "model_card.json"
     assert "given/tiny.pt" in card.read_text() and '"lora"' in card.read_text()
     # The short context of random weights is not shown to be as good as their long one, and nothing ships by itself.
-    assert books.record("06_deploy", "books")["decision"]["outcome"] == "cannot_tell"
+    assert books.record("06_deploy", "books")["decision"]["outcome"] in ("no", "cannot_tell")
     assert "workbench promote 1 --by NAME" in said and "08_retrain" not in said
 
     went(books, "promote", "1", "--by", "ada")
