@@ -15,7 +15,7 @@ import pytest
 from tests import miniature_corpora, published
 from tests.conftest import Project, make_project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 START_S, DAY_S = 1_700_000_000.0, 86_400.0
 RECIPE = '''

@@ -35,14 +35,14 @@ def finished(projects: dict[str, Project], team: dict[str, str]) -> dict[str, tu
                                 "-p", f"train.seed={seed}")
         running[person] = subprocess.Popen(words, env=project.environment(OMP_NUM_THREADS="1"), text=True,
                                            cwd=project.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    ended = {person: (process.communicate(timeout=900)[0], process.returncode) for person, process in running.items()}
+    ended = {person: (process.communicate(timeout=2000)[0], process.returncode) for person, process in running.items()}
     for person in PEOPLE:
         projects[person].workbench("stop")
     return {person: (code, said) for person, (said, code) in ended.items()}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_both_go_through_all_stages_and_nobody_is_in_the_other_s_way(
         finished: dict[str, tuple[int, str]], projects: dict[str, Project], team: dict[str, str]) -> None:
     for person, (code, said) in finished.items():
@@ -56,7 +56,7 @@ def test_both_go_through_all_stages_and_nobody_is_in_the_other_s_way(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_a_third_folder_sees_both_side_by_side_and_serves_their_champion(
         finished: dict[str, tuple[int, str]], projects: dict[str, Project]) -> None:
     eve = projects["eve"]
@@ -74,7 +74,7 @@ def test_a_third_folder_sees_both_side_by_side_and_serves_their_champion(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_a_colleague_s_page_opens_on_another_machine_and_one_clip_is_heard(
         finished: dict[str, tuple[int, str]], projects: dict[str, Project], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_ROOT", str(projects["eve"].root))
