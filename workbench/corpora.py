@@ -77,8 +77,7 @@ def collect(
     out; ParameterError for an unknown size.
     """
     if not sources:
-        raise ManifestError("sources is empty; name demo, a manifest (csv, jsonl, parquet), a folder of audio, or a "
-                            "corpus (librispeech:FOLDER)")
+        raise ManifestError("sources is empty; name demo, a manifest (csv, jsonl, parquet), a folder, or corpus:FOLDER")
     checked = [
         _from_demo(size, seed) if source == DEMO else
         check(source, max_bad_share=max_bad_share, base_folder=base_folder, audio_root=audio_root or None,
@@ -95,11 +94,13 @@ def collect(
     dataset = datasets.save(table, note=f"collected from {', '.join(sources)}", salt=used_salt, corpora=published)
     rejected = pd.concat([*(part.rejected for part in checked), repeats], ignore_index=True).astype({"line": "Int64"})
     report = {"n_good": len(table), "n_rejected": len(rejected), "n_repeats": len(repeats), "salt": used_salt,
-              "is_few_speakers": dataset.is_few_speakers,
-              "sources": [{"source": part.good["source"].iloc[0], "n_good": len(part.good),
-                           "n_rejected": len(part.rejected)} for part in checked]}
+              "is_few_speakers": dataset.is_few_speakers, "sources": [_amounts(part) for part in checked]}
     warnings = pd.concat([p.warnings for p in checked], ignore_index=True)
     return Collection(dataset, rejected, warnings, report, pd.DataFrame(published, columns=CORPORA))
+
+
+def _amounts(part: Checked) -> dict[str, Any]:
+    return {"source": part.good["source"].iloc[0], "n_good": len(part.good), "n_rejected": len(part.rejected)}
 
 
 def read_rows(sources: Sequence[str], *, max_bad_share: float = MAX_BAD_SHARE, base_folder: Path | None = None,

@@ -42,22 +42,19 @@ def serve(
     # Numpy has little to multiply here, and threads of its own would spin beside the model's: 127 instead of 230 ms of
     # processor time for one clip on two cores. It reads this when it is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from workbench import clusters, preflight
+    from workbench import clusters
     from workbench.serving import server
 
     if not is_started:
-        try:
-            preflight.check()
-        except QueryLogError as error:  # a log comes back by itself: until then the server is not ready, and says why
-            print(f"workbench: {error}", file=sys.stderr)
+        _ask_servers()
     fleet = max(replicas, max_replicas > 0, engine == "ray")
     if fleet:
         clusters.choose(ray_address, is_needed_here=not detach)
     if not no_auth and not is_started:
         _make_first_key()
     if detach:
-        flags = ["--simulated-clock"] if simulated_clock else []
-        flags += ["--replicas", str(fleet), "--max-replicas", str(max_replicas), "--ray-address", ray_address]
+        flags = ["--replicas", str(fleet), "--max-replicas", str(max_replicas), "--ray-address", ray_address,
+                 *(["--simulated-clock"] if simulated_clock else [])]
         running = server.start("--model", model, "--host", host, "--engine", engine, *flags, port=port,
                                needs_key=not no_auth)
         return print(f"serving at {running.url}, process {running.pid}, with {server.wait_ready(running)}")
@@ -72,6 +69,15 @@ def serve(
     from workbench.serving.app import create_app
 
     return server.run(create_app(options), host=host, port=port, needs_key=not no_auth)
+
+
+def _ask_servers() -> None:
+    from workbench import preflight
+
+    try:
+        preflight.check()
+    except QueryLogError as error:  # a log comes back by itself: until then the server is not ready, and says why
+        print(f"workbench: {error}", file=sys.stderr)
 
 
 def _make_first_key() -> None:
