@@ -12,7 +12,7 @@ from workbench.errors import QueryLogError, ServiceError
 from workbench.people_cli import print_table
 
 if TYPE_CHECKING:
-    pass
+    from workbench.serving.service import Options
 
 app = typer.Typer()
 Engine = Literal["auto", "fast", "torch", "ray"]
@@ -61,14 +61,20 @@ def serve(
     from workbench.serving import sources
     from workbench.serving.service import Options
 
-    options = Options(sources.find(model, "auto" if engine == "ray" else engine), not no_auth, simulated_clock)
-    if fleet:
+    found = sources.find(model, "auto" if engine == "ray" else engine)
+    return _serve(Options(found, not no_auth, simulated_clock), fleet, max_replicas, host=host, port=port)
+
+
+def _serve(options: "Options", n_replicas: int, max_replicas: int, *, host: str, port: int) -> None:
+    """Answer in this process, or have replicas answer."""
+    if n_replicas:
         from workbench.serving import replicas as many
 
-        return many.run(options, many.Fleet(fleet, max_replicas), host=host, port=port)
+        return many.run(options, many.Fleet(n_replicas, max_replicas), host=host, port=port)
+    from workbench.serving import server
     from workbench.serving.app import create_app
 
-    return server.run(create_app(options), host=host, port=port, needs_key=not no_auth)
+    return server.run(create_app(options), host=host, port=port, needs_key=options.needs_key)
 
 
 def _ask_servers() -> None:
