@@ -2,11 +2,20 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
+import pytest
 from rich.console import Console
+from test_pipeline import is_running, wait_until_gone
 
 from tests.conftest import FIRST, SECOND, Project
-from workbench import kernels, notebooks, pipeline
+from workbench import kernels, notebooks, nursery, pipeline
 
 LOOK = "import sys\nprint(sorted({'pandas', 'torch', 'workbench'} & set(sys.modules)), 'pandas' in globals())"
 KILL_WAITING = (
@@ -47,3 +56,54 @@ def test_the_imports_ahead_are_those_of_libraries_in_all_that_a_notebook_stands_
     assert {"import torch", "import pandas as pd", "import mlflow"} <= set(by_name["third"])
     assert "import pandas as pd" in by_name["second"] and "import torch" not in by_name["second"]
     assert not [line for line in by_name["third"] if "workbench" in line or line == "import os"]
+
+
+# --- whose asker was killed -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alone() -> Iterator["subprocess.Popen[str]"]:
+    """Start a nursery that no run asks."""
+    process = subprocess.Popen([sys.executable, "-P", nursery.__file__], text=True, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE)
+    with process:
+        yield process
+        process.kill()
+
+
+def order(process: "subprocess.Popen[str]", folder: Path, number: int) -> None:
+    words = {"imports": ["import ipykernel.kernelapp"], "arguments": ["-f", str(folder / f"{number}.json")],
+             "log": str(folder / f"{number}.log"), "environment": dict(os.environ), "folder": str(folder)}
+    assert process.stdin is not None
+    print(json.dumps(words), file=process.stdin, flush=True)
+
+
+def at_work_in(folder: Path) -> set[int]:
+    """Name the processes whose working folder this is."""
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            found |= {int(link.parent.name)} if link.readlink() == folder else set()
+    return found
+
+
+def test_a_nursery_that_nobody_hears_ends_and_takes_its_kernels_along(alone: "subprocess.Popen[str]", tmp_path: Path,
+                                                                      ) -> None:
+    order(alone, tmp_path, 1)
+    assert alone.stdout is not None and is_running(first := int(alone.stdout.readline()))
+    alone.stdout.close()  # as when the runner is killed while a kernel is being made
+    order(alone, tmp_path, 2)
+    assert alone.wait(timeout=60) == 0
+    for kernel in {first, *at_work_in(tmp_path)}:
+        wait_until_gone(kernel, 60)
+
+
+def test_a_kernel_whose_nursery_is_killed_ends_too(alone: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    order(alone, tmp_path, 1)
+    assert alone.stdout is not None
+    kernel = int(alone.stdout.readline())
+    while not (tmp_path / "1.json").is_file():  # it serves
+        assert is_running(kernel)
+        time.sleep(0.05)
+    alone.kill()
+    wait_until_gone(kernel, 60)

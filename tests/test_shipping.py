@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from test_improvement import SCOPE, scores
 
-from tests import published
-from workbench import shipping, whisper_model
+from tests import published, watched
+from workbench import model_registry, shipping, whisper_model
+from workbench.records import Decision
 from workbench.shipping import Rival
 
 
@@ -42,6 +43,20 @@ def test_a_look_is_taken_only_against_a_champion_and_may_spend_its_share(root: P
     assert shipping.gate(candidate, champion, SCOPE, look=look).outcome == "yes"
     told = shipping.gate(scores(0.05, 0.37, 5), champion, SCOPE, look=replace(look, alpha=0.0))
     assert told.outcome == "cannot_tell"
+
+
+def test_a_verdict_says_who_answers_unless_a_colleague_s_version_came_first(root: Path) -> None:
+    watched.give_store(root)
+    for weights in "abc":
+        watched.release(root, weights, has_basis=False)
+    yes, cannot_tell = Decision("yes", "Ships."), Decision("cannot_tell", "Does not ship yet.")
+    assert shipping.release("1", yes, over="") == yes
+    assert shipping.release("1", yes, over="") == yes  # a rerun after its own promotion
+    assert shipping.release("2", cannot_tell, over="1") == cannot_tell
+    late = shipping.release("3", yes, over="")
+    assert late.outcome == "cannot_tell" and "by now 1 is the champion; judge it again with --force" in late.sentence
+    state = model_registry.alias_state()
+    assert (state["champion"], state["challenger"], state["challenger_mode"]) == ("1", "2", "shadow")
 
 
 def test_a_short_context_ships_only_where_it_is_no_worse_than_the_published_model(root: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from workbench import audio, synthesis, traffic
-from workbench.errors import ServiceError
+from workbench.errors import OvertakenError, ServiceError
 
 
 class Stub(ThreadingHTTPServer):
@@ -153,9 +153,17 @@ def test_a_load_goes_on_until_another_version_answers_all(stub: Stub, tmp_path: 
 def test_a_change_of_versions_is_asked_through(stub: Stub, tmp_path: Path) -> None:
     sent = traffic.change_over(clips(tmp_path), url=stub.url, key="", version="2",
                                promote=lambda: setattr(stub, "version", "2"))
+    assert sent is not None
     counted = traffic.by_version(sent).set_index("model_version")
     assert counted["n_failed"].to_dict() == {"1": 0, "2": 0} and counted["n_requests"].ge(6).all()
     assert traffic.n_failed(sent) == 0 and sent["started_s"].is_monotonic_increasing
+
+
+def test_a_change_that_another_one_overtook_is_none(stub: Stub, tmp_path: Path) -> None:
+    def promote() -> None:
+        raise OvertakenError("by now 3 is the champion")
+
+    assert traffic.change_over(clips(tmp_path), url=stub.url, key="", version="2", promote=promote) is None
 
 
 def test_a_load_says_when_a_version_never_comes(stub: Stub, tmp_path: Path) -> None:

@@ -67,6 +67,10 @@ class RegistryError(WorkbenchError):
     """The model registry does not answer, or has no such version."""
 
 
+class OvertakenError(RegistryError):
+    """Another version became champion while this one was judged; nothing was promoted."""
+
+
 class StoreError(WorkbenchError):
     """The team's store does not answer, is not there, or does not let us; or a name in it is somebody else's."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from workbench import model_files, registry, settings, storage
-from workbench.errors import CheckpointError, ParameterError, RegistryError, WorkbenchError
+from workbench.errors import CheckpointError, OvertakenError, ParameterError, RegistryError, WorkbenchError
 from workbench.model_files import FACTS as FACTS  # what callers look for beside a model
 from workbench.model_files import folder as folder
 from workbench.records import Interval
@@ -108,15 +108,15 @@ def promote(version: str, *, by: str, over: str | None = None) -> ModelVersion:
     """Make a version the champion; who was champion becomes previous, and nobody is challenger.
 
     `over` is the champion ("" for none) that it was judged against: with another one, nothing changes.
-    Raises: RegistryError for a version that does not exist or whose files are missing, or when `over` no longer reigns.
+    Raises: RegistryError for a version that does not exist or whose files are missing; OvertakenError when `over` no
+        longer reigns.
     """
     resolve(version)  # its files may have to come from afar, which nobody should wait for
     with _held(), _asking() as client:
         chosen, state = _resolve(client, version), _state(client)
         if over is not None and state["champion"] not in (over, chosen.version):
-            raise RegistryError(f"version {chosen.version} was judged against {over or 'no champion'}, but by now "
-                                f"{state['champion'] or 'nobody'} is the champion; judge it again: the same command "
-                                "does")
+            raise OvertakenError(f"version {chosen.version} was judged against {over or 'no champion'}, but by now "
+                                 f"{state['champion'] or 'nobody'} is the champion; judge it again with --force")
         if state["champion"] not in ("", chosen.version):
             _point(client, "previous", state["champion"])
         _point(client, "champion", chosen.version)  # the moment that counts: before it all is as it was

@@ -17,23 +17,25 @@ def main() -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # whoever asks for kernels decides when they end
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a kernel that ended is gone at once
-    born: list[int] = []
-    for line in sys.stdin:
-        order = json.loads(line)
-        for statement in order["imports"]:
-            with suppress(Exception):  # one that fails is left to the notebook, which knows whether it is needed
-                exec(statement, {})
-        pid = os.fork()
-        if not pid:
-            become_kernel(order)
-        born.append(pid)
-        print(pid, flush=True)
+    born, nursery = list[int](), os.getpid()
+    with suppress(BrokenPipeError):  # nobody hears the answer: whoever asked was killed
+        for line in sys.stdin:
+            order = json.loads(line)
+            for statement in order["imports"]:
+                with suppress(Exception):  # one that fails is left to the notebook, which knows whether it is needed
+                    exec(statement, {})
+            pid = os.fork()
+            if not pid:
+                become_kernel(order, nursery)
+            born.append(pid)
+            print(pid, flush=True)
     for pid in born:
         with suppress(OSError):
             os.killpg(pid, signal.SIGKILL)
+    os._exit(0)  # what could not be said is not tried again
 
 
-def become_kernel(order: dict[str, Any]) -> NoReturn:
+def become_kernel(order: dict[str, Any], nursery: int) -> NoReturn:
     """Turn a fresh copy of this process into a kernel in a session of its own; it ends when its nursery does."""
     code = 1
     try:
@@ -45,12 +47,13 @@ def become_kernel(order: dict[str, Any]) -> NoReturn:
             signal.signal(name, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.clear()
-        os.environ.update({**order["environment"], "JPY_PARENT_PID": str(os.getppid())})
+        os.environ.update(order["environment"])
         os.chdir(order["folder"])
         sys.argv = order["arguments"]
         from ipykernel.kernelapp import IPKernelApp
 
-        IPKernelApp.launch_instance(order["arguments"])
+        # The environment's JPY_PARENT_PID would come too late: ipykernel reads it as it is imported.
+        IPKernelApp.launch_instance([*order["arguments"], f"--IPKernelApp.parent_handle={nursery}"])
         code = 0
     finally:
         os._exit(code)

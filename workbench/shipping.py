@@ -10,6 +10,7 @@ import pandas as pd
 
 from workbench import improvement, looks, model_registry, recognizers, scoring, storage, verdicts, whisper_model
 from workbench.differences import ALPHA
+from workbench.errors import OvertakenError
 from workbench.gates import Scope, Target
 from workbench.improvement import Arms
 from workbench.looks import Look
@@ -95,6 +96,22 @@ def gate(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *
     found = verdicts.conclude(asked, yes=f"Ships as a pilot beside {rival.name}" if rival and is_pilot else "Ships",
                               no="Does not ship", not_yet="Does not ship yet")
     return Decision(found.outcome, f"{found.sentence} ({told})")
+
+
+def release(version: str, decision: Decision, *, over: str) -> Decision:
+    """Let a judged version answer: all users after a yes, nobody but beside the champion where nothing can be told.
+
+    `over` is the champion ("" for none) that it was judged against.
+    Returns: the decision, or that nothing is told when another version became champion meanwhile.
+    """
+    if decision.outcome == "yes":
+        try:
+            model_registry.promote(version, by="deploy", over=over)
+        except OvertakenError as error:
+            return Decision("cannot_tell", f"Not released: {error}.")
+    elif decision.outcome == "cannot_tell":
+        model_registry.set_challenger(version, "shadow")
+    return decision
 
 
 def open_test(test: pd.DataFrame, *, run: str, model: str) -> pd.DataFrame:

@@ -20,7 +20,7 @@ import httpx
 import pandas as pd
 
 from workbench import audio, corpora, datasets, model_registry, progress, remote, storage, synthesis, text
-from workbench.errors import ServiceError
+from workbench.errors import OvertakenError, ServiceError
 from workbench.serving import server
 
 ROUTE = "/v1/audio/transcriptions"
@@ -178,16 +178,19 @@ class Load:
 
 
 def change_over(clips: pd.DataFrame, *, url: str, key: str, promote: Callable[[], object],
-                version: str) -> pd.DataFrame:
+                version: str) -> pd.DataFrame | None:
     """Ask all the while that a promotion takes: one round before it, and on until a round is answered by `version`.
 
-    Returns: the table of `send`.
+    Returns: the table of `send`; None when another version became champion first, and nothing was promoted.
     Raises: ServiceError when the version does not answer in time.
     """
     some = clips.head(N_OF_CHANGE)
     with Load(some, url=url, key=key) as load:
         load.wait_for("")
-        promote()
+        try:
+            promote()
+        except OvertakenError:
+            return None
         is_live = load.wait_for(version)
     if not is_live and model_registry.reigns(version):  # unless a colleague has promoted another one meanwhile
         raise ServiceError(f"{url} does not answer with version {version}; see data/service.log")
