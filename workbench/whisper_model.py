@@ -98,8 +98,8 @@ def log_mel(waveforms: Tensor, n_mels: int) -> Tensor:
     would let loud clips mask their neighbours, so the floor is taken per clip, which equals Whisper's one by one.
     """
     window = torch.hann_window(N_FFT, device=waveforms.device)
-    stft = torch.stft(waveforms, N_FFT, HOP_LENGTH, window=window, return_complex=True)
-    mel = mel_filters(waveforms.device, n_mels) @ (stft[..., :-1].abs() ** 2)
+    stft = torch.stft(waveforms, N_FFT, HOP_LENGTH, window=window, return_complex=True)[..., :-1]
+    mel = mel_filters(waveforms.device, n_mels) @ (stft.real.square() + stft.imag.square())  # abs takes a root first
     log_spec = mel.clamp(min=1e-10).log10()
     log_spec = torch.maximum(log_spec, log_spec.amax(dim=(-2, -1), keepdim=True) - 8.0)
     return (log_spec + 4.0) / 4.0
