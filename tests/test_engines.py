@@ -115,6 +115,16 @@ def test_threads_that_share_an_engine_get_their_own_answers(checkpoint: Path, tm
     assert [h.text for h in found] == [h.text for h in wanted * 4]
 
 
+def test_batches_heard_at_once_are_answered_as_one_after_the_other(checkpoint: Path, tmp_path: Path) -> None:
+    engine, clips = engines.export(checkpoint, tmp_path / "engine"), NOISES * 12
+    for one in (both := [engines.FastRecognizer(engine, n_at_once=n) for n in (1, 3)]):
+        one.batch_size = 4
+    one_by_one, at_once = (recognizer.transcribe(clips) for recognizer in both)
+    assert len(at_once) == len(clips) > 12 and at_once == one_by_one
+    with pytest.raises(TypeError):
+        both[1].transcribe([*NOISES, None])  # type: ignore[list-item]
+
+
 def test_an_engine_is_made_once_and_anew_for_other_weights_or_bits(checkpoint: Path, tmp_path: Path) -> None:
     engine = engines.export(checkpoint, tmp_path / "engine")
     written = (engine / "model.bin").stat().st_mtime_ns

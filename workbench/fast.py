@@ -5,6 +5,7 @@ and what every file hashes to.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,12 @@ class Words:
 class FastRecognizer(recognizing.ShortContextRecognizer):
     """An exported engine: the same answers and fields as `recognizers.WhisperRecognizer`, several times as fast.
 
-    `n_threads` 0 leaves the number to CTranslate2. Several threads may call one recognizer.
+    It hears a batch a core, `n_at_once` of them, which is faster than a batch on all cores (256 queries of the default
+    size on two: 1.6 against 2.4 s); who asks for one batch at a time and waits for it, as a server does, wants 1.
+    `n_threads` is of one batch; 0 divides the cores among them. Several threads may call one recognizer.
     """
 
-    def __init__(self, folder: Path, *, n_threads: int = 0) -> None:
+    def __init__(self, folder: Path, *, n_threads: int = 0, n_at_once: int = 0) -> None:
         known = facts(folder)
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         self.context, self.n_text_ctx = known["context"], known["dims"]["n_text_ctx"]
@@ -81,8 +84,11 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
         if device == "cpu":
             self.batch_size = recognizing.batch_size(known["dims"]["n_audio_state"])
         compute_type = "float32" if (device, known["quantization"]) == ("cpu", "float16") else "default"
+        n_cores = int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1
+        self.n_at_once = n_at_once or (max(1, n_cores // max(1, n_threads)) if device == "cpu" else 1)
         self._engine = ctranslate2.models.Whisper(str(folder), device=device, compute_type=compute_type,
-                                                  intra_threads=n_threads)
+                                                  inter_threads=self.n_at_once,
+                                                  intra_threads=n_threads or max(1, n_cores // self.n_at_once))
         self._words, self._head = Words(folder, known.get("language", "en")), None
         if "head.npz" in known["files"]:
             with np.load(folder / "head.npz") as head:
@@ -90,13 +96,14 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
         self.has_head = self._head is not None
         self._blas = threadpoolctl.ThreadpoolController()
 
-    def _decode(self, waveforms: Samples, n_tokens: int) -> list[Hypothesis]:
+    def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
+        """Write one hypothesis a recording, in their order."""
         # Numpy has little to multiply here, and threads of its own would spin beside the engine's: 256 queries on two
         # busy cores took 9.2 s with them and 3.1 s without.
         with self._blas.limit(limits=1, user_api="blas"):
-            return self._heard(waveforms, n_tokens)
+            return super().transcribe(recordings)
 
-    def _heard(self, waveforms: Samples, n_tokens: int) -> list[Hypothesis]:
+    def _decode(self, waveforms: Samples, n_tokens: int) -> list[Hypothesis]:
         # What is encoded is told from log-mel frames by its shape, so no context may have n_mels encoder frames.
         mel = np.ascontiguousarray(frames.log_mel(waveforms, self._n_mels))
         encoded = self._engine.encode(ctranslate2.StorageView.from_array(mel))

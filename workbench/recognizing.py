@@ -7,6 +7,7 @@ import copy
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
@@ -58,6 +59,7 @@ class ShortContextRecognizer(ABC):
     n_text_ctx: int
     has_head: bool
     batch_size = BATCH_SIZE
+    n_at_once = 1
     biasing = BiasingList()
 
     def biased(self, biasing: BiasingList) -> Self:
@@ -76,12 +78,19 @@ class ShortContextRecognizer(ABC):
     def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
         """Write one hypothesis a recording, in their order."""
         contexts = np.array([frames.context_samples(len(r), self.context) for r in recordings], dtype=int)
-        answers: dict[int, Hypothesis] = {}
+        batches: list[tuple[list[int], int]] = []
         for n_samples in np.unique(contexts):
             members = np.flatnonzero(contexts == n_samples)
-            for start in range(0, len(members), self.batch_size):
-                rows = members[start : start + self.batch_size].tolist()
-                answers.update(zip(rows, self._batch([recordings[row] for row in rows], int(n_samples)), strict=True))
+            batches += [(members[start : start + self.batch_size].tolist(), int(n_samples))
+                        for start in range(0, len(members), self.batch_size)]
+
+        def heard(batch: tuple[list[int], int]) -> list[Hypothesis]:
+            return self._batch([recordings[row] for row in batch[0]], batch[1])
+
+        answers: dict[int, Hypothesis] = {}
+        with ThreadPoolExecutor(self.n_at_once) as pool:
+            for (rows, _), said in zip(batches, (pool.map if self.n_at_once > 1 else map)(heard, batches), strict=True):
+                answers.update(zip(rows, said, strict=True))
         return [answers[row] for row in range(len(recordings))]
 
     def _with_letters(self, answers: Sequence[Hypothesis], heard: ArrayLike) -> list[Hypothesis]:
