@@ -125,6 +125,21 @@ def test_batches_heard_at_once_are_answered_as_one_after_the_other(checkpoint: P
         both[1].transcribe([*NOISES, None])  # type: ignore[list-item]
 
 
+def test_pytorch_too_hears_batches_at_once(trained: tuple[Path, pd.DataFrame]) -> None:
+    checkpoint, clips = trained
+    recordings, n_threads, found = [audio.read(path) for path in clips["audio_path"]], torch.get_num_threads(), []
+    try:
+        for n in (1, 3):
+            torch.set_num_threads(n)
+            recognizer = recognizers.load(checkpoint, has_times=True)
+            recognizer.batch_size = 4
+            found.append(recognizer.transcribe(recordings))
+            assert torch.get_num_threads() == n
+    finally:
+        torch.set_num_threads(n_threads)
+    assert len(recordings) > 16 and found[1] == found[0]
+
+
 def test_an_engine_is_made_once_and_anew_for_other_weights_or_bits(checkpoint: Path, tmp_path: Path) -> None:
     engine = engines.export(checkpoint, tmp_path / "engine")
     written = (engine / "model.bin").stat().st_mtime_ns

@@ -1,10 +1,13 @@
 """Whisper in PyTorch as a recognizer: ours, the reference that other engines are held against, and anyone else's."""
 
+import copy
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -13,9 +16,10 @@ import whisper
 from torch import Tensor
 from torchaudio.functional import forced_align
 
-from workbench import biasing, frames, letters, many_machines, recognizing, storage, text, whisper_model
+from workbench import biasing, frames, letters, many_machines, recognizing, side_by_side, storage, text, whisper_model
 from workbench.audio import Samples
 from workbench.letters import CHARACTERS
+from workbench.recognizing import Batch
 from workbench.recognizing import Recognizer as Recognizer  # what callers name, whichever engine they have
 from workbench.recognizing import ShortContextRecognizer as ShortContextRecognizer
 from workbench.recognizing import decode as decode
@@ -36,6 +40,25 @@ class WhisperRecognizer(ShortContextRecognizer):
     def __init__(self, model: SpeechModel, *, has_times: bool = False) -> None:
         self.model, self.has_times = model, has_times
         self.context, self.n_text_ctx, self.has_head = model.context, model.dims.n_text_ctx, model.head is not None
+
+    def _batches(self, batches: Sequence[Batch]) -> list[list[Hypothesis]]:
+        """Answer all batches, on a processor one a core: a narrow model's products are too small to be shared."""
+        n_at_once = min(len(batches), torch.get_num_threads()) if self.model.device.type == "cpu" else 1
+        if n_at_once <= 1:
+            return super()._batches(batches)
+        shares = side_by_side.run([partial(twin._each, batches[i::n_at_once]) for i, twin in
+                                   enumerate(self._twin() for _ in range(n_at_once))])
+        return [shares[i % n_at_once][i // n_at_once] for i in range(len(batches))]
+
+    def _each(self, batches: Sequence[Batch]) -> list[list[Hypothesis]]:
+        return super()._batches(batches)
+
+    def _twin(self) -> Self:
+        """Give one of the same weights that a thread has to itself: Whisper's decoder keeps its past in hooks."""
+        twin = copy.copy(self)
+        weights = itertools.chain(self.model.parameters(), self.model.buffers())
+        twin.model = copy.deepcopy(self.model, {id(tensor): tensor for tensor in weights})
+        return twin
 
     @torch.inference_mode()
     def _decode(self, waveforms: Samples, n_tokens: int) -> list[Hypothesis]:

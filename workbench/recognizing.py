@@ -7,7 +7,6 @@ import copy
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
@@ -48,6 +47,10 @@ class Recognizer(Protocol):
         ...
 
 
+Batch = tuple[list[np.ndarray], int]
+"""Recordings of one context, and its length in samples."""
+
+
 class ShortContextRecognizer(ABC):
     """Decodes in batches of equal context, so that a clip's answer does not depend on its neighbours.
 
@@ -59,7 +62,6 @@ class ShortContextRecognizer(ABC):
     n_text_ctx: int
     has_head: bool
     batch_size = BATCH_SIZE
-    n_at_once = 1
     biasing = BiasingList()
 
     def biased(self, biasing: BiasingList) -> Self:
@@ -83,15 +85,14 @@ class ShortContextRecognizer(ABC):
             members = np.flatnonzero(contexts == n_samples)
             batches += [(members[start : start + self.batch_size].tolist(), int(n_samples))
                         for start in range(0, len(members), self.batch_size)]
-
-        def heard(batch: tuple[list[int], int]) -> list[Hypothesis]:
-            return self._batch([recordings[row] for row in batch[0]], batch[1])
-
-        answers: dict[int, Hypothesis] = {}
-        with ThreadPoolExecutor(self.n_at_once) as pool:
-            for (rows, _), said in zip(batches, (pool.map if self.n_at_once > 1 else map)(heard, batches), strict=True):
-                answers.update(zip(rows, said, strict=True))
+        heard = self._batches([([recordings[row] for row in rows], n_samples) for rows, n_samples in batches])
+        answers = {row: answer for (rows, _), said in zip(batches, heard, strict=True)
+                   for row, answer in zip(rows, said, strict=True)}
         return [answers[row] for row in range(len(recordings))]
+
+    def _batches(self, batches: Sequence[Batch]) -> list[list[Hypothesis]]:
+        """Answer all batches; engines that can, some at once."""
+        return [self._batch(*batch) for batch in batches]
 
     def _with_letters(self, answers: Sequence[Hypothesis], heard: ArrayLike) -> list[Hypothesis]:
         """Add what the character head heard, and let a name of the biasing list into an answer where it heard one.
