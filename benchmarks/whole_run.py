@@ -36,7 +36,7 @@ REPOSITORY = Path(__file__).parents[1]
 GOAL_S = {"toy": 60.0, "small": 720.0}
 MAX_SHARE_OUTSIDE = 0.15
 TICK_S = 0.05
-RUN = "whole"
+RUN = "default"
 INSIDE = ("fits", "decodes", "load")
 KINDS = (*INSIDE, "synthesis", "set-up", "rest", "overhead")
 BARS = {"decoding": "decodes", "speaking": "synthesis", "sending": "load"}
@@ -161,8 +161,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", default="toy", choices=sorted(GOAL_S))
     parser.add_argument("--cells", type=int, default=15, help="so many of the longest cells are listed")
+    parser.add_argument("--root", type=Path, help="a folder that is not there yet, where the project stays")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.nullcontext(options.root) if options.root else tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         watched = watch(root, options.size)
         cells = list(executed(root))

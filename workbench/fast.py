@@ -106,6 +106,8 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
             return super().transcribe(recordings)
 
     def _batches(self, batches: Sequence[Batch]) -> list[list[Hypothesis]]:
+        if min(self.n_at_once, len(batches)) <= 1:
+            return super()._batches(batches)
         with ThreadPoolExecutor(self.n_at_once) as pool:
             return list(pool.map(lambda batch: self._batch(*batch), batches))
 
