@@ -64,8 +64,9 @@ def unpack(archive: Path, folder: Path, progress: Progress = pass_through) -> Pa
         for _ in progress(read(archive, folder), f"unpacking {archive.name}, MB", n_megabytes):
             pass
     except DAMAGED as error:
-        raise ManifestError(f"{archive} cannot be unpacked ({error or type(error).__name__}); it is damaged or was not "
-                            "downloaded to its end: fetch it again") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]  # tarfile tells all that it tried
+        raise ManifestError(f"{archive} cannot be unpacked ({reason}); it is damaged or was not downloaded to its end: "
+                            "fetch it again") from error
     storage.write_json(note, state | {"is_whole": True})
     return folder
 
