@@ -15,8 +15,7 @@ from workbench.notebooks import Parameter, StageNotebook
 Given = dict[str, dict[str, Any]]
 
 PATH_SUFFIXES = (".csv", ".jsonl", ".parquet", ".pt")
-RECIPE_PARAMETERS = ("recipe", "recipe_name")
-_NEVER_PATHS = ("run", "size", *RECIPE_PARAMETERS)
+_NEVER_PATHS = ("run", "size", "recipe")
 _COUNTS = ("n_", "max_")  # how the names of what cannot be negative begin
 
 
@@ -156,11 +155,10 @@ def _absolute(text: str, folder: Path) -> str:
 
 
 def _check_recipe(values: Mapping[str, Any]) -> None:
-    for name in RECIPE_PARAMETERS:
-        if values.get(name) and not recipe_path(values[name]).is_file():
-            there = sorted(path.stem for path in recipe_path("x").parent.glob("*.py"))
-            raise RecipeError(f"no recipe {values[name]!r} in {recipe_path('x').parent}; there are: "
-                              f"{', '.join(there) or 'none'}")
+    name = values.get("recipe")
+    if name and not recipe_path(name).is_file():
+        there = sorted(path.stem for path in recipe_path("x").parent.glob("*.py"))
+        raise RecipeError(f"no recipe {name!r} in {recipe_path('x').parent}; there are: {', '.join(there) or 'none'}")
 
 
 def recipe_path(name: str) -> Path:
