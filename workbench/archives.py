@@ -22,7 +22,6 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 SUFFIXES = (*TAR_SUFFIXES, ".zip")
 NOTE = "unpacked.json"
 MEGABYTE = 1 << 20
-BLOCK = 1 << 20
 DAMAGED = (tarfile.TarError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
 """What the readers of archives raise for one that is damaged."""
 
@@ -108,4 +107,4 @@ def _write(target: Path, content: IO[bytes], size: int) -> None:
     """Write one file whole, unless it is there."""
     if not (target.is_file() and target.stat().st_size == size):
         with storage.replacing(target) as temporary, temporary.open("wb") as out:
-            shutil.copyfileobj(content, out, BLOCK)
+            shutil.copyfileobj(content, out, MEGABYTE)
