@@ -26,10 +26,12 @@ from workbench.marks import Marks
 from workbench.records import Decision
 from workbench.selections import Mistake, Selection
 from workbench.widgets.error_analysis import Page
+from workbench.widgets.state import State
 
 REPOSITORY = Path(__file__).parents[1]
 LIMIT_MS, N_REPEATS, UTTERANCES_A_SPEAKER = 300, 5, 50
 PORT = 8919
+IN_CARS = Selection({"noise": ("car",)})
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
 
@@ -85,6 +87,23 @@ def median_ms(act: Callable[[], Any], back: Callable[[], Any] = lambda: None) ->
     return statistics.median(took)
 
 
+def select(state: State, selection: Selection) -> Callable[[], None]:
+    """Prepare what a filter does when it is set."""
+    return lambda: setattr(state, "selection", selection)
+
+
+def filters(state: State) -> dict[str, float]:
+    """Time each kind of filter from all that there is, in milliseconds of the kernel, and the way back."""
+    top, everything = state.data.mistakes(state.mask).iloc[0], select(state, Selection())
+    kinds = {"one noise": IN_CARS, "SNR range": Selection(ranges={"snr_db": (0.0, 10.0)}),
+             "search": Selection(search="airport"),
+             "a mistake": Selection(mistake=Mistake(top["kind"], top["said"], top["heard"]))}
+    took = {f"filter: {name}": median_ms(select(state, kind), everything) for name, kind in kinds.items()}
+    took["filter: show all"] = median_ms(everything, select(state, IN_CARS))
+    everything()
+    return took
+
+
 def interactions(run: str) -> dict[str, float]:
     """Time what a visitor does, in milliseconds of the kernel."""
     source = answers.latest(run)
@@ -96,19 +115,7 @@ def interactions(run: str) -> dict[str, float]:
     took = {"score and align, once a model (done after a run)": first,
             "build the page": 1000 * (time.process_time() - began)}
     state, parts = page.state, page.parts
-
-    def select(selection: Selection) -> Callable[[], None]:
-        return lambda: setattr(state, "selection", selection)
-
-    everything = select(Selection())
-    top = state.data.mistakes(state.mask).iloc[0]
-    for name, selection in (("filter: one noise", Selection({"noise": ("car",)})),
-                            ("filter: SNR range", Selection(ranges={"snr_db": (0.0, 10.0)})),
-                            ("filter: search", Selection(search="airport")),
-                            ("filter: a mistake", Selection(mistake=Mistake(top["kind"], top["said"], top["heard"])))):
-        took[name] = median_ms(select(selection), everything)
-    took["filter: show all"] = median_ms(everything, select(Selection({"noise": ("car",)})))
-    everything()
+    took |= filters(state)
     queries, what_if = parts["queries"], parts["what_if"]
     took["sort queries"] = median_ms(lambda: setattr(queries.rows, "sorted_by", "confidence"),
                                      lambda: setattr(queries.rows, "sorted_by", "wer"))
@@ -124,7 +131,7 @@ def interactions(run: str) -> dict[str, float]:
     took["compare with another model"] = median_ms(lambda: setattr(compare.baseline, "value", f"{run} · train"),
                                                    lambda: setattr(compare.baseline, "value", "…"))
     compare.baseline.value = f"{run} · train"
-    took["filter: one noise, while comparing"] = median_ms(select(Selection({"noise": ("car",)})), everything)
+    took["filter: one noise, while comparing"] = median_ms(select(state, IN_CARS), select(state, Selection()))
     took["write the CSV"] = median_ms(queries.file)
     return took
 

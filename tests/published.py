@@ -58,6 +58,12 @@ def shop(folder: Path) -> Iterator[Shop]:
             wanted = self.headers.get("Range", "")
             start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
             open_shop.asked.append(wanted)
+            if wanted and start >= len(content):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             self.send_response(206 if wanted else 200)
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()

@@ -1,6 +1,7 @@
 """The command line: exit codes, one clear message, and no heavy library before it is needed."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Project
+from tests.processes import wait_until
 from workbench import locks
 
 HEAVY = ("torch", "whisper", "papermill", "nbconvert", "plotly", "pandas", "mlflow", "scipy")
@@ -30,7 +32,7 @@ def nothing_was_written(project: Project) -> bool:
 @pytest.mark.parametrize(("words", "message"), [
     (["frist"], "unknown stage 'frist', did you mean first"), (["-p", "first.n_item=1"], "did you mean n_items"),
     (["-p", "first.n_items=many"], "must be int"), (["--size", "huge"], "toy, small, full"),
-    (["--run", "a/b"], "cannot name a batch run"), (["--params", "absent.yaml"], "cannot be read")])
+    (["--run", "a/b"], "cannot name a batch run"), (["--params", "absent.yaml"], "there is no such file")])
 def test_a_mistake_ends_with_2_and_one_message_and_nothing_is_written(
         project: Project, words: list[str], message: str) -> None:
     ended = project.workbench("run", *words)
@@ -38,6 +40,24 @@ def test_a_mistake_ends_with_2_and_one_message_and_nothing_is_written(
     assert message in ended.stderr and ended.stderr.startswith("workbench: ") and ended.stderr.count("\n") == 1
     assert "Traceback" not in ended.stderr + ended.stdout
     assert nothing_was_written(project)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["serve", "--port", "99999"], "--port"), (["serve", "--replicas", "-1"], "--replicas"),
+    (["dashboards", "--port", "99999"], "--port"), (["simulate", "--week", "0"], "--week"),
+    (["simulate", "--manifest", "m.csv", "--concurrency", "0"], "--concurrency"),
+    (["simulate", "--manifest", "m.csv", "--consent-share", "2"], "--consent-share")])
+def test_an_amount_that_cannot_be_is_refused_at_the_door(project: Project, words: list[str], message: str) -> None:
+    ended = project.workbench(*words)
+    assert ended.returncode == 2 and f"Invalid value for '{message}'" in ended.stderr
+    assert "Traceback" not in ended.stderr and nothing_was_written(project)
+
+
+def test_a_setting_that_cannot_be_is_named_as_it_is_set(project: Project) -> None:
+    ended = project.workbench("runs", WORKBENCH_ENGINE="warp", WORKBENCH_MAX_BATCH="many")
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1
+    assert "WORKBENCH_ENGINE is 'warp': input should be 'local' or 'ray'" in ended.stderr
+    assert "WORKBENCH_MAX_BATCH is 'many'" in ended.stderr
 
 
 def test_a_run_that_is_held_ends_with_3(project: Project) -> None:
@@ -94,10 +114,10 @@ def test_without_a_terminal_a_long_cell_is_told_in_plain_lines(project: Project,
     display = Display(Console(file=said, width=80), file, seconds_between_lines=0.05)
     with display.stage("03_train", 9):
         display.cell(4)
-        time.sleep(0.2)
+        wait_until(lambda: said.getvalue().count("\n") > 1)
     lines = said.getvalue().splitlines()
     assert lines[0] == "03_train     starts, 9 cells"
-    assert lines[1].split() == ["03_train", "0.1", "s", "cell", "4/9", "training", "812/1,800", "(45%)"]
+    assert re.fullmatch(r"03_train +\d+\.\d s +cell 4/9 +training 812/1,800 \(45%\)", lines[1].strip()), lines[1]
 
 
 def test_on_a_terminal_one_line_moves(project: Project, tmp_path: Path) -> None:
@@ -111,5 +131,5 @@ def test_on_a_terminal_one_line_moves(project: Project, tmp_path: Path) -> None:
     display = Display(Console(file=said, width=80, force_terminal=True), tmp_path / "none.json")
     with display.stage("03_train", 9):
         display.cell(4)
-        time.sleep(0.3)
+        wait_until(lambda: "cell 4/9" in said.getvalue())
     assert "cell 4/9" in said.getvalue() and "starts" not in said.getvalue()

@@ -127,7 +127,7 @@ def test_a_missing_manifest_is_named(project: Project) -> None:
 @pytest.mark.parametrize(("column", "wanted"), [("audio_path", r"audio_path \(or audio_filepath\)"), ("text", "text")])
 def test_a_missing_column_is_named_beside_those_there_are(corpus: Path, column: str, wanted: str) -> None:
     listed = [{name: value for name, value in row.items() if name != column} for row in rows()]
-    with pytest.raises(ManifestError, match=f"has no column {wanted}; it has utterance_id.*add the column"):
+    with pytest.raises(ManifestError, match=f"has no column {wanted}; it has utterance_id(?!.*line).*add the column"):
         corpora.collect([manifest(corpus, listed)])
 
 

@@ -1,6 +1,5 @@
 """Selections of a scored set: a table small enough to count by hand, and agreement with `slicing` on a larger one."""
 
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -56,11 +55,10 @@ def test_a_value_that_the_data_lacks_selects_nothing(data: Explored) -> None:
 
 
 def test_a_selection_says_itself_in_words() -> None:
-    assert Selection().is_all and Selection().words() == "all queries"
+    assert Selection().words() == "all queries"
     narrowed = Selection({"noise": ("car",)}, {"snr_db": (0.0, 5.0)}, "oslo", Mistake("del", "find"), frozenset(),
                          "won")
     assert narrowed.words() == "noise: car · snr_db 0 to 5 · “oslo” · find lost · won"
-    assert not narrowed.is_all and not replace(Selection(), ids=frozenset()).is_all
 
 
 def test_errors_and_rates_are_those_counted_by_hand(data: Explored) -> None:

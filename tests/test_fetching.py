@@ -28,6 +28,17 @@ def test_a_fetch_that_broke_off_goes_on_where_it_was(offered: Path, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["model.pt"]
 
 
+@pytest.mark.parametrize(("extra", "asked"), [(b"", 1), (b"of a longer file", 2)])
+def test_what_was_all_there_is_taken_and_what_is_of_another_file_is_fetched_anew(
+        offered: Path, tmp_path: Path, extra: bytes, asked: int) -> None:
+    content = offered.read_bytes()
+    (tmp_path / ".model.pt.part").write_bytes(content + extra)
+    with published.shop(offered.parent) as shop:
+        fetched = fetching.fetch(f"{shop.url}/{offered.name}", tmp_path / "model.pt")  # no checksum would tell
+    assert shop.asked == [f"bytes={len(content + extra)}-", ""][:asked]
+    assert fetched.read_bytes() == content
+
+
 def test_a_file_that_is_not_what_its_checksum_says_is_refused_and_thrown_away(offered: Path, tmp_path: Path) -> None:
     with published.shop(offered.parent) as shop:
         wrong = f"{shop.url}/{offered.name}#sha256={'0' * 64}"

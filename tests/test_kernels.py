@@ -5,16 +5,15 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from test_pipeline import is_running, wait_until_gone
 
 from tests.conftest import FIRST, SECOND, Project
+from tests.processes import is_running, wait_until, wait_until_gone
 from workbench import kernels, notebooks, nursery, pipeline
 
 LOOK = "import sys\nprint(sorted({'pandas', 'torch', 'workbench'} & set(sys.modules)), 'pandas' in globals())"
@@ -94,16 +93,14 @@ def test_a_nursery_that_nobody_hears_ends_and_takes_its_kernels_along(alone: "su
     alone.stdout.close()  # as when the runner is killed while a kernel is being made
     order(alone, tmp_path, 2)
     assert alone.wait(timeout=60) == 0
-    for kernel in {first, *at_work_in(tmp_path)}:
-        wait_until_gone(kernel, 60)
+    wait_until_gone(first, *at_work_in(tmp_path))
 
 
 def test_a_kernel_whose_nursery_is_killed_ends_too(alone: "subprocess.Popen[str]", tmp_path: Path) -> None:
     order(alone, tmp_path, 1)
     assert alone.stdout is not None
     kernel = int(alone.stdout.readline())
-    while not (tmp_path / "1.json").is_file():  # it serves
-        assert is_running(kernel)
-        time.sleep(0.05)
+    wait_until(lambda: (tmp_path / "1.json").is_file() or not is_running(kernel))  # it serves
+    assert is_running(kernel)
     alone.kill()
-    wait_until_gone(kernel, 60)
+    wait_until_gone(kernel)

@@ -174,6 +174,11 @@ def test_a_sheet_that_is_none_is_refused(log: QueryLog, tmp_path: Path, content:
         labelling.bring(tmp_path / "s.csv", "r", by="ada", log=log)
 
 
+def test_a_sheet_that_is_not_there_is_named_with_where_it_lies(log: QueryLog, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"no sheet .*absent.csv; `workbench label export`"):
+        labelling.bring(tmp_path / "absent.csv", "r", by="ada", log=log)
+
+
 @pytest.mark.parametrize(("written", "is_enough"), [
     ([], False), (["a"], False), (["b", "c"], False), (["a", "b"], True), (["a", "b", "c"], True)])
 def test_it_goes_on_with_half_of_each_kind(written: list[str], is_enough: bool) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import watched
+from tests.processes import wait_until
 from workbench import model_registry, registry
 from workbench.errors import CheckpointError, ParameterError, RegistryError, WorkbenchError
 from workbench.model_registry import ModelVersion
@@ -143,11 +144,8 @@ def _release_and_hang(root: str, where: str) -> None:
 def test_a_release_that_was_killed_is_completed_by_the_next(where: str, project: Path) -> None:
     killed = multiprocessing.get_context("spawn").Process(target=_release_and_hang, args=(str(project), where))
     killed.start()
-    deadline = time.monotonic() + 120
-    while not (project / "hung").exists():
-        assert killed.is_alive() and time.monotonic() < deadline
-        time.sleep(0.02)
-    assert killed.pid is not None
+    wait_until(lambda: (project / "hung").exists() or not killed.is_alive(), within_s=120)
+    assert killed.is_alive() and killed.pid is not None
     os.kill(killed.pid, signal.SIGKILL)
     killed.join()
     assert model_registry.versions() == []

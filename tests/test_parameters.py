@@ -40,7 +40,8 @@ def test_values_are_yaml_of_the_parameters_type(project: Project, assignment: st
     ("first.n_item=7", "unknown parameter of first 'n_item', did you mean n_items.*rate"),
     ("frist.n_items=7", "unknown stage 'frist', did you mean first"),
     ("first.n_items=many", "first.n_items is 'many'.*must be int"), ("first.n_items=1.5", "must be int"),
-    ("first.n_items=true", "must be int"), ("first.rate=fast", "must be float"), ("first.rate=.nan", "must be float"),
+    ("first.n_items=true", "must be int"), ("first.n_items=-5", "n_items is -5, must be 0 or more"),
+    ("first.rate=fast", "must be float"), ("first.rate=.nan", "must be float"),
     ("first.names=x", r"must be list\[str\].*write \[x\]"), ("first.names=[1]", r"must be list\[str\]"),
     ("first.manifest=7", "must be str.*quotes"), ("first.run=mine", "--run"), ("first.size=big", "toy, small, full"),
     ("n_items=7", "stage.name=value"), ("first.n_items", "stage.name=value"), ("first.names=[a", "not YAML")])
@@ -73,7 +74,10 @@ def test_a_parameter_file_gives_values_under_those_of_the_command_line(project: 
     file.write_text("first: 9\n")
     with pytest.raises(errors.ParameterError, match="must say `stage:`"):
         passed(file=file)
-    with pytest.raises(errors.ParameterError, match="cannot be read"):
+    file.write_text("first: [9")
+    with pytest.raises(errors.ParameterError, match="cannot be read as YAML"):
+        passed(file=file)
+    with pytest.raises(errors.ParameterError, match="absent.yaml: there is no such file"):
         passed(file=tmp_path / "absent.yaml")
 
 

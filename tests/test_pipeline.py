@@ -1,18 +1,16 @@
 """What the batch run promises: skip, resume, kept evidence, one runner, and no kernel left behind."""
 
-import contextlib
 import io
 import os
 import signal
 import subprocess
-import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from tests.conftest import FIRST, SECOND, Project
+from tests.processes import children, is_running, wait_until, wait_until_gone
 from workbench import errors, fingerprints, locks, notebooks, pipeline, storage
 
 SLOW_SECOND = (
@@ -34,29 +32,6 @@ def go(**order: Any) -> tuple[int, str]:
 def fingerprint_of(name: str, **passed: Any) -> str:
     notebook = {n.name: n for n in notebooks.discover()}[name]
     return fingerprints.fingerprint(notebook, passed, "default")
-
-
-def wait_for(path: Path, seconds: float = 30) -> str:
-    end_s = time.monotonic() + seconds
-    while time.monotonic() < end_s:
-        with contextlib.suppress(FileNotFoundError):
-            if text := path.read_text():
-                return text
-        time.sleep(0.05)
-    raise AssertionError(f"{path} did not appear")
-
-
-def is_running(pid: int) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-def wait_until_gone(pid: int, seconds: float = 10) -> None:
-    end_s = time.monotonic() + seconds
-    while is_running(pid):
-        assert time.monotonic() < end_s, f"process {pid} lives on"
-        time.sleep(0.05)
 
 
 # --- done, unchanged, changed ----------------------------------------------------------------------------------------
@@ -240,17 +215,13 @@ def start(project: Project) -> tuple[subprocess.Popen[bytes], set[int]]:
     project.notebook("03_third", [cell.replace("second", "third") for cell in SECOND])
     runner = subprocess.Popen(project.command("run"), env=project.environment(), stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL)
-    at_work = int(wait_for(project.root / "kernel.pid"))
+    told = project.root / "kernel.pid"
+    wait_until(lambda: told.is_file() and told.read_text())
     nursery, = children(runner.pid)
-    while len(kernels := children(nursery)) < 2:
-        time.sleep(0.05)
-    assert at_work in kernels and len(kernels) == 2
+    wait_until(lambda: len(children(nursery)) >= 2)
+    kernels = children(nursery)
+    assert int(told.read_text()) in kernels and len(kernels) == 2
     return runner, {nursery, *kernels}
-
-
-def children(pid: int) -> set[int]:
-    """Name the processes that a process started or forked."""
-    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 def test_killed_at_once_the_same_command_finishes_and_no_kernel_lives_on(project: Project) -> None:
@@ -269,8 +240,7 @@ def test_a_second_runner_is_refused_with_the_pid_and_an_interrupt_ends_cleanly(p
         go()
     runner.send_signal(signal.SIGINT)
     assert runner.wait(timeout=60) == 130
-    for kernel in kernels:
-        wait_until_gone(kernel)
+    wait_until_gone(*kernels, within_s=10)
     assert not (project.root / "data/runs/default/02_second/record.json").exists()
     with locks.held("default"):
         pass

@@ -19,6 +19,7 @@ import pytest
 from tests import team_servers, watched
 from tests.conftest import Project
 from tests.postgresql import Server
+from tests.processes import wait_until
 from tests.team_servers import team as team  # a fixture
 from workbench import log_database, model_registry, preflight
 from workbench.errors import QueryLogError, SettingsError, StoreError, WorkbenchError
@@ -215,9 +216,8 @@ def test_the_registry_is_held_on_all_machines_and_a_killed_holder_lets_go(
     monkeypatch.setattr(log_database, "PATIENCE_S", 1)
     holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(str(tmp_path / "there"), url))
     holder.start()
-    while not (tmp_path / "there" / "held").exists():
-        assert holder.is_alive()
-        time.sleep(0.05)
+    wait_until(lambda: (tmp_path / "there" / "held").exists() or not holder.is_alive())
+    assert holder.is_alive()
     with pytest.raises(QueryLogError, match="lock timeout"), model_registry._held():
         raise AssertionError("two hold it")
     QueryLog().check_secret()  # the log itself is written meanwhile

@@ -409,6 +409,14 @@ def test_a_wrong_folder_says_what_it_has_and_what_is_wanted(root: Path, name: st
         published.report(name, "absent", base_folder=root)
 
 
+@pytest.mark.parametrize("name", [
+    "librispeech", "speech_commands", "common_voice", "fleurs", "minds14", "musan", "demand"])
+def test_a_file_in_the_place_of_a_folder_is_said_to_be_one(root: Path, name: str) -> None:
+    (root / "notes.txt").write_text("words")
+    with pytest.raises(ManifestError, match=r"notes.txt is not .*: it is no folder; give "):
+        published.report(name, "notes.txt", base_folder=root)
+
+
 def test_a_missing_file_is_named(root: Path, librispeech: Path) -> None:
     own = root / "LibriSpeech"
     shutil.copytree(librispeech, own)
@@ -437,8 +445,9 @@ def test_a_damaged_archive_is_to_be_fetched_again_and_then_it_is_taken(root: Pat
     shutil.copy(tarball, copied)
     assert len(prepared("librispeech", copied)) > 80
     (root / "words.tar.gz").write_text("these are words")
-    with pytest.raises(ManifestError, match="words.tar.gz cannot be unpacked"):
+    with pytest.raises(ManifestError, match=r"words.tar.gz cannot be unpacked \(.*\); it is damaged") as told:
         prepared("librispeech", root / "words.tar.gz")
+    assert "\n" not in str(told.value)
 
 
 def test_an_archive_cannot_write_outside_its_folder(root: Path) -> None:

@@ -5,14 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.processes import descendants, wait_until, wait_until_gone
 from workbench import audio, demo_world, settings, synthesis
 from workbench.audio import Samples
 from workbench.errors import SynthesisError
@@ -28,27 +28,6 @@ def some(n: int = 40, split: str = "dev", seed: int = 0) -> pd.DataFrame:
 def give_up(_samples: Samples) -> dict[str, str]:
     """Stand in for a store, and die: the test runs it in the speaking process."""
     os._exit(9)
-
-
-def children(pid: int) -> list[int]:
-    """List the processes below one, and those below them."""
-    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return found + [grandchild for child in found for grandchild in children(child)]
-
-
-def is_running(pid: int) -> bool:
-    """Tell whether a process lives; one that ended and that nobody asked about has no command line."""
-    try:
-        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
-    except OSError:
-        return False
-
-
-def wait_until(happened: Callable[[], bool], timeout_s: float = 60) -> None:
-    end = time.monotonic() + timeout_s
-    while not happened():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -212,11 +191,11 @@ def test_the_processes_end_when_the_caller_is_killed(root: Path) -> None:
     caller = subprocess.Popen([sys.executable, "speak.py"], cwd=root, stderr=subprocess.DEVNULL,
                               env={**os.environ, "WORKBENCH_ROOT": str(root)})
     wait_until(lambda: any((root / "data").rglob("*.wav")))
-    helpers = children(caller.pid)
+    speakers = descendants(caller.pid)
     caller.send_signal(signal.SIGKILL)
     caller.wait()
-    assert len(helpers) >= 4  # two that speak, what they are forked from, and Python's tracker of resources
-    wait_until(lambda: not any(is_running(pid) for pid in helpers))
+    assert len(speakers) >= 4  # two that speak, what they are forked from, and Python's tracker of resources
+    wait_until_gone(*speakers)
 
 
 @pytest.mark.slow

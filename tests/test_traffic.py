@@ -25,6 +25,7 @@ class Stub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.seen: list[dict[str, str]] = []
         self.version, self.delay_s, self.refused, self.dropped = "1", 0.0, "nobody", "nobody"
+        self.key = ""
         self.lock, self.n_now, self.n_most = threading.Lock(), 0, 0
 
     @property
@@ -46,7 +47,9 @@ class Handler(BaseHTTPRequestHandler):
             number = len(self.server.seen)
         time.sleep(self.server.delay_s)
         user = self.headers.get("X-User-Id", "")
-        if user == self.server.dropped:
+        if self.server.key and self.headers.get("Authorization") != f"Bearer {self.server.key}":
+            self.answer(401, {"error": {"type": "invalid_request_error", "code": "invalid_api_key"}}, number)
+        elif user == self.server.dropped:
             self.close_connection = True
         elif user == self.server.refused:
             self.answer(429, {"error": {"type": "rate_limit_error", "code": "queue_full"}}, number)
@@ -235,3 +238,18 @@ def test_any_manifest_can_be_sent_with_a_share_of_consent(stub: Stub, root: Path
 def test_without_a_server_one_is_told_how_to_start_one(week: pd.DataFrame) -> None:
     with pytest.raises(ServiceError, match="workbench serve --detach"):
         traffic.simulate("r", weeks=(1,), n=9)
+
+
+@pytest.mark.parametrize("url", ["foo", "http://127.0.0.1:9", "http://[oops"])
+def test_nothing_is_spoken_for_a_server_that_is_not_there(root: Path, url: str) -> None:
+    with pytest.raises(ServiceError, match=r"no server answers at .*write http://host:port"):
+        traffic.simulate("r", weeks=(1,), n=9, url=url)
+    assert traffic.sent_by("r").empty and not (root / "data" / "traffic").exists()
+
+
+def test_what_a_wrong_key_sent_is_sent_again_with_the_right_one(stub: Stub, week: pd.DataFrame) -> None:
+    stub.key = "right"
+    with pytest.raises(ServiceError, match="does not accept the key.*--key"):
+        traffic.simulate("r", weeks=(1,), n=9, url=stub.url, key="wrong")
+    assert traffic.sent_by("r").empty
+    assert traffic.simulate("r", weeks=(1,), n=9, url=stub.url, key="right")["status"].eq(200).all()

@@ -7,7 +7,6 @@ import copy
 from typing import Any, cast
 
 import torch
-from torch import nn
 
 from workbench.errors import RecipeError
 from workbench.recipes import Fit
@@ -45,11 +44,6 @@ def merged(model: SpeechModel) -> SpeechModel:
                 layer.merge()
                 setattr(parent, name, cast(Any, layer).get_base_layer())
     return whole
-
-
-def n_learning(model: nn.Module) -> int:
-    """Count the parameters that learn."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def _lora(fit: Fit) -> Any:

@@ -22,7 +22,6 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 SUFFIXES = (*TAR_SUFFIXES, ".zip")
 NOTE = "unpacked.json"
 MEGABYTE = 1 << 20
-BLOCK = 1 << 20
 DAMAGED = (tarfile.TarError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
 """What the readers of archives raise for one that is damaged."""
 
@@ -64,8 +63,9 @@ def unpack(archive: Path, folder: Path, progress: Progress = pass_through) -> Pa
         for _ in progress(read(archive, folder), f"unpacking {archive.name}, MB", n_megabytes):
             pass
     except DAMAGED as error:
-        raise ManifestError(f"{archive} cannot be unpacked ({error or type(error).__name__}); it is damaged or was not "
-                            "downloaded to its end: fetch it again") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]  # tarfile tells all that it tried
+        raise ManifestError(f"{archive} cannot be unpacked ({reason}); it is damaged or was not downloaded to its end: "
+                            "fetch it again") from error
     storage.write_json(note, state | {"is_whole": True})
     return folder
 
@@ -107,4 +107,4 @@ def _write(target: Path, content: IO[bytes], size: int) -> None:
     """Write one file whole, unless it is there."""
     if not (target.is_file() and target.stat().st_size == size):
         with storage.replacing(target) as temporary, temporary.open("wb") as out:
-            shutil.copyfileobj(content, out, BLOCK)
+            shutil.copyfileobj(content, out, MEGABYTE)

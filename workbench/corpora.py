@@ -77,7 +77,7 @@ def collect(
     out; ParameterError for an unknown size.
     """
     if not sources:
-        raise ManifestError("sources is empty; name demo, a manifest (csv, jsonl, parquet), a folder, or corpus:FOLDER")
+        raise ManifestError("sources is empty; name demo, a manifest, a folder, or a corpus, librispeech:FOLDER")
     checked = [
         _from_demo(size, seed) if source == DEMO else
         check(source, max_bad_share=max_bad_share, base_folder=base_folder, audio_root=audio_root or None,

@@ -85,7 +85,7 @@ def _is_subset(path: Path) -> bool:
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in path.glob("*/") if not p.name.startswith("."))
 
 
 def _sexes(path: Path) -> dict[str, str]:

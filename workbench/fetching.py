@@ -65,7 +65,10 @@ def _fetch_rest(address: str, part: Path) -> None:
     have = part.stat().st_size if part.is_file() else 0
     headers = {"Range": f"bytes={have}-"} if have else {}
     with httpx.stream("GET", address, headers=headers, follow_redirects=True, timeout=TIMEOUT_S) as answer:
-        if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if have and answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            if answer.headers.get("Content-Range", "").rpartition("/")[2] != str(have):
+                part.unlink()  # of another file, which lay there then
+                _fetch_rest(address, part)
             return  # all of it is there
         answer.raise_for_status()
         is_rest = answer.status_code == httpx.codes.PARTIAL_CONTENT

@@ -30,8 +30,7 @@ _AUDIO_NAME = re.compile(rf"[^\"',;\t\r\n]+(?:{'|'.join(map(re.escape, sorted(AU
 def fingerprint(notebook: StageNotebook, passed: Mapping[str, Any], run: str) -> str:
     """Hash everything that what a stage finds can depend on. Returns: 64 hex digits."""
     values = parameters.effective(notebook, passed)
-    recipes = [path for name in parameters.RECIPE_PARAMETERS if values.get(name)
-               for path in [parameters.recipe_path(values[name])]]
+    recipes = [parameters.recipe_path(values["recipe"])] if values.get("recipe") else []
     modules = set(notebook.modules).union(*(modules_of_file(path) for path in recipes))
     sources = {path.name: storage.hash_file(path) for path in source_files(modules)}
     return storage.hash_value({

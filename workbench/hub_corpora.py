@@ -90,6 +90,8 @@ def _opened(name: str, place: Path) -> dict[str, _Part]:
 
 
 def _found(library: Any, name: str, place: Path) -> dict[str, tuple[Any, list[Path]]]:
+    if place.is_file():
+        raise missing(place, f"a snapshot of {name}", f"a folder of {CORPORA[name].repository} with Parquet files")
     if not place.is_dir():
         loaded = library.load_dataset(CORPORA[name].repository, place.name)
         return {split: (rows, _cached(rows)) for split, rows in loaded.items()}

@@ -63,7 +63,7 @@ class Nursery:
         return kernel
 
     def order(self, order: Mapping[str, Any]) -> int:
-        """Ask for a kernel. Returns: its number."""
+        """Ask for a kernel. Returns: its number. Raises: StageError when the nursery was killed."""
         assert self._process.stdin is not None
         try:
             print(json.dumps(order), file=self._process.stdin, flush=True)

@@ -192,6 +192,8 @@ def bring(file: Path, run: str, *, by: str, log: QueryLog) -> int:
 def _read(file: Path) -> pd.DataFrame:
     try:
         sheet = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ManifestError(f"there is no sheet {file}; `workbench label export` says where it lies") from error
     except (OSError, ValueError) as error:
         raise ManifestError(f"{file} cannot be read as CSV ({str(error).splitlines()[0]}); save it as CSV in UTF-8"
                             ) from error

@@ -47,8 +47,8 @@ def read(source: str, *, base_folder: Path, audio_root: str | Path | None = None
     missing = [name for name in ("audio_path", "text") if name not in table]
     if missing:
         wanted = " and ".join("audio_path (or audio_filepath)" if m == "audio_path" else m for m in missing)
-        raise ManifestError(f"{place} has no column {wanted}; it has {', '.join(map(str, table.columns))}: "
-                            "rename or add the column")
+        raise ManifestError(f"{place} has no column {wanted}; it has "
+                            f"{', '.join(str(name) for name in table if name != 'line')}: rename or add the column")
     if table.empty:
         raise ManifestError(f"{place} lists no recordings; add rows, or take it out of the sources")
     stem, home = PurePosixPath(file).stem, place.rpartition("/")[0].rpartition("/")[2]

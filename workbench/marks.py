@@ -47,7 +47,8 @@ class Marks:
         if kind in OF_RECORDINGS and not (utterance_id and audio_sha):
             raise ValueError(f"a {kind} needs the utterance_id, by which it can be forgotten, and the audio_sha")
         if not by.strip():
-            raise MarkError("nobody's name is with this mark; type yours once at the top of the page")
+            raise MarkError("nobody's name is with this mark; type yours once at the top of the page, or give --by "
+                            "NAME")
         row = {"time_s": time.time() if now_s is None else now_s, "kind": kind, "utterance_id": utterance_id,
                "audio_sha": audio_sha, "value": clean(value.strip()),
                "by": clean(by.strip()), "run": run, "drawn": drawn}

@@ -64,7 +64,11 @@ def publish(version_folder: Path) -> None:
 
 
 def fetch(target: Path) -> bool:
-    """Bring a version's files here from the team's store, and make sure that they are what was released."""
+    """Bring a version's files here from the team's store, and make sure that they are what was released.
+
+    Returns: whether there is a store that has them.
+    Raises: RegistryError when they are damaged, StoreError when they do not come whole.
+    """
     store = shared_store.opened()
     if store is None or not store.fetch(target, FACTS):
         return False

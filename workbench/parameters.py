@@ -15,8 +15,8 @@ from workbench.notebooks import Parameter, StageNotebook
 Given = dict[str, dict[str, Any]]
 
 PATH_SUFFIXES = (".csv", ".jsonl", ".parquet", ".pt")
-RECIPE_PARAMETERS = ("recipe", "recipe_name")
-_NEVER_PATHS = ("run", "size", *RECIPE_PARAMETERS)
+_NEVER_PATHS = ("run", "size", "recipe")
+_COUNTS = ("n_", "max_")  # how the names of what cannot be negative begin
 
 
 def select(notebooks: Sequence[StageNotebook], stages: Sequence[str] = (), *, first: str = "",
@@ -59,6 +59,8 @@ def read_given(assignments: Iterable[str], file: Path | None) -> Given:
 def _read_file(file: Path) -> Given:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise ParameterError(f"--params {file}: there is no such file; correct its path") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ParameterError(f"--params {file} cannot be read as YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict) or not all(isinstance(values, dict) for values in content.values()):
@@ -101,6 +103,8 @@ def _check_value(notebook: StageNotebook, name: str, value: Any, folder: Path) -
     if name == "run":
         raise ParameterError(f"{notebook.name}.run is given by --run; leave it out of the parameters")
     value = _typed(f"{notebook.name}.{name}", parameter, value)
+    if isinstance(value, int) and value < 0 and name.startswith(_COUNTS):
+        raise ParameterError(f"{notebook.name}.{name} is {value}, must be 0 or more, like {parameter.default!r}")
     if name == "size":
         settings.amounts(value)
     if name in _NEVER_PATHS:
@@ -151,11 +155,10 @@ def _absolute(text: str, folder: Path) -> str:
 
 
 def _check_recipe(values: Mapping[str, Any]) -> None:
-    for name in RECIPE_PARAMETERS:
-        if values.get(name) and not recipe_path(values[name]).is_file():
-            there = sorted(path.stem for path in recipe_path("x").parent.glob("*.py"))
-            raise RecipeError(f"no recipe {values[name]!r} in {recipe_path('x').parent}; there are: "
-                              f"{', '.join(there) or 'none'}")
+    name = values.get("recipe")
+    if name and not recipe_path(name).is_file():
+        there = sorted(path.stem for path in recipe_path("x").parent.glob("*.py"))
+        raise RecipeError(f"no recipe {name!r} in {recipe_path('x').parent}; there are: {', '.join(there) or 'none'}")
 
 
 def recipe_path(name: str) -> Path:

@@ -85,7 +85,7 @@ def _check_upstream(every: Sequence[StageNotebook], chosen: Sequence[StageNotebo
     for notebook in chosen:
         missing = [name for name in notebook.inputs if name in names and name not in ready]
         if missing:
-            raise StageError(f"{notebook.name} reads {', '.join(missing)}, which has not finished in run {run_name}; "
+            raise StageError(f"{notebook.name} reads {' and '.join(missing)}, not finished in run {run_name}; "
                              f"do `workbench run --to {notebook.name} --run {run_name}`")
         ready.add(notebook.name)
 

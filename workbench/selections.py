@@ -31,11 +31,6 @@ class Selection:
     ids: frozenset[str] | None = None
     ids_title: str = ""
 
-    @property
-    def is_all(self) -> bool:
-        """Whether nothing is left out."""
-        return not (any(self.picked.values()) or self.ranges or self.search or self.mistake or self.ids is not None)
-
     def words(self) -> str:
         """Say it in a line."""
         parts = [f"{column}: {', '.join(values)}" for column, values in self.picked.items() if values]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 Engine = Literal["auto", "fast", "torch", "ray"]
+MAX_PORT = 65_535
 keys_app = typer.Typer(no_args_is_help=True, help="Who may use the service: make, list and revoke keys.")
 app.add_typer(keys_app, name="keys")
 
@@ -26,12 +27,12 @@ def serve(
     model: Annotated[str, typer.Option(help="A checkpoint's or engine's path, a run's name, champion, a version or a "
                                             "published name. The champion is followed as it changes.")] = "champion",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=MAX_PORT, help="Port to listen on; 0 takes a free one.")] = 8000,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Answer without a key.")] = False,
     engine: Annotated[Engine, typer.Option(help="auto, fast (CTranslate2), torch (the reference), or ray (replicas).",
                                            )] = "auto",
-    replicas: Annotated[int, typer.Option(help="So many on a Ray cluster; 0 is this one process.")] = 0,
-    max_replicas: Annotated[int, typer.Option(help="Let them become so many while queries queue.")] = 0,
+    replicas: Annotated[int, typer.Option(min=0, help="So many on a Ray cluster; 0 is this one process.")] = 0,
+    max_replicas: Annotated[int, typer.Option(min=0, help="Let them become so many while queries queue.")] = 0,
     ray_address: Annotated[str, typer.Option(help="The cluster's head node; none makes one of this machine.")] = "",
     simulated_clock: Annotated[bool, typer.Option("--simulated-clock", help="Take each query's time from its "
                                                   "X-Query-Time header, for simulated weeks.")] = False,
@@ -43,7 +44,6 @@ def serve(
     # processor time for one clip on two cores. It reads this when it is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from workbench import clusters
-    from workbench.serving import server
 
     if not is_started:
         _ask_servers()
@@ -53,16 +53,22 @@ def serve(
     if not no_auth and not is_started:
         _make_first_key()
     if detach:
-        flags = ["--replicas", str(fleet), "--max-replicas", str(max_replicas), "--ray-address", ray_address,
-                 *(["--simulated-clock"] if simulated_clock else [])]
-        running = server.start("--model", model, "--host", host, "--engine", engine, *flags, port=port,
-                               needs_key=not no_auth)
-        return print(f"serving at {running.url}, process {running.pid}, with {server.wait_ready(running)}")
+        return _detach("--model", model, "--host", host, "--engine", engine, "--replicas", str(fleet), "--max-replicas",
+                       str(max_replicas), "--ray-address", ray_address,
+                       *(["--simulated-clock"] if simulated_clock else []), port=port, needs_key=not no_auth)
     from workbench.serving import sources
     from workbench.serving.service import Options
 
     found = sources.find(model, "auto" if engine == "ray" else engine)
     return _serve(Options(found, not no_auth, simulated_clock), fleet, max_replicas, host=host, port=port)
+
+
+def _detach(*flags: str, port: int, needs_key: bool) -> None:
+    """Start a server that outlives this command, and say where it answers, and with what."""
+    from workbench.serving import server
+
+    running = server.start(*flags, port=port, needs_key=needs_key)
+    print(f"serving at {running.url}, process {running.pid}, with {server.wait_ready(running)}")
 
 
 def _serve(options: "Options", n_replicas: int, max_replicas: int, *, host: str, port: int) -> None:
@@ -106,7 +112,7 @@ def stop() -> None:
 @app.command(epilog="Examples: workbench dashboards  |  workbench dashboards --port 9000 --no-auth")
 def dashboards(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8866,
+    port: Annotated[int, typer.Option(min=1, max=MAX_PORT, help="Port to listen on.")] = 8866,
     token: Annotated[str, typer.Option(envvar="WORKBENCH_DASHBOARDS_TOKEN",
                                        help="What the links carry; a new one is made if none is given.")] = "",
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Let everybody in.")] = False,
@@ -190,13 +196,13 @@ def forget(user: Annotated[str, typer.Argument(help="As the app sent it in X-Use
 @app.command(epilog="Examples: workbench simulate --week 1 --week 2  |  "
                     "workbench simulate --manifest more.csv --rate 5")
 def simulate(
-    weeks: Annotated[list[int] | None, typer.Option("--week", help="A week of the demo world.")] = None,
+    weeks: Annotated[list[int] | None, typer.Option("--week", min=1, help="A week of the demo world.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="Recordings to send: CSV, JSONL or Parquet.")] = None,
     name: Annotated[str, typer.Option(help="What was sent goes to data/traffic/NAME/sent.parquet.")] = "hand",
-    n: Annotated[int, typer.Option(help="Queries a week.")] = 200,
-    rate: Annotated[float, typer.Option(help="Queries a second; 0 is as fast as they are answered.")] = 0.0,
-    concurrency: Annotated[int, typer.Option(help="Phones at a time.")] = 8,
-    consent_share: Annotated[float | None, typer.Option(help="The share of users who consent.")] = None,
+    n: Annotated[int, typer.Option(min=1, help="Queries a week.")] = 200,
+    rate: Annotated[float, typer.Option(min=0, help="Queries a second; 0 is as fast as they are answered.")] = 0.0,
+    concurrency: Annotated[int, typer.Option(min=1, help="Phones at a time.")] = 8,
+    consent_share: Annotated[float | None, typer.Option(min=0, max=1, help="The share of users who consent.")] = None,
     seed: Annotated[int, typer.Option(help="Which people and queries.")] = 1,
     url: Annotated[str, typer.Option(help="A server; the project's own if none is named.")] = "",
     key: Annotated[str, typer.Option(help="A key of that server.")] = "",
@@ -209,7 +215,9 @@ def simulate(
     sent = traffic.simulate(name, weeks=weeks or (), n=n, manifest=manifest.resolve() if manifest else None, seed=seed,
                             url=url, key=key, concurrency=concurrency, rate=rate, consent_share=consent_share)
     answered = sent[sent["status"] == 200]
-    print(f"{len(answered):,} of {len(sent):,} queries were answered, half of them within "
-          f"{answered['latency_ms'].median():.0f} ms, 95 % within {answered['latency_ms'].quantile(0.95):.0f} ms")
+    latency_ms = answered["latency_ms"]
+    print(f"{len(answered):,} of {len(sent):,} queries were answered" + (
+        f", half of them within {latency_ms.median():.0f} ms, 95 % within {latency_ms.quantile(0.95):.0f} ms"
+        if len(answered) else ""))
     for error, n_failed in sent.loc[sent["status"] != 200, "error"].value_counts().items():
         print(f"{n_failed:,} failed: {error}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workbench.errors import ParameterError, SettingsError
@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     `store_url` is the team's store; S3's own settings keep the names that every tool reads.
     With the `engine` ray, decoding and training go to the cluster at `ray_address` (one of this machine alone if none
     is named), training to at most `ray_workers` of its nodes or GPUs (0: all).
+    Raises: SettingsError for a value of the wrong kind.
     """
 
     model_config = SettingsConfigDict(env_prefix="WORKBENCH_")
@@ -53,6 +54,14 @@ class Settings(BaseSettings):
     engine: Literal["local", "ray"] = "local"
     ray_address: str = ""
     ray_workers: int = 0
+
+    def __init__(self) -> None:
+        try:
+            super().__init__()
+        except ValidationError as error:
+            told = [f"WORKBENCH_{str(found['loc'][0]).upper()} is {found['input']!r}: {found['msg'].lower()}"
+                    for found in error.errors()]
+            raise SettingsError(f"{'; '.join(told)}; mend it in the environment, or unset it") from error
 
 
 @dataclass(frozen=True, slots=True)

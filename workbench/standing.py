@@ -236,15 +236,15 @@ def _audit_tile(scene: Scene, since_s: float) -> Tile:
         return Tile(label, f"{100 * found.value:.1f} %", between, "done", "scope set no target")
     outcome = target.verdict(found)
     words = {"yes": "met: target", "no": "missed: target"}.get(outcome, "target")
-    more = f": label {labels_more(found, len(rows), target.value):,} more" if outcome == "cannot_tell" else ""
     return Tile(label, f"{100 * found.value:.1f} %", between, outcome,
-                f"{words} {'≤' if target.sense == '<=' else '≥'} {100 * target.value:g} %{more}")
+                f"{words} {'≤' if target.sense == '<=' else '≥'} {100 * target.value:g} %"
+                + (_to_tell(found, rows) if outcome == "cannot_tell" else ""))
 
 
-def labels_more(found: Interval, n: int, target: float) -> int:
-    """Say how many labels more would tell an audit from its target, or from two points beside it where it is nearer."""
-    half, wanted = (found.high - found.low) / 2, max(abs(found.value - target), PLANNED_HALF)
-    return max(math.ceil(n * ((half / wanted) ** 2 - 1)), math.ceil(n / 10))
+def _to_tell(found: Interval, rows: pd.DataFrame) -> str:
+    """Say what would tell an audit from its target: labels by the rule of all targets, or nothing."""
+    more = verdicts.missing_for_target(found, len(rows), rows["block"].nunique(), PLANNED_HALF)
+    return f": label {more.n_utterances:,} more" if more else ": too close to tell"
 
 
 def labels_needed(rate: float, scene: Scene, half: float = PLANNED_HALF) -> int:

@@ -220,24 +220,22 @@ def simulate(run: str, *, weeks: Sequence[int] = (), n: int = 0, manifest: Path 
     `n` the people and the amount of the run's earlier weeks go on. `consent_share` replaces who consents.
     Returns: all that the run has sent, a row a query: the clip's columns, its truth as text and reference, then
         request_id, status, hypothesis, error, latency_ms, model_version.
-    Raises: ServiceError when no server runs; ManifestError for a manifest that cannot be used.
+    Raises: ServiceError when no server runs, answers or accepts the key: nothing counts as sent then; ManifestError for
+    a manifest that cannot be used.
     """
     n, seed = _as_before(run, n, seed)
+    if sent_by(run).empty:  # speaking takes a while, for nothing where nobody listens
+        server.reached(url, key)
     sources = [_recorded(week, n, seed, world_seed) for week in weeks] + ([_listed(manifest)] if manifest else [])
     for name, clips in sources:
         clips = clips if consent_share is None and "consent" in clips else _consenting(clips, consent_share)
         for block in _unsent_blocks(clips, sent_by(run), f"sending {name}"):
-            url, key = (url, key) if url else _own_server()
+            url, key = server.reached(url, key)
             answered = send(block, url=url, key=key, concurrency=concurrency, rate=rate)
+            if answered["status"].eq(httpx.codes.UNAUTHORIZED).all():
+                raise ServiceError(f"{url} does not accept the key; give one of its keys with --key")
             _keep(run, block, answered)
     return sent_by(run)
-
-
-def _own_server() -> tuple[str, str]:
-    running = server.find()
-    if running is None:
-        raise ServiceError("no server of this project runs; start one with `workbench serve --detach`, or give --url")
-    return running.url, running.key
 
 
 def _as_before(run: str, n: int, seed: int | None) -> tuple[int, int]:

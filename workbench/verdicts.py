@@ -175,7 +175,10 @@ def table(gates: Sequence[Gate]) -> pd.DataFrame:
 
 
 def target_verdict(interval: Interval, target: float, sense: Literal["<=", ">="]) -> Outcome:
-    """Say whether a target is met: yes or no only when the whole interval is on one side of it."""
+    """Say whether a target is met: yes or no only when the whole interval is on one side of it.
+
+    Raises: ValueError for another sense.
+    """
     if sense not in ("<=", ">="):
         raise ValueError(f"sense is {sense!r}; give '<=' or '>='")
     if (interval.high <= target) if sense == "<=" else (interval.low >= target):

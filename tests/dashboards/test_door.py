@@ -6,8 +6,7 @@ import os
 import re
 import signal
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,6 +15,7 @@ from playwright.sync_api import expect
 
 from tests.conftest import Project, make_project
 from tests.dashboards.conftest import Door, Visitors, opened, photograph, workbench
+from tests.processes import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 COUNTER = """
@@ -72,13 +72,6 @@ def children(pid: int) -> dict[int, str]:
 
 def kernels(door: Door) -> dict[int, str]:
     return {pid: words for pid, words in children(door.process.pid).items() if "ipykernel" in words}
-
-
-def waited_for(condition: Callable[[], bool], patience_s: float = 60) -> bool:
-    ends_s = time.monotonic() + patience_s
-    while not condition() and time.monotonic() < ends_s:
-        time.sleep(0.05)
-    return condition()
 
 
 # --- who comes in ----------------------------------------------------------------------------------------------------
@@ -163,7 +156,7 @@ def test_what_goes_wrong_is_a_sentence_to_the_visitor_and_a_traceback_in_the_log
     page.wait_for_selector("#loading", state="detached")
     said = page.inner_text("body")
     assert "secret" not in said and "KeyError" not in said and "line 1" not in said and len(said) > 20
-    assert waited_for(lambda: "a secret of the house" in door.words.read_text())
+    wait_until(lambda: "a secret of the house" in door.words.read_text())
 
 
 def test_a_project_without_data_says_what_to_run(door: Door, visit: Visitors) -> None:
@@ -222,7 +215,7 @@ def test_a_page_that_was_left_gives_its_kernel_back_and_an_open_one_keeps_it(doo
     left = httpx.get(door.page("counter"), timeout=60, follow_redirects=True)  # asks, and never connects
     lost = json.loads(re.findall(r'id="jupyter-config-data"[^>]*>(.+?)</script>', left.text, re.S)[0])["kernelId"]
     assert any(lost in words for words in kernels(door).values())
-    assert waited_for(lambda: not any(lost in words for words in kernels(door).values()))
+    wait_until(lambda: not any(lost in words for words in kernels(door).values()))
     assert any(mine in words for words in kernels(door).values())
     page.get_by_role("button", name="one more").click()
     expect(page.locator(".wb-headline")).to_have_text("1 so far")

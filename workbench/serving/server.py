@@ -24,6 +24,9 @@ from workbench.name_list import Entry
 DRAIN_S = 30
 """How long a stopping server goes on with what it has accepted."""
 
+ANSWER_S = 5
+"""A server that takes longer to say that it lives is as good as away."""
+
 OWN_KEY = "server-"
 """The key of the server itself is called that and its process."""
 
@@ -62,10 +65,28 @@ def find() -> Running | None:
     return running if _is_alive(running) else None
 
 
+def reached(url: str = "", key: str = "") -> tuple[str, str]:
+    """Make sure that a server answers, whatever it says. Returns: its URL and key, the project's own without a URL.
+
+    Raises: ServiceError when none does.
+    """
+    if not url:
+        running = find()
+        if running is None:
+            raise ServiceError("no server of this project runs; start one with `workbench serve --detach`, or give "
+                               "--url")
+        return running.url, running.key
+    try:
+        httpx.get(f"{url}/health/live", timeout=ANSWER_S)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ServiceError(f"no server answers at {url} ({error}); write http://host:port of one that runs") from error
+    return url, key
+
+
 def _is_alive(running: Running) -> bool:
     """Ask the address itself: a number in a file may by now belong to another process."""
     try:
-        answer = httpx.get(f"{running.url}/health/live", timeout=5)
+        answer = httpx.get(f"{running.url}/health/live", timeout=ANSWER_S)
         return bool(answer.json().get("pid") == running.pid)
     except (httpx.HTTPError, ValueError, AttributeError):
         return False
