@@ -34,9 +34,16 @@ def test_what_was_all_there_is_taken_and_what_is_of_another_file_is_fetched_anew
     content = offered.read_bytes()
     (tmp_path / ".model.pt.part").write_bytes(content + extra)
     with published.shop(offered.parent) as shop:
-        fetched = fetching.fetch(f"{shop.url}/{offered.name}", tmp_path / "model.pt")  # no checksum would tell
+        fetched = fetching.fetch(shop.address(offered), tmp_path / "model.pt")
     assert shop.asked == [f"bytes={len(content + extra)}-", ""][:asked]
     assert fetched.read_bytes() == content
+
+
+def test_what_no_checksum_names_is_never_pieced_together(offered: Path, tmp_path: Path) -> None:
+    (tmp_path / ".model.pt.part").write_bytes(b"of the file that lay there yesterday")
+    with published.shop(offered.parent) as shop:
+        fetched = fetching.fetch(f"{shop.url}/{offered.name}", tmp_path / "model.pt")
+    assert shop.asked == [""] and fetched.read_bytes() == offered.read_bytes()
 
 
 def test_a_file_that_is_not_what_its_checksum_says_is_refused_and_thrown_away(offered: Path, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def target(url: str, folder: Path) -> Path:
 def fetch(url: str, path: Path) -> Path:
     """Fetch a file to `path` unless it is there; what an earlier try brought is not fetched again.
 
+    Without a checksum nothing tells that the rest is of the same file, and it is fetched whole.
     Raises: FetchError when it cannot be had, or is not what its checksum says.
     """
     if path.is_file():
@@ -49,6 +50,8 @@ def fetch(url: str, path: Path) -> Path:
     part = path.with_name(f".{path.name}.part")
     with storage.explaining(part):
         part.parent.mkdir(parents=True, exist_ok=True)
+        if not sha_of(url):
+            part.unlink(missing_ok=True)
         try:
             _fetch_rest(url.partition("#")[0], part)
         except httpx.HTTPError as error:
