@@ -101,6 +101,12 @@ def test_who_may_not_read_is_told_what_the_server_said(root: Path, serving: Page
         preflight.check()
 
 
+def test_an_address_without_its_kind_is_no_tracking_store(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_TRACKING_URL", "localhost:5000")
+    with pytest.raises(SettingsError, match=r"'localhost:5000'; write http://HOST:PORT"):
+        preflight.check()
+
+
 def test_two_keys_of_users_names_on_one_log_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_QUERY_LOG_URL", f"sqlite:///{tmp_path}/shared.db")
     for name in ("ada", "bob"):

@@ -38,6 +38,9 @@ def check() -> None:
     Raises: SettingsError that says what is wrong.
     """
     url = tracking_url()
+    if "://" not in url:
+        raise SettingsError(f"WORKBENCH_TRACKING_URL is {url!r}; write http://HOST:PORT of an MLflow server, or a "
+                            "database as sqlite:///FILE")
     try:
         if not url.startswith("http") or not _is_open(url):
             client(url).get_experiment_by_name(PROJECT)
