@@ -17,6 +17,7 @@ from scipy import stats
 
 from workbench import (
     audio,
+    biasing,
     catalogue,
     datasets,
     demo_world,
@@ -106,7 +107,7 @@ def probe(names: Sequence[str], recognizer: ShortContextRecognizer, version: str
     """
     if not names:
         return []
-    heard = hear(recognizer, clips(names, n_clips=n_clips), BiasingList(listed))
+    heard = hear(recognizer, clips(names, n_clips=n_clips), biasing.as_set(listed))
     heard = heard.assign(before=has_name(heard["before"], heard["name"]), after=has_name(heard["after"], heard["name"]))
     found = [Probe(str(name), version, len(of), int(of["before"].sum()), int(of["after"].sum()),
                    int((of["after"] & ~of["before"]).sum())) for name, of in heard.groupby("name", sort=False)]
@@ -156,7 +157,7 @@ def harm_of_champion(listed: NameList) -> Harm:
     """
     champion = model_registry.resolve("champion")
     dev = datasets.load(champion.tags["dataset"]).dev
-    served = BiasingList(listed.sounds(champion.version))
+    served = biasing.as_set(listed.sounds(champion.version))
     return harm(hear(engines.open_version(champion.folder), dev, served))
 
 
