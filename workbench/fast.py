@@ -113,14 +113,15 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
         # What is encoded is told from log-mel frames by its shape, so no context may have n_mels encoder frames.
         mel = np.ascontiguousarray(frames.log_mel(waveforms, self._n_mels))
         encoded = self._engine.encode(ctranslate2.StorageView.from_array(mel))
-        prompt, n_best = self._prompt(), self.biasing.n_best
+        start, n_best = self._words.start_after(self._prompt()), self.biasing.n_best
         results = self._engine.generate(
             encoded,
-            [self._words.start_after(prompt)] * len(mel),
+            [start] * len(mel),
             beam_size=n_best,
             num_hypotheses=n_best,
             length_penalty=0,
-            max_length=max(2 * n_tokens, n_tokens + 1 + len(prompt)),  # it answers with half of this, less the prompt
+            # It answers with half of this at most, and with this less all but one of what it begins with.
+            max_length=max(2 * n_tokens, n_tokens + len(start) - 1),
             return_scores=True,
             return_no_speech_prob=True,
             suppress_blank=False,
