@@ -11,7 +11,19 @@ from test_training import RECIPE, tones
 from whisper.decoding import DecodingTask
 
 from tests import published
-from workbench import batches, engines, fast, objective, prompts, recipes, recognizers, training, whisper_model
+from workbench import (
+    audio,
+    batches,
+    engines,
+    fast,
+    objective,
+    probes,
+    prompts,
+    recipes,
+    recognizers,
+    training,
+    whisper_model,
+)
 from workbench.batches import IGNORED, BatchSource
 from workbench.biasing import BiasingList, Rules
 from workbench.errors import RecipeError
@@ -21,7 +33,7 @@ from workbench.whisper_model import SpeechModel
 REFERENCES = [f"play {a} {b} in {c}" for a in ("olivia", "elton", "dua") for b in ("rodrigo", "john", "lipa")
               for c in ("oslo", "boston")] + ["", "play in"]
 WORDS = batches.tokenizer(False)
-NOISES = [np.random.default_rng(n).normal(0, 0.1, n).astype("float32") for n in (3_000, 16_000, 16_001, 40_000)]
+NOISES = [np.random.default_rng(n).normal(0, 0.1, n).astype("float32") for n in (3_000, 16_000, 16_001)]
 ALONE = Rules(margin=np.inf)
 """Nothing but the prompt: letters are never believed."""
 
@@ -159,11 +171,10 @@ def texts(recognizer: ShortContextRecognizer) -> list[str]:
     return [h.text for h in recognizer.transcribe(NOISES)]
 
 
-@pytest.mark.parametrize("kind", ["english", "multilingual", "large-v3"])
+@pytest.mark.parametrize("kind", ["english", "multilingual"])
 def test_both_engines_answer_alike_after_a_prompt_and_otherwise_than_without(kind: str, tmp_path: Path) -> None:
-    n_mels = 128 if kind == "large-v3" else 80
-    model = whisper_model.load(published.checkpoint(tmp_path / "b.pt", kind=kind, n_mels=n_mels, width=64, n_layers=2),
-                               context="fitted")
+    base = published.checkpoint(tmp_path / "base.pt", kind=kind, width=64, n_layers=1)
+    model = whisper_model.load(base, context="fitted")
     model.n_prompt_names = 3
     path = whisper_model.save(model, tmp_path / "taught.pt")
     slow = recognizers.load(path)
@@ -207,3 +218,15 @@ def test_an_engine_spells_as_whispers_tokenizer_does(tmp_path: Path) -> None:
         for text in (" olivia rodrigo, beyoncé, o'clock, 東京", " naïve, fish & chips, it's 1984,", " zażółć"):
             assert words.encode(text) == wanted.encode(text)
         assert words.start_after([5]) == [wanted.sot_prev, 5, *wanted.sot_sequence_including_notimestamps]
+
+
+@pytest.mark.parametrize(("n_names", "n_best"), [(3, 1), (0, 3), (0, 1)])
+def test_what_a_probe_calls_before_was_heard_without_the_list(n_names: int, n_best: int, tmp_path: Path) -> None:
+    clips = tones(tmp_path, 4, 0)
+    recognizer = recognizers.WhisperRecognizer(taught(n_names=n_names))
+    listed = listing(["hozier", "lizzo"], replace(ALONE, n_best=n_best))
+    heard = probes.hear(recognizer, clips, listed)
+    wanted = recognizers.decode(recognizer, clips)["hypothesis"]
+    assert heard["before"].tolist() == wanted.tolist()
+    biased = [h.text for h in recognizer.biased(listed).transcribe([audio.read(path) for path in clips["audio_path"]])]
+    assert heard["after"].tolist() == biased and (n_names == 0 or biased != wanted.tolist())

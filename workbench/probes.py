@@ -84,12 +84,17 @@ def _store(folder: Path, samples: audio.Samples) -> dict[str, Any]:
 
 
 def hear(recognizer: ShortContextRecognizer, utterances: pd.DataFrame, listed: BiasingList) -> pd.DataFrame:
-    """Decode utterances held against a list. Returns: their columns, and before and after (what is written)."""
+    """Decode utterances held against a list. Returns: their columns, and before and after (what is written).
+
+    A decoder that is shown the list, or searches longer for it, hears them without it first.
+    """
     heard = recognizers.decode(recognizer.biased(listed), utterances)
-    is_changed = heard["biased_from"].ne("").to_numpy()
     after = heard["hypothesis"].to_numpy()
-    return utterances.reset_index(drop=True).assign(before=np.where(is_changed, heard["biased_from"], after),
-                                                    after=after)
+    if recognizer.n_prompt_names or listed.n_best > 1:
+        before = recognizers.decode(recognizer.biased(BiasingList()), utterances)["hypothesis"].to_numpy()
+    else:
+        before = np.where(heard["biased_from"].ne("").to_numpy(), heard["biased_from"], after)
+    return utterances.reset_index(drop=True).assign(before=before, after=after)
 
 
 def has_name(answers: pd.Series, names: pd.Series) -> "pd.Series[bool]":
