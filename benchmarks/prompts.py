@@ -45,7 +45,7 @@ from workbench.biasing import LETTERS_WEIGHT, NAME_BONUS, BiasingList, Rules
 
 N_LISTED, N_BEST, SHARE = 10, 5, 0.5
 NAMES = tuple(name for group in catalogue.ENTITIES.values() for name in group if len(name) >= 4)
-NEW_CLIPS, N_CHOOSING, SEED = 25, 800, 921
+NEW_CLIPS, N_CHOOSING, SEED = 15, 600, 921
 LETTERS_ALONE = Rules()
 NOTHING = Rules(margin=np.inf)
 """Rules under which no letters are ever believed: what a prompt does by itself."""
@@ -211,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--run", default="default")
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--clips", type=int, default=700, help="utterances of dev")
+    parser.add_argument("--clips", type=int, default=400, help="utterances of dev")
     parser.add_argument("--fit", action="store_true", help="only make the two fits")
     parser.add_argument("--choose", action="store_true", help="try bonuses for several hypotheses")
     given = parser.parse_args()
