@@ -13,7 +13,7 @@ import argparse
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,7 +27,6 @@ from workbench import (
     audio,
     catalogue,
     datasets,
-    demo_world,
     differences,
     engines,
     intervals,
@@ -37,7 +36,6 @@ from workbench import (
     scoring,
     settings,
     storage,
-    synthesis,
     training,
     whisper_model,
 )
@@ -45,7 +43,7 @@ from workbench.biasing import LETTERS_WEIGHT, NAME_BONUS, BiasingList, Rules
 
 N_LISTED, N_BEST, SHARE = 10, 5, 0.5
 NAMES = tuple(name for group in catalogue.ENTITIES.values() for name in group if len(name) >= 4)
-NEW_CLIPS, N_CHOOSING, SEED = 15, 600, 921
+NEW_CLIPS = 15
 LETTERS_ALONE = Rules()
 NOTHING = Rules(margin=np.inf)
 """Rules under which no letters are ever believed: what a prompt does by itself."""
@@ -86,7 +84,15 @@ def own_lists(said: pd.DataFrame, *, is_right: bool, seed: int = 0) -> list[list
 
 
 def hear(engine: Path, said: pd.DataFrame, listed: Sequence[Sequence[str]], rules: Rules) -> pd.DataFrame:
-    """Hear each utterance with its own list, alone. Returns: hypothesis, and ms of processor time each."""
+    """Hear each utterance with its own list, alone, once. Returns: hypothesis, and ms of processor time each."""
+    key = storage.hash_value([engines.facts(engine)["files"], said["audio_sha"].tolist(), listed, asdict(rules)])[:16]
+    kept = storage.cache_folder("prompts") / f"{key}.parquet"
+    if not kept.is_file():
+        storage.write_table(kept, _heard(engine, said, listed, rules))
+    return pd.read_parquet(kept)
+
+
+def _heard(engine: Path, said: pd.DataFrame, listed: Sequence[Sequence[str]], rules: Rules) -> pd.DataFrame:
     recognizer, answers = engines.FastRecognizer(engine, n_threads=1), []
     began_s = time.process_time()
     for path, names in progress.track(zip(said["audio_path"], listed, strict=True), "hearing", total=len(said)):
@@ -173,18 +179,13 @@ class Recorder(engines.FastRecognizer):
         return best
 
 
-def choose(engine: Path) -> dict[str, pd.DataFrame]:
-    """Try bonuses, and weights of the letters, on what people of valid ask, with the right lists and with others."""
-    world = demo_world.world(0)
-    planned = demo_world.plan(world, split="valid", n=N_CHOOSING, mix=demo_world.USE_SHARES, seed=SEED,
-                              n_voices=len(world.speakers)).sort_values("noise_id", ignore_index=True)
-    recorder = Recorder(engine, n_threads=1).biased(BiasingList({"nobody": ""}, BEAM))
-    kept = []
-    for row in progress.track(planned.to_dict("records"), "hearing"):
-        recorder.transcribe([synthesis.clip(row)])
+def choose(engine: Path, run: str) -> dict[str, pd.DataFrame]:
+    """Try bonuses, and weights of the letters, on valid, with the right lists and with others."""
+    recorder = Recorder(engine, n_threads=1).biased(BiasingList({"nobody": ""}, BEAM_ALONE))
+    said, kept, rows = _speech(run).valid, [], []
+    for path in progress.track(said["audio_path"], "hearing"):
+        recorder.transcribe([audio.read(path)])
         kept.append(recorder.kept)
-    said = planned.assign(reference=planned["text"])
-    rows = []
     for bonus, weight in sorted({(NAME_BONUS, LETTERS_WEIGHT), *((b, w) for b in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
                                                                 for w in (0.0, 0.3, 1.0))}):
         tried: dict[str, object] = {"bonus": bonus, "letters": weight,
@@ -217,7 +218,7 @@ def main() -> None:
     given = parser.parse_args()
     without = fit(given.run, given.steps, 0.0)
     if given.choose:
-        found = choose(without)
+        found = choose(without, given.run)
     else:
         fits = {"without prompts": without, "with prompts": fit(given.run, given.steps, SHARE)}
         found = {} if given.fit else {**known_names(fits, given.run, given.clips), **new_names(fits)}

@@ -26,10 +26,11 @@ MAX_MISFIT = 2.5
 """Nats a letter by which a name may fit its place worse than the letters that fit it best.
 
 The three were chosen on names and speakers of their own: `benchmarks/biasing.py --choose` prints what they trade."""
-NAME_BONUS, LETTERS_WEIGHT = 1.0, 0.0
+NAME_BONUS, LETTERS_WEIGHT = 1.0, 1.0
 """Nats for each letter of a listed name in a hypothesis, and what its letters' likelihood counts beside its words'.
+Without the letters a bonus that wins the right names wins as many wrong ones.
 
-Chosen as the three above were: `benchmarks/prompts.py --choose`."""
+Chosen on people of valid: `benchmarks/prompts.py --choose` prints what they trade."""
 N_LIKELY = 12
 """Names that are tried at every place of an answer; before that all are held against it at once."""
 
