@@ -1,8 +1,10 @@
 """The biasing list in answers: exact against CTC itself, and sure before it changes anything."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from workbench import biasing, whisper_model
-from workbench.biasing import BiasingList, Rules
+from workbench import audio, biasing, engines, recognizers, whisper_model
+from workbench.biasing import BiasingList, Rules, chosen, n_listed
 from workbench.letters import CHARACTERS
 from workbench.recognizers import WhisperRecognizer
 from workbench.records import Hypothesis
@@ -127,3 +129,74 @@ def test_what_was_heard_before_the_list_is_kept_and_the_gap_is_that_of_the_answe
     assert (before.text, before.biased_from) == ("play oasis", "")
     assert found.heard_letters == before.heard_letters == "play lizzo" and found.ctc_gap < before.ctc_gap
     assert found.avg_logprob == before.avg_logprob == -0.5
+
+
+# --- several hypotheses ----------------------------------------------------------------------------------------------
+
+TEXTS, SCORES = ["play oasis", "play hozier", "play dua lipa", "play hozier by lizzo"], [-1.0, -3.0, -6.5, -9.0]
+
+
+@pytest.mark.parametrize(("names", "bonus", "wanted"), [
+    ((), 9.0, 0),  # nothing to choose by
+    (("adele",), 9.0, 0),  # nobody says it
+    (("hozier",), 0.33, 0), (("hozier",), 0.34, 1),  # six letters against two nats
+    (("hozier", "dua lipa"), 0.34, 1), (("dua lipa",), 0.78, 0), (("dua lipa",), 0.79, 2),  # seven against 5.5 nats
+    (("hozier", "lizzo"), 1.19, 1), (("hozier", "lizzo"), 1.21, 3),  # five more letters against six nats
+    (("oasis", "hozier"), 1.9, 0), (("oasis", "hozier"), 2.1, 1),  # one letter more than the first, which is listed too
+    (("lipa",), 9.0, 2), (("lip", "hoz"), 9.0, 0),  # whole words
+])
+def test_the_hypothesis_with_the_listed_name_wins_exactly_where_the_sum_says(names: tuple[str, ...], bonus: float,
+                                                                            wanted: int) -> None:
+    assert chosen(TEXTS, SCORES, names, bonus) == wanted
+    rules = Rules(n_best=4, name_bonus=bonus, letters_weight=0.0)
+    assert listing(names, rules).chosen(TEXTS, SCORES, heard("play hozier").numpy()) == wanted
+
+
+def test_a_word_in_two_names_counts_once_and_silence_stays_silence() -> None:
+    assert n_listed("Flights to New York!", ("new york", "york")) == 7
+    assert n_listed("new york new jersey", ("new york",)) == 7
+    assert chosen(["", "hozier"], [-1.0, -1.1], ("hozier",), 9.0) == 0
+
+
+def test_letters_that_were_heard_count_as_they_weigh() -> None:
+    letters, texts = heard("play hozier").numpy(), ["play oasis", "play hozier", "play lizzo"]
+    scores = [-1.0, -9.0, -2.0]
+    said = [fit(torch.from_numpy(letters), each) for each in texts]
+    names = ["hozier", "lizzo"]
+    deaf, hearing = (listing(names, Rules(n_best=3, name_bonus=0.5, letters_weight=w)) for w in (0.0, 1.0))
+    assert deaf.chosen(texts, scores, letters) == 2 and hearing.chosen(texts, scores, letters) == 1
+    weight = (7.0 - 0.5) / (said[1] - said[2])  # hozier and lizzo are equal here: seven nats against one letter
+    for times, wanted in ((0.99, 2), (1.01, 1)):
+        rules = Rules(n_best=3, name_bonus=0.5, letters_weight=weight * times)
+        assert listing(names, rules).chosen(texts, scores, letters) == wanted
+    assert hearing.chosen(texts, scores) == 2, "a model without a head has none"
+
+
+def test_without_a_name_one_hypothesis_is_asked_for() -> None:
+    assert BiasingList({}, Rules(n_best=5)).n_best == 1 and listing(["hozier"]).n_best == 1
+    assert listing(["hozier"], Rules(n_best=5)).n_best == 5
+
+
+def test_the_list_that_is_served_asks_for_as_many_hypotheses_as_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert biasing.as_set({"hozier": ""}).n_best == 1
+    monkeypatch.setenv("WORKBENCH_N_BEST", "4")
+    assert biasing.as_set({"hozier": ""}).n_best == 4
+
+
+def test_both_engines_choose_among_hypotheses_and_say_what_the_decoder_wrote(
+    forgetful: Path, trained: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> None:
+    clips = [audio.read(path) for path in trained[1]["audio_path"][:24]]
+    rules = Rules(margin=np.inf, n_best=4, name_bonus=50.0)
+    slow = recognizers.load(forgetful)
+    quick = engines.FastRecognizer(engines.export(forgetful, tmp_path / "engine", quantization="float32"))
+    changed = []
+    for each in (slow, quick):
+        plain = each.transcribe(clips)
+        assert each.biased(listing((), rules)).transcribe(clips) == plain, "an empty list is no list"
+        found = each.biased(listing(["two two"], rules)).transcribe(clips)
+        changed.append({i for i, h in enumerate(found) if h.biased_from})
+        counts = [[n_listed(text, ["two two"]) for text in (found[i].text, found[i].biased_from)]
+                  for i in sorted(changed[-1])]
+        assert counts and all(after > before for after, before in counts)
+    assert len(changed[0] ^ changed[1]) <= 2  # whisper's beam ends searching otherwise than CTranslate2's

@@ -20,7 +20,7 @@ FLOORS = (
      "slicing", "opportunities", "distributions", "drift", "mishearing", "terms", "new_names", "typed_queries",
      "expected_wer", "auditing", "suspects", "audio", "degrade", "catalogue", "figures", "monitoring_figures", "cards",
      "selections", "finding", "speaker_sums", "exploring", "mending", "comparing", "explorer_figures", "rephrasing",
-     "shadowing", "frames", "letters", "corpus_cards", "remote"),
+     "shadowing", "frames", "letters", "prompts", "corpus_cards", "remote"),
     (
         "storage",
         "shared_store",
@@ -96,6 +96,7 @@ OWNERS = {
     "sqlalchemy": {"log_database", "log_reading", "query_log", "marks"},
     "whisper": {"whisper_model", "recognizers", "batches", "text", "engines"},
     "ctranslate2": {"engines", "fast"},
+    "tiktoken": {"fast"},
     "nbconvert": {"pages"},
     "typer": {"cli", "people_cli", "service_cli"},
     "fastapi": {"serving"},

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from whisper.tokenizer import Tokenizer, get_tokenizer
 
-from workbench import audio
+from workbench import audio, prompts
 from workbench.letters import CHARACTERS
 from workbench.recipes import Recipe
-from workbench.whisper_model import SpeechModel, log_mel
+from workbench.whisper_model import TEXT_CONTEXT, SpeechModel, log_mel
 
 BUCKET_BATCHES = 16
 """Clips are sorted by length within this many batches: padding stays small and the order stays random."""
@@ -30,8 +30,9 @@ IGNORED = -100
 class Batch:
     """One step's input.
 
-    Shape: mel [B, M, F]; tokens [B, V] as the decoder reads them; targets [B, V] as it should write them (IGNORED past
-    the end); letters, all clips' characters in a row; n_letters [B]; n_frames [B] encoder frames that hold the clip.
+    Shape: mel [B, M, F]; tokens [B, V] as the decoder reads them; targets [B, V] as it should write them (IGNORED over
+    prompts and past the end); letters, all clips' characters in a row; n_letters [B]; n_frames [B] encoder frames that
+    hold the clip.
     A part of a batch knows which share of the whole's tokens and clips it holds: what its mean losses weigh.
     """
 
@@ -64,16 +65,20 @@ def tokenizer(is_multilingual: bool, language: str = "en") -> Tokenizer:
     )
 
 
-def spell_tokens(text: str, words: Tokenizer) -> tuple[list[int], list[int]]:
-    """Give what the decoder reads and what it should write for a reference.
+def spell_tokens(text: str, words: Tokenizer, names: Sequence[str] = (), n_text_ctx: int = TEXT_CONTEXT,
+                 ) -> tuple[list[int], list[int]]:
+    """Give what the decoder reads and what it should write for a reference, after a prompt of names if there are any.
 
     A clip without speech teaches `<|nospeech|>` where Whisper looks for it, and an immediate end.
+    Source: whisper.decoding.DecodingTask._get_initial_tokens for the prompt; nothing of it is to be written.
     """
     prefix = list(words.sot_sequence_including_notimestamps)
     tokens = words.encode(" " + text) if text else []
     read = prefix + tokens
     first = prefix[1:] if text else [words.no_speech, *prefix[2:]]
-    return read, [*first, *tokens, words.eot]
+    shown = prompts.spell(names, words.encode, min(prompts.n_longest(n_text_ctx), n_text_ctx - 1 - len(read)))
+    prompt = [words.sot_prev, *shown] if shown else []
+    return prompt + read, [*[IGNORED] * len(prompt), *first, *tokens, words.eot]
 
 
 def spell_letters(text: str) -> list[int]:
@@ -116,6 +121,8 @@ class BatchSource:
         self.words = tokenizer(model.whisper.is_multilingual, model.language)
         self.n_batches = len(epoch_order(self.durations_s, recipe.fit.batch_size, seed, 0))
         self._epochs: dict[int, list[np.ndarray]] = {}
+        share = recipe.fit.prompt_share
+        self._lists = prompts.Lists(self.references, share) if share else None
 
     def batch(self, step: int) -> Batch:
         """Make the batch of a step, the same whenever it is asked for."""
@@ -127,7 +134,12 @@ class BatchSource:
         rows = self._epochs[epoch][within]
         rng = generator(self.seed, step)
         waveforms = [self._disturbed(row, rng) for row in rows]
-        return self._collate(waveforms, [self.references[row] for row in rows], rng)
+        return self._collate(waveforms, [self.references[row] for row in rows], self._names(rows, step), rng)
+
+    def _names(self, rows: np.ndarray, step: int) -> list[list[str]]:
+        """Draw each utterance's list, apart from what disturbs the sound: clips are alike with lists and without."""
+        rng = np.random.default_rng([self.seed, step, 1])
+        return [self._lists.draw(int(row), rng) if self._lists else [] for row in rows]
 
     def _disturbed(self, row: int, rng: torch.Generator) -> Tensor:
         waveform = torch.from_numpy(audio.read(self.paths[row]))
@@ -135,13 +147,15 @@ class BatchSource:
             waveform = augmentation(waveform, rng)
         return waveform
 
-    def _collate(self, waveforms: Sequence[Tensor], texts: Sequence[str], rng: torch.Generator) -> Batch:
+    def _collate(self, waveforms: Sequence[Tensor], texts: Sequence[str], names: Sequence[Sequence[str]],
+                 rng: torch.Generator) -> Batch:
         longest = self.model.context_samples(max(len(w) for w in waveforms))
         padded = torch.stack([F.pad(w[:longest], (0, longest - len(w[:longest]))) for w in waveforms])
         mel = log_mel(padded, self.model.dims.n_mels)
         if self.recipe.spec_augment is not None:
             mel = self.recipe.spec_augment(mel, rng)
-        spelled = [spell_tokens(text, self.words) for text in texts]
+        spelled = [spell_tokens(text, self.words, listed, self.model.dims.n_text_ctx)
+                   for text, listed in zip(texts, names, strict=True)]
         letters = [spell_letters(text) for text in texts]
         return Batch(
             mel=mel,

@@ -2,17 +2,19 @@
 
 A decoder writes only words that it was trained on; its character head hears letters, also of names that came later. So
 an answer is held against every text that has a name of the list in place of some of its words, or between two of them.
+Where several hypotheses of the decoder are asked for, one with a name of the list may be the answer (`chosen`).
 Where the list is kept, and who may change it, is `name_list`'s.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workbench import text
+from workbench import letters as spoken
+from workbench import settings, text
 from workbench.letters import CHARACTERS
 
 BONUS = 2.0
@@ -24,6 +26,11 @@ MAX_MISFIT = 2.5
 """Nats a letter by which a name may fit its place worse than the letters that fit it best.
 
 The three were chosen on names and speakers of their own: `benchmarks/biasing.py --choose` prints what they trade."""
+NAME_BONUS, LETTERS_WEIGHT = 1.0, 1.0
+"""Nats for each letter of a listed name in a hypothesis, and what its letters' likelihood counts beside its words'.
+Without the letters a bonus that wins the right names wins as many wrong ones.
+
+Chosen on people of valid: `benchmarks/prompts.py --choose` prints what they trade."""
 N_LIKELY = 12
 """Names that are tried at every place of an answer; before that all are held against it at once."""
 
@@ -33,11 +40,17 @@ _TINY = np.finfo(np.float64).tiny
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What it takes to put a name into an answer; the module's constants say what each is."""
+    """What it takes to put a name into an answer; the module's constants say what each is.
+
+    Of `n_best` hypotheses of the decoder one is chosen; 1 asks for its answer alone.
+    """
 
     bonus: float = BONUS
     margin: float = MARGIN
     max_misfit: float = MAX_MISFIT
+    n_best: int = 1
+    name_bonus: float = NAME_BONUS
+    letters_weight: float = LETTERS_WEIGHT
 
 
 class BiasingList:
@@ -59,8 +72,27 @@ class BiasingList:
         for row, each in zip(self._classes, classes, strict=True):
             row[: len(each)] = each
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Give the names as they are written, in the order in which they were put there."""
+        return tuple(dict.fromkeys(self._written))
+
     def __len__(self) -> int:
         return len(self._written)
+
+    @property
+    def n_best(self) -> int:
+        """How many hypotheses of the decoder to choose from; without a name there is nothing to choose by."""
+        return self._rules.n_best if len(self) else 1
+
+    def chosen(self, texts: Sequence[str], scores: Sequence[float],
+               letters: NDArray[np.floating] | None = None) -> int:
+        """Choose among hypotheses, the decoder's best first. Shape: letters [F, 1 + characters], log-probabilities."""
+        rules, total = self._rules, np.array(scores)
+        if letters is not None and rules.letters_weight:
+            targets = [[1 + CHARACTERS.index(c) for c in text.normalize(each) if c in CHARACTERS] for each in texts]
+            total += rules.letters_weight * spoken.fits(np.broadcast_to(letters, (len(texts), *letters.shape)), targets)
+        return chosen(texts, total, self.names, rules.name_bonus)
 
     def rescored(self, letters: ArrayLike, answer: str) -> str:
         """Give an answer with a name in it, or as it is where no name fits far better.
@@ -105,6 +137,30 @@ class BiasingList:
         anywhere = _ended(chances, self._classes, self._lengths, before.sum(0, keepdims=True))[0]
         bounds = _log(anywhere @ after.sum(0)) + self._rules.bonus * self._lengths
         return np.argsort(-bounds, kind="stable")[:N_LIKELY]
+
+
+def as_set(names: Mapping[str, str]) -> BiasingList:
+    """Make the list as it is served: `WORKBENCH_N_BEST` says how many hypotheses there are to choose from."""
+    return BiasingList(names, Rules(n_best=settings.Settings().n_best))
+
+
+def chosen(texts: Sequence[str], scores: Sequence[float] | Floats, names: Collection[str], bonus: float) -> int:
+    """Choose among hypotheses, the best first: scores are nats, and `bonus` is added for each letter of a listed name.
+
+    The first stays where no other says more of the names, and silence stays silence.
+    """
+    listed = [n_listed(each, names) for each in texts]
+    rivals = [i for i in range(len(texts)) if listed[i] > listed[0]] if texts[0] else []
+    return max([0, *rivals], key=lambda i: scores[i] + bonus * listed[i])
+
+
+def n_listed(answer: str, names: Collection[str]) -> int:
+    """Count the letters of an answer's words that stand in names of a list; a word in two names counts once."""
+    words, wanted = text.normalize(answer).split(), set(names)
+    longest = max((len(name.split()) for name in wanted), default=0)
+    spans = [(i, j) for i in range(len(words)) for j in range(i + 1, min(i + longest, len(words)) + 1)]
+    covered = {k for i, j in spans if " ".join(words[i:j]) in wanted for k in range(i, j)}
+    return sum(len(words[k]) for k in covered)
 
 
 def _classes(letters: str) -> NDArray[np.int_]:

@@ -47,7 +47,7 @@ def export(checkpoint: Path, folder: Path, *, quantization: Quantization = "int8
             _write(model, temporary, quantization)
             files = {path.name: storage.hash_file(path) for path in sorted(temporary.iterdir())}
             known = {**made_from, "context": model.context, "language": model.language, "dims": asdict(model.dims),
-                     "files": files}
+                     "prompt_names": model.n_prompt_names, "files": files}
             storage.write_json(temporary / FACTS, known)
             temporary.chmod(0o755)
             shutil.rmtree(folder, ignore_errors=True)

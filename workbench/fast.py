@@ -8,12 +8,14 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import ctranslate2
 import numpy as np
 import threadpoolctl
+import tiktoken
 
 from workbench import frames, letters, recognizing, storage
 from workbench.audio import Samples
@@ -30,7 +32,9 @@ TASK = ("<|startoftranscript|>", "<|{language}|>", "<|transcribe|>", "<|notimest
 """What a multilingual model's decoder begins with; an English one has neither the second nor the third.
 
 Source: whisper.tokenizer.Tokenizer.sot_sequence_including_notimestamps."""
-FIRST_TIME = "<|0.00|>"
+FIRST_TIME, FIRST_SPECIAL, BEFORE = "<|0.00|>", "<|endoftext|>", "<|startofprev|>"
+PIECES = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+"""What is never merged across. Source: whisper.tokenizer.get_encoding."""
 
 
 def facts(folder: Path) -> Mapping[str, Any]:
@@ -62,12 +66,26 @@ class Words:
         # Source: whisper.model.Whisper.is_multilingual; both kinds list all of these names
         task = TASK if len(self._names) >= 51_865 else (TASK[0], TASK[-1])
         self.start = [numbers[name.format(language=language)] for name in task]
-        self._first_time = numbers[FIRST_TIME]
+        self._first_time, self._first_special, self._before = (numbers[n] for n in (FIRST_TIME, FIRST_SPECIAL, BEFORE))
 
     def spell(self, tokens: Sequence[int]) -> str:
         """Write tokens as text; times are left out. Source: whisper.tokenizer.Tokenizer.decode."""
         parts = (self._names[token].encode("latin-1") for token in tokens if token < self._first_time)
         return b"".join(parts).decode("utf-8", errors="replace").strip()
+
+    @cached_property
+    def _encoding(self) -> tiktoken.Encoding:
+        """Whisper's own: a token's number is its rank. Source: whisper.tokenizer.get_encoding."""
+        ranks = {name.encode("latin-1"): number for number, name in enumerate(self._names[: self._first_special])}
+        return tiktoken.Encoding("engine", pat_str=PIECES, mergeable_ranks=ranks, special_tokens={})
+
+    def encode(self, words: str) -> list[int]:
+        """Write text as tokens."""
+        return self._encoding.encode_ordinary(words)
+
+    def start_after(self, prompt: Sequence[int]) -> list[int]:
+        """Give what decoding begins with: after a prompt, when there is one."""
+        return [self._before, *prompt, *self.start] if prompt else self.start
 
 
 class FastRecognizer(recognizing.ShortContextRecognizer):
@@ -82,7 +100,7 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
         known = facts(folder)
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         self.context, self.n_text_ctx = known["context"], known["dims"]["n_text_ctx"]
-        self._n_mels = known["dims"]["n_mels"]
+        self._n_mels, self.n_prompt_names = known["dims"]["n_mels"], known.get("prompt_names", 0)
         if device == "cpu":
             self.batch_size = recognizing.batch_size(known["dims"]["n_audio_state"])
         compute_type = "float32" if (device, known["quantization"]) == ("cpu", "float16") else "default"
@@ -111,29 +129,37 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
         with ThreadPoolExecutor(self.n_at_once) as pool:
             return list(pool.map(lambda batch: self._batch(*batch), batches))
 
+    def _encode(self, words: str) -> list[int]:
+        return self._words.encode(words)
+
     def _decode(self, waveforms: Samples, n_tokens: int) -> list[Hypothesis]:
         # What is encoded is told from log-mel frames by its shape, so no context may have n_mels encoder frames.
         mel = np.ascontiguousarray(frames.log_mel(waveforms, self._n_mels))
         encoded = self._engine.encode(ctranslate2.StorageView.from_array(mel))
+        start, n_best = self._words.start_after(self._prompt()), self.biasing.n_best
         results = self._engine.generate(
             encoded,
-            [self._words.start] * len(mel),
-            beam_size=1,
+            [start] * len(mel),
+            beam_size=n_best,
+            num_hypotheses=n_best,
             length_penalty=0,
-            max_length=2 * n_tokens,  # CTranslate2 answers with half of this at most
+            # It answers with half of this at most, and with this less all but one of what it begins with.
+            max_length=max(2 * n_tokens, n_tokens + len(start) - 1),
             return_scores=True,
             return_no_speech_prob=True,
             suppress_blank=False,
         )
-        answers = [self._hypothesis(result) for result in results]
-        return answers if self._head is None else self._with_letters(answers, self._letters(encoded, *self._head))
+        if self._head is None:
+            return [self._hypothesis(result, None) for result in results]
+        heard = self._letters(encoded, *self._head)
+        return self._with_letters([self._hypothesis(*pair) for pair in zip(results, heard, strict=True)], heard)
 
     def _letters(self, encoded: ctranslate2.StorageView, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
         on_cpu = encoded.to_device(ctranslate2.Device.cpu).to(ctranslate2.DataType.float32)
         return letters.log_softmax(np.array(on_cpu) @ weight.T + bias)
 
-    def _hypothesis(self, result: Any) -> Hypothesis:
-        tokens = result.sequences_ids[0]
-        text = self._words.spell(tokens)
-        return Hypothesis(text, float(result.scores[0]) / (len(tokens) + 1), float(result.no_speech_prob),
-                          recognizing.compression_ratio(text))
+    def _hypothesis(self, result: Any, heard: np.ndarray | None) -> Hypothesis:
+        texts = [self._words.spell(tokens) for tokens in result.sequences_ids]
+        best = Hypothesis(texts[0], float(result.scores[0]) / (len(result.sequences_ids[0]) + 1),
+                          float(result.no_speech_prob), recognizing.compression_ratio(texts[0]))
+        return self._chosen(best, texts, result.scores, heard) if len(texts) > 1 else best

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from workbench import batches, whisper_model
+from workbench import batches, prompts, whisper_model
 from workbench.batches import IGNORED, Batch
 from workbench.matching import PaddedTeacher
 from workbench.recipes import Fit
@@ -43,13 +43,16 @@ def scored_tokens(occurring: Tensor, n_vocab: int, rng: torch.Generator) -> Tens
     return torch.cat([occurring, torch.randint(n_vocab, (N_NEGATIVES,), generator=rng)]).unique()
 
 
-def occurring_tokens(references: list[str], model: SpeechModel) -> Tensor:
-    """List the tokens that a training's references are spelled with. Shape: [S], sorted."""
+def occurring_tokens(references: list[str], model: SpeechModel, *, has_prompts: bool = False) -> Tensor:
+    """List the tokens that a training's references, and prompts about them, are spelled with. Shape: [S], sorted."""
     words = batches.tokenizer(model.whisper.is_multilingual, model.language)
     # Whisper's tokens do not reach over a space, and a million references have few different words.
     different = set(references)
     said = {piece for text in different for piece in (text.split() if text == " ".join(text.split()) else [text])}
     spelled = {token for text in {*said, ""} for tokens in batches.spell_tokens(text, words) for token in tokens}
+    if has_prompts:
+        shown = (words.encode(f" {piece}") for piece in prompts.pieces(different))
+        spelled |= {words.sot_prev, *(token for tokens in shown for token in tokens)}
     return torch.tensor(sorted(spelled))
 
 

@@ -17,6 +17,7 @@ from scipy import stats
 
 from workbench import (
     audio,
+    biasing,
     catalogue,
     datasets,
     demo_world,
@@ -83,12 +84,17 @@ def _store(folder: Path, samples: audio.Samples) -> dict[str, Any]:
 
 
 def hear(recognizer: ShortContextRecognizer, utterances: pd.DataFrame, listed: BiasingList) -> pd.DataFrame:
-    """Decode utterances held against a list. Returns: their columns, and before and after (what is written)."""
+    """Decode utterances held against a list. Returns: their columns, and before and after (what is written).
+
+    A decoder that is shown the list, or searches longer for it, hears them without it first.
+    """
     heard = recognizers.decode(recognizer.biased(listed), utterances)
-    is_changed = heard["biased_from"].ne("").to_numpy()
     after = heard["hypothesis"].to_numpy()
-    return utterances.reset_index(drop=True).assign(before=np.where(is_changed, heard["biased_from"], after),
-                                                    after=after)
+    if recognizer.n_prompt_names or listed.n_best > 1:
+        before = recognizers.decode(recognizer.biased(BiasingList()), utterances)["hypothesis"].to_numpy()
+    else:
+        before = np.where(heard["biased_from"].ne("").to_numpy(), heard["biased_from"], after)
+    return utterances.reset_index(drop=True).assign(before=before, after=after)
 
 
 def has_name(answers: pd.Series, names: pd.Series) -> "pd.Series[bool]":
@@ -106,7 +112,7 @@ def probe(names: Sequence[str], recognizer: ShortContextRecognizer, version: str
     """
     if not names:
         return []
-    heard = hear(recognizer, clips(names, n_clips=n_clips), BiasingList(listed))
+    heard = hear(recognizer, clips(names, n_clips=n_clips), biasing.as_set(listed))
     heard = heard.assign(before=has_name(heard["before"], heard["name"]), after=has_name(heard["after"], heard["name"]))
     found = [Probe(str(name), version, len(of), int(of["before"].sum()), int(of["after"].sum()),
                    int((of["after"] & ~of["before"]).sum())) for name, of in heard.groupby("name", sort=False)]
@@ -156,7 +162,7 @@ def harm_of_champion(listed: NameList) -> Harm:
     """
     champion = model_registry.resolve("champion")
     dev = datasets.load(champion.tags["dataset"]).dev
-    served = BiasingList(listed.sounds(champion.version))
+    served = biasing.as_set(listed.sounds(champion.version))
     return harm(hear(engines.open_version(champion.folder), dev, served))
 
 

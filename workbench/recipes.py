@@ -28,6 +28,7 @@ class Fit:
     What makes fine-tuning fit a small card: `learns` decoder leaves the encoder as it is, and lora teaches every
     attention a change of `lora_rank` ranks (`adapting`); `n_accumulated` batches are one step; `is_checkpointed`
     computes activations twice instead of keeping them; `precision` bfloat16 halves them (auto: on a GPU).
+    `prompt_share` of the utterances are taught with a list of names before the decoder's input (`prompts`).
     `match_weight` is the share of the loss that asks a fitted context's encoder for what the padded one hears.
     """
 
@@ -47,6 +48,7 @@ class Fit:
     is_checkpointed: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     match_weight: float = 0.0
+    prompt_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

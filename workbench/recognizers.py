@@ -15,8 +15,22 @@ import torch
 import whisper
 from torch import Tensor
 from torchaudio.functional import forced_align
+from whisper.decoding import DecodingTask, SequenceRanker
+from whisper.tokenizer import Tokenizer
 
-from workbench import biasing, frames, letters, many_machines, recognizing, side_by_side, storage, text, whisper_model
+from workbench import (
+    batches,
+    biasing,
+    frames,
+    letters,
+    many_machines,
+    prompts,
+    recognizing,
+    side_by_side,
+    storage,
+    text,
+    whisper_model,
+)
 from workbench.audio import Samples
 from workbench.letters import CHARACTERS
 from workbench.recognizing import Batch
@@ -40,6 +54,10 @@ class WhisperRecognizer(ShortContextRecognizer):
     def __init__(self, model: SpeechModel, *, has_times: bool = False) -> None:
         self.model, self.has_times = model, has_times
         self.context, self.n_text_ctx, self.has_head = model.context, model.dims.n_text_ctx, model.head is not None
+        self.n_prompt_names = model.n_prompt_names
+
+    def _encode(self, words: str) -> list[int]:
+        return list(batches.tokenizer(self.model.whisper.is_multilingual, self.model.language).encode(words))
 
     def _batches(self, batches: Sequence[Batch]) -> list[list[Hypothesis]]:
         """Answer all batches, on a processor one a core: a narrow model's products are too small to be shared."""
@@ -65,21 +83,51 @@ class WhisperRecognizer(ShortContextRecognizer):
         self.model.eval()
         mel = whisper_model.log_mel(torch.from_numpy(waveforms).to(self.model.device), self.model.dims.n_mels)
         encoded = self.model.whisper.encoder(mel)
-        results = whisper.decode(_Encoded(self.model), encoded, decoding_options(n_tokens, self.model.language))
-        answers = [Hypothesis(r.text, float(r.avg_logprob), float(r.no_speech_prob), float(r.compression_ratio))
-                   for r in results]
-        if self.model.head is None:
+        heard = self.model.letters(encoded).cpu() if self.model.head is not None else None
+        options = decoding_options(n_tokens, self.model.language, self._prompt())
+        if self.biasing.n_best > 1:
+            answers = self._chosen_answers(encoded, heard, replace(options, beam_size=self.biasing.n_best))
+        else:
+            answers = [_hypothesis(r) for r in whisper.decode(_Encoded(self.model), encoded, options)]
+        if heard is None:
             return answers
-        heard = self.model.letters(encoded).cpu()
         answers = self._with_letters(answers, heard)
         return [self._with_times(*pair) for pair in zip(answers, heard, strict=True)] if self.has_times else answers
+
+    def _chosen_answers(self, encoded: Tensor, heard: Tensor | None, options: whisper.DecodingOptions,
+                        ) -> list[Hypothesis]:
+        """Search for several hypotheses of each clip, and choose; whisper's own search takes one clip at a time."""
+        task, answers = DecodingTask(_Encoded(self.model), options), []
+        for row in range(len(encoded)):
+            task.sequence_ranker = beam = _Beam(task.tokenizer)
+            best = _hypothesis(task.run(encoded[row : row + 1])[0])
+            answers.append(self._chosen(best, beam.texts, beam.scores, None if heard is None else heard[row].numpy()))
+        return answers
 
     def _with_times(self, answer: Hypothesis, heard: Tensor) -> Hypothesis:
         return replace(answer, word_times=json.dumps(word_times(heard, answer.text)))
 
 
-def decoding_options(n_tokens: int | None = None, language: str = "en") -> whisper.DecodingOptions:
-    """Say how every engine decodes: greedily, without timestamps, free to answer nothing."""
+class _Beam(SequenceRanker):
+    """Takes the likeliest hypothesis of one clip, and keeps all of them, the likeliest first."""
+
+    def __init__(self, words: Tokenizer) -> None:
+        self._words, self.texts, self.scores = words, list[str](), list[float]()
+
+    def rank(self, tokens: list[list[Tensor]], sum_logprobs: list[list[float]]) -> list[int]:
+        order = sorted(range(len(tokens[0])), key=lambda i: -sum_logprobs[0][i])
+        self.texts = [self._words.decode(tokens[0][i].tolist()).strip() for i in order]
+        self.scores = [sum_logprobs[0][i] for i in order]
+        return order[:1]
+
+
+def _hypothesis(r: whisper.DecodingResult) -> Hypothesis:
+    return Hypothesis(r.text, float(r.avg_logprob), float(r.no_speech_prob), float(r.compression_ratio))
+
+
+def decoding_options(n_tokens: int | None = None, language: str = "en", prompt: Sequence[int] = (),
+                     ) -> whisper.DecodingOptions:
+    """Say how every engine decodes: greedily, without timestamps, free to answer nothing; after a prompt, if any."""
     return whisper.DecodingOptions(
         language=language,
         without_timestamps=True,
@@ -87,6 +135,7 @@ def decoding_options(n_tokens: int | None = None, language: str = "en") -> whisp
         length_penalty=0.0,  # there is one candidate; the default divides by the length of an empty answer
         fp16=False,
         sample_len=n_tokens,
+        prompt=list(prompt) or None,
     )
 
 
@@ -135,7 +184,7 @@ def transcribe(checkpoint: Path, utterances: pd.DataFrame) -> pd.DataFrame:
 
     Returns: utterance_id, hypothesis, and the other fields of `Hypothesis`.
     """
-    parts = (biasing, frames, letters, recognizing, whisper_model)
+    parts = (biasing, frames, letters, prompts, recognizing, whisper_model)
     code = [storage.hash_file(Path(str(part))) for part in (__file__, *(part.__file__ for part in parts))]
     key = storage.hash_value([storage.hash_file(checkpoint), utterances["audio_sha"].tolist(), code])[:16]
     cached = storage.cache_folder("decodes") / f"{key}.parquet"

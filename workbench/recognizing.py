@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from workbench import audio, frames, letters, progress
+from workbench import audio, frames, letters, progress, prompts
 from workbench.audio import Samples
 from workbench.biasing import BiasingList
 from workbench.frames import Context
@@ -61,17 +61,28 @@ class ShortContextRecognizer(ABC):
     context: Context
     n_text_ctx: int
     has_head: bool
+    n_prompt_names = 0
     batch_size = BATCH_SIZE
     biasing = BiasingList()
 
     def biased(self, biasing: BiasingList) -> Self:
         """Give a recognizer that shares the weights and holds its answers against a biasing list.
 
-        Without a character head there are no letters to hold them against, and answers stay as they are.
+        Without a character head there are no letters to hold them against. A decoder that was taught prompts is shown
+        the names too, the last `n_prompt_names` of them.
         """
         made = copy.copy(self)
         made.biasing = biasing
         return made
+
+    @abstractmethod
+    def _encode(self, words: str) -> list[int]:
+        """Spell a text in the decoder's tokens."""
+
+    def _prompt(self) -> list[int]:
+        """Spell what the decoder is shown of the list: nothing if it was not taught prompts."""
+        names = self.biasing.names[-self.n_prompt_names :] if self.n_prompt_names else ()
+        return prompts.spell(names, self._encode, prompts.n_longest(self.n_text_ctx))
 
     @abstractmethod
     def _decode(self, waveforms: Samples, n_tokens: int) -> list[Hypothesis]:
@@ -102,14 +113,26 @@ class ShortContextRecognizer(ABC):
         heard = np.asarray(heard)
         written = [self.biasing.rescored(each, answer.text) for each, answer in zip(heard, answers, strict=True)]
         return [replace(answer, text=words, heard_letters=spelled, ctc_gap=gap,
-                        biased_from="" if words == answer.text else answer.text)
+                        biased_from=_before(answer, words))
                 for answer, words, (spelled, gap) in zip(answers, written, letters.heard(heard, written), strict=True)]
+
+    def _chosen(self, best: Hypothesis, texts: Sequence[str], scores: Sequence[float],
+                heard: NDArray[np.floating] | None) -> Hypothesis:
+        """Choose among a clip's hypotheses, of which `best` is the first. Shape: heard [F, 1 + characters]."""
+        words = texts[self.biasing.chosen(texts, scores, heard)]
+        return best if words == best.text else replace(best, text=words, biased_from=best.text)
 
     def _batch(self, recordings: Sequence[np.ndarray], n_samples: int) -> list[Hypothesis]:
         padded = np.stack([np.pad(r[:n_samples], (0, n_samples - len(r[:n_samples]))) for r in recordings])
         longest = max(len(r) for r in recordings) if self.context == "padded" else n_samples
         n_tokens = int(longest / audio.SAMPLE_RATE_HZ * TOKENS_PER_SECOND) + SPARE_TOKENS
         return self._decode(padded, min(n_tokens, self.n_text_ctx // 2))
+
+
+def _before(answer: Hypothesis, words: str) -> str:
+    """Give what the decoder itself wrote, "" where the answer's words are that."""
+    written = answer.biased_from or answer.text
+    return "" if written == words else written
 
 
 def batch_size(width: int) -> int:

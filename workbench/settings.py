@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     Words of a query without consent go after `days_words`, consented audio after `days_audio`.
     A dashboard page that was closed gives its kernel back after `dashboard_idle_s`; an open one keeps it.
     Audio read from a URL is kept in data/cache/remote while the disk has more than `keep_free_gb` free.
+    `n_best` hypotheses of the decoder are chosen from where there is a biasing list; 1 asks for its answer alone.
     `store_url` is the team's store; S3's own settings keep the names that every tool reads.
     With the `engine` ray, decoding and training go to the cluster at `ray_address` (one of this machine alone if none
     is named), training to at most `ray_workers` of its nodes or GPUs (0: all).
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
     days_audio: float = 90.0
     dashboard_idle_s: int = 600
     keep_free_gb: float = 20.0
+    n_best: int = 1
     engine: Literal["local", "ray"] = "local"
     ray_address: str = ""
     ray_workers: int = 0

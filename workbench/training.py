@@ -25,6 +25,7 @@ from workbench import (
     objective,
     optimizers,
     progress,
+    prompts,
     recognizers,
     recognizing,
     scoring,
@@ -114,7 +115,7 @@ def fit_key(model: SpeechModel, task: Task) -> str:
     """Name a fit by all that it depends on, the code of the loop included. Returns: 16 hex digits."""
     weights = storage.hash_bytes(*(t.detach().cpu().numpy().tobytes() for t in model.state_dict().values()))
     tables = [storage.hash_table(t[["audio_sha", "reference"]]) for t in (task.train, task.valid) if t is not None]
-    parts = (adapting, batches, frames, matching, objective, optimizers, whisper_model)
+    parts = (adapting, batches, frames, matching, objective, optimizers, prompts, whisper_model)
     code = [storage.hash_file(Path(str(module.__file__))) for module in parts]
     how = [task.recipe.fit_key(), task.n_steps, task.seed, task.is_finetuning, storage.hash_file(Path(__file__))]
     return storage.hash_value([weights, asdict(model.dims), tables, how, code])[:16]
@@ -146,7 +147,9 @@ class _Training:
         self.precision = torch.autocast(self.device, dtype=torch.bfloat16) if is_halved else nullcontext()
         pace = _warm_up_and_decay(min(how.n_warmup_steps, max(1, task.n_steps // 5)), task.n_steps)
         self.schedules = [torch.optim.lr_scheduler.LambdaLR(o, pace) for o in self.optimizers]
-        self.occurring = objective.occurring_tokens(task.train["reference"].tolist(), self.model)
+        self.occurring = objective.occurring_tokens(task.train["reference"].tolist(), self.model,
+                                                    has_prompts=how.prompt_share > 0)
+        self.model.n_prompt_names = prompts.MAX_NAMES if how.prompt_share > 0 else 0
         self.past = Progress()
 
     def run(self, title: str) -> None:

@@ -57,7 +57,10 @@ def through(block: nn.Module, *inputs: Any, is_checkpointed: bool) -> Tensor:
 
 
 class SpeechModel(nn.Module):
-    """A Whisper with a short-context encoder and, where one was trained, a character head."""
+    """A Whisper with a short-context encoder and, where one was trained, a character head.
+
+    `n_prompt_names` is the longest list of names that its decoder was taught to be shown, 0 if it was taught none.
+    """
 
     def __init__(self, dims: ModelDimensions, *, context: Context = "fitted", has_head: bool = True,
                  language: str = "en") -> None:
@@ -67,7 +70,7 @@ class SpeechModel(nn.Module):
             dims.n_mels, dims.n_audio_ctx, dims.n_audio_state, dims.n_audio_head, dims.n_audio_layer
         )
         self.head = nn.Linear(dims.n_audio_state, len(CHARACTERS) + 1) if has_head else None
-        self.context, self.language = context, language
+        self.context, self.language, self.n_prompt_names = context, language, 0
 
     @property
     def dims(self) -> ModelDimensions:
@@ -142,6 +145,8 @@ def save(model: SpeechModel, path: Path, **notes: Any) -> Path:
     """Write a checkpoint that `whisper.load_model` opens; `notes` (plain values) join the `workbench` key."""
     ours = {"context": model.context, "language": model.language, "normalizer": NORMALIZER_VERSION,
             "characters": CHARACTERS, **notes}
+    if model.n_prompt_names:
+        ours["prompt_names"] = model.n_prompt_names
     if model.head is not None:
         ours["head"] = {name: tensor.detach().cpu() for name, tensor in model.head.state_dict().items()}
     weights = {name: tensor.detach().cpu() for name, tensor in model.whisper.state_dict().items()}
@@ -160,6 +165,7 @@ def load(path: Path, *, context: Context | None = None, language: str = "", devi
     dims = ModelDimensions(**checkpoint["dims"])
     model = SpeechModel(dims, context=context or ours.get("context", "padded"), has_head="head" in ours,
                         language=language or ours.get("language", "en"))
+    model.n_prompt_names = ours.get("prompt_names", 0)
     known = LANGUAGES if model.whisper.is_multilingual else ("en",)
     if model.language not in known:
         raise CheckpointError(f"{path} does not know language {model.language!r}; choose one of {', '.join(known)}")

@@ -9,8 +9,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from workbench import biasing
 from workbench.audio import SAMPLE_RATE_HZ
-from workbench.biasing import BiasingList
 from workbench.errors import QueryLogError, ServiceError
 from workbench.name_list import Entry
 from workbench.recognizing import Recognizer, ShortContextRecognizer
@@ -53,7 +53,7 @@ class Loaded:
         model = self.recognizer
         if names == self.names or not (isinstance(model, ShortContextRecognizer) and model.has_head):
             return self
-        return replace(self, recognizer=model.biased(BiasingList({e.name: e.sounds for e in names})), names=names)
+        return replace(self, recognizer=model.biased(biasing.as_set({e.name: e.sounds for e in names})), names=names)
 
 
 @dataclass(frozen=True, slots=True)
