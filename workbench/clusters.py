@@ -167,6 +167,11 @@ def nodes(ray: Any) -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
+def n_working(ray: Any) -> int:
+    """Count the nodes that take work: a head node is often told to take none."""
+    return max(1, sum(node["Resources"].get("CPU", 0) >= 1 for node in nodes(ray)))
+
+
 def places(ray: Any) -> tuple[str, int]:
     """Say what a worker takes and how many of it there are: GPUs where there are any, else processors."""
     there = ray.cluster_resources()
