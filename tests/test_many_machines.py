@@ -129,7 +129,7 @@ def test_without_ray_the_command_says_what_to_install(project: Project) -> None:
 
 
 @pytest.mark.parametrize(("address", "said"), [
-    ("127.0.0.1:1", "Connection refused"), ("ray://127.0.0.1:1", "Connection refused"), ("nonsense", "nonsense"),
+    ("127.0.0.1:1", "Connection refused"), ("nonsense", "nonsense"),
     ("auto", "Connection refused"), ("no.such.host.invalid:6379", "no.such.host.invalid")])
 def test_a_head_node_that_does_not_answer_is_an_error_before_any_work(
         root: Path, monkeypatch: pytest.MonkeyPatch, address: str, said: str) -> None:
@@ -141,6 +141,16 @@ def test_a_head_node_that_does_not_answer_is_an_error_before_any_work(
     with pytest.raises(ClusterError, match="ray start --head") as raised, clusters.prepared("ray", address):
         raise AssertionError("there is no cluster")
     assert said in str(raised.value) and time.monotonic() - began_s < 60
+    assert "\n" not in str(raised.value)
+
+
+def test_an_address_of_rays_client_is_refused_with_what_to_give_instead(
+        root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ENGINE", "RAY_ADDRESS"):
+        monkeypatch.setenv(f"WORKBENCH_{name}", "local" if name == "ENGINE" else "")
+    with pytest.raises(ClusterError, match="--ray-address auto or HOST:PORT.*ray start --address") as raised, \
+            clusters.prepared("ray", "ray://127.0.0.1:10001"):
+        raise AssertionError("it was taken")
     assert "\n" not in str(raised.value)
 
 
