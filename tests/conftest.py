@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,27 +119,52 @@ def default_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     The run itself is made once, in some 15 minutes. WORKBENCH_DEFAULT_RUN may name the root of one that is finished.
     """
     made, root = os.environ.get("WORKBENCH_DEFAULT_RUN", ""), tmp_path_factory.mktemp("default")
-    shutil.copytree(made or _made_once(tmp_path_factory), root, dirs_exist_ok=True,
+    shutil.copytree(made or _made_once(tmp_path_factory, "default-run", _make_default_run), root, dirs_exist_ok=True,
                     ignore=shutil.ignore_patterns("notebooks", "service.json"))
     project = make_project(root)
     yield project
     project.workbench("stop")
 
 
-def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the run, unless another worker has; one that comes meanwhile waits for it."""
-    base = tmp_path_factory.getbasetemp()
-    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "default-run"
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Make a folder, unless another worker has; one that comes meanwhile waits for it."""
+    base = factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with FileLock(root.with_suffix(".lock")):
         if not (root / "made").exists():
             shutil.rmtree(root, ignore_errors=True)
             root.mkdir()
-            project = make_project(root)
-            done = project.workbench("run", timeout_s=3000, trains_long=True)
-            project.workbench("stop")
-            assert done.returncode == 0, done.stdout + done.stderr
+            make(root)
             (root / "made").touch()
     return root
+
+
+def _make_default_run(root: Path) -> None:
+    project = make_project(root)
+    done = project.workbench("run", timeout_s=3000, trains_long=True)
+    project.workbench("stop")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Project]:
+    """Give a toy run from scope to improve that nothing disturbed, and a copy from when collect had ended.
+
+    It is to be compared with: the tests of all workers read it, and change nothing.
+    """
+    root = _made_once(tmp_path_factory, "toy-run", _make_toy_run)
+    return Project(root / "whole"), Project(root / "begun")
+
+
+def _make_toy_run(root: Path) -> None:
+    from test_cycle import ORDER, workbench
+
+    project = make_project(root / "whole")
+    for last in ("collect", "improve"):
+        done = workbench(project, *ORDER, "--to", last)
+        assert done.returncode == 0, done.stdout + done.stderr
+        if last == "collect":
+            shutil.copytree(project.root, root / "begun")
 
 
 @pytest.fixture

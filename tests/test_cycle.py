@@ -156,11 +156,9 @@ def comparable(record: Mapping[str, Any]) -> Any:
 
 @pytest.mark.slow
 def test_a_run_killed_in_every_stage_and_twice_in_training_ends_as_an_unbroken_one(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    tmp_path: Path, toy_run: tuple[Project, Project]
 ) -> None:
-    reference = make_project(tmp_path_factory.mktemp("reference"))
-    assert workbench(reference, *ORDER).returncode == 0
-    broken = make_project(tmp_path)
+    reference, broken = toy_run[0], make_project(tmp_path)
     for stage in ("01_scope", "02_collect"):
         kill_when(broken, lambda stage=stage: is_under_way(broken, stage))  # type: ignore[misc]
     kill_when(broken, lambda: saved_step(broken) >= 2)

@@ -52,8 +52,8 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="End with a line of JSON: exit code, outcomes, report.")] = False,
     engine: Annotated[Literal["local", "ray"] | None, typer.Option(help="Where models train and decode: local "
                                                                    "(this machine) or ray (a cluster).")] = None,
-    ray_address: Annotated[str, typer.Option(help="Its head node: auto, HOST:PORT or ray://HOST:PORT; none makes a "
-                                                  "cluster of this machine.")] = "",
+    ray_address: Annotated[str, typer.Option(help="Its head node: auto or HOST:PORT; none makes a cluster of "
+                                                  "this machine.")] = "",
 ) -> None:
     """Run the stages in order, skipping what is unchanged; after a failure the same command goes on there."""
     from workbench import clusters, outcomes, pipeline

@@ -26,6 +26,10 @@ ANSWER_S = 120.0
 FRONT = "workbench.serving.replicas:front"
 """What the proxies of a server put around requests; they learn it from the environment when they start."""
 
+HOW = ("give --ray-address auto or HOST:PORT on a machine that is one of its nodes (ray start --address HOST:PORT "
+       "--num-cpus 0 makes it one that takes no work)")
+"""Which addresses are understood; a client's `ray://` would have another machine drive, with settings of its own."""
+
 SAME = ("torch", "numpy", "ctranslate2")
 """Libraries that decide about bits, or whether weights can be read at all. Ray compares itself and Python."""
 
@@ -75,6 +79,8 @@ def connect() -> Any:
     if ray.is_initialized():
         return ray
     address = settings.Settings().ray_address
+    if address.startswith("ray://"):
+        raise ClusterError(f"{address} is an address for Ray's client, which commands are not; {HOW}")
     own: dict[str, Any] = {} if address else {"include_dashboard": False}
     try:
         _knock(address)
@@ -101,7 +107,7 @@ def _knock(address: str) -> None:
     from ray._private import services  # the address that `auto` means is told nowhere else before connecting
 
     if address:
-        place = services.get_ray_address_from_environment(address, None).removeprefix("ray://")
+        place = services.get_ray_address_from_environment(address, None)
         host, _, port = place.rpartition(":")
         socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
 
@@ -110,8 +116,8 @@ def _why_not(address: str, error: Exception) -> str:
     said = " ".join(str(error).split())
     if "Version mismatch" in said:
         return f"the cluster at {address} runs other versions than this machine; give both the same. {said[:300]}"
-    return (f"no Ray cluster answers at {address or 'this machine'!r} ({said[:300]}); give --ray-address auto, "
-            "HOST:PORT or ray://HOST:PORT of one that runs, or start one: ray start --head")
+    return (f"no Ray cluster answers at {address or 'this machine'!r} ({said[:300]}); {HOW}, or start "
+            "one: ray start --head")
 
 
 def check() -> None:
@@ -165,6 +171,11 @@ def _facts() -> dict[str, str]:
 def nodes(ray: Any) -> list[dict[str, Any]]:
     """Give the nodes that live."""
     return [node for node in ray.nodes() if node["Alive"]]
+
+
+def n_working(ray: Any) -> int:
+    """Count the nodes that take work: a head node is often told to take none."""
+    return max(1, sum(node["Resources"].get("CPU", 0) >= 1 for node in nodes(ray)))
 
 
 def places(ray: Any) -> tuple[str, int]:

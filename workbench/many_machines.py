@@ -97,7 +97,7 @@ def train(work: Callable[[Share], None], folder: Path) -> None:
 
     _carry_recipes(ray)
     kind, n_places = clusters.places(ray)
-    n_most = settings.Settings().ray_workers or (n_places if kind == "GPU" else len(clusters.nodes(ray)))
+    n_most = settings.Settings().ray_workers or (n_places if kind == "GPU" else clusters.n_working(ray))
     notes = folder / f".ray-{uuid.uuid4().hex[:8]}"
     trainer = TorchTrainer(
         _do_share, train_loop_config={"work": ray.put(work), "progress": str(settings.Settings().progress_file or "")},

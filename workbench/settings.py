@@ -28,7 +28,8 @@ class Settings(BaseSettings):
     `n_best` hypotheses of the decoder are chosen from where there is a biasing list; 1 asks for its answer alone.
     `store_url` is the team's store; S3's own settings keep the names that every tool reads.
     With the `engine` ray, decoding and training go to the cluster at `ray_address` (one of this machine alone if none
-    is named), training to at most `ray_workers` of its nodes or GPUs (0: all).
+    is named), training to at most `ray_workers` of its nodes or GPUs (0: all). Replicas become more when queries have
+    queued for `grow_after_s`, and fewer when there was too little to do for `shrink_after_s` (both Ray Serve's own).
     Raises: SettingsError for a value of the wrong kind.
     """
 
@@ -56,6 +57,8 @@ class Settings(BaseSettings):
     engine: Literal["local", "ray"] = "local"
     ray_address: str = ""
     ray_workers: int = 0
+    grow_after_s: float = 30.0
+    shrink_after_s: float = 600.0
 
     def __init__(self) -> None:
         try:

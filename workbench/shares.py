@@ -1,6 +1,8 @@
 """One worker's share of a training that several do together; alone, everything is its share.
 
 The clips of each batch are divided, and the gradients added up: together the workers take the step that one would.
+DistributedDataParallel sums parameters alone: the embedding's rows, cut out anew each step, would still need this
+message, the loss a module around it, accumulation `no_sync`; it pays where sending overlaps a long backward pass.
 """
 
 from collections.abc import Sequence

@@ -98,3 +98,27 @@ def test_a_cluster_serves_once(server: Server, nodes: Nodes) -> None:
                              nodes.address)
     assert again.returncode == 2 and "workbench stop" in again.stderr
     assert server.send().status_code == 200
+
+
+def test_replicas_become_as_many_as_may_be_under_load_and_fewer_after_it(server: Server, nodes: Nodes) -> None:
+    """The last test: a cluster serves once, so the server of the others ends here."""
+    assert server.stop() == 0, server.said()
+    soon = {"WORKBENCH_GROW_AFTER_S": "1", "WORKBENCH_SHRINK_AFTER_S": "2", "WORKBENCH_MAX_BATCH": "1",
+            "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1"}
+    with serving(server.root, "--no-auth", "--replicas", "1", "--max-replicas", "2", "--ray-address", nodes.address,
+                 **soon) as growing:
+        growing.wait_ready()
+        assert len(replicas()) == 1
+        with Load(growing, n_users=6) as load:
+            wait_for_replicas(2)
+        wait_for_replicas(1)
+        assert {answer.status_code for answer in load.answers} == {200}
+        assert growing.send().status_code == 200
+        assert growing.stop() == 0, growing.said()
+
+
+def wait_for_replicas(n: int) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while len(replicas()) != n:
+        assert time.monotonic() < deadline_s, f"{len(replicas())} replicas, wanted {n}"
+        time.sleep(0.2)

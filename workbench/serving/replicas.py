@@ -83,7 +83,8 @@ def run(options: Options, fleet: Fleet, *, host: str, port: int) -> None:
 def _deployment(serve: Any, options: Options, fleet: Fleet, *, n_gpus: int) -> Any:
     limits = settings.Settings()
     many = {"num_replicas": fleet.n} if fleet.most <= fleet.n else {"autoscaling_config": {
-        "min_replicas": fleet.n, "max_replicas": fleet.most, "target_ongoing_requests": limits.max_batch}}
+        "min_replicas": fleet.n, "max_replicas": fleet.most, "target_ongoing_requests": limits.max_batch,
+        "upscale_delay_s": limits.grow_after_s, "downscale_delay_s": limits.shrink_after_s}}
 
     def application() -> FastAPI:  # made anew in each replica: Ray Serve takes a plain function for that
         from workbench.serving.app import create_app
