@@ -25,7 +25,7 @@ def ours(model: str, n_threads: int) -> Decode:
 
     from workbench import fast, recognizing
 
-    recognizer = fast.FastRecognizer(Path(model), n_at_once=n_threads)
+    recognizer = fast.FastRecognizer(Path(model), n_threads=n_threads)
 
     def decode(paths: Sequence[str]) -> list[str]:
         rows = pd.DataFrame({"utterance_id": paths, "audio_path": paths})

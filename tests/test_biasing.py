@@ -178,9 +178,9 @@ def test_without_a_name_one_hypothesis_is_asked_for() -> None:
 
 
 def test_the_list_that_is_served_asks_for_as_many_hypotheses_as_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert biasing.as_set({"hozier": ""}).n_best == 1
+    assert biasing.served({"hozier": ""}).n_best == 1
     monkeypatch.setenv("WORKBENCH_N_BEST", "4")
-    assert biasing.as_set({"hozier": ""}).n_best == 4
+    assert biasing.served({"hozier": ""}).n_best == 4
 
 
 def test_both_engines_choose_among_hypotheses_and_say_what_the_decoder_wrote(

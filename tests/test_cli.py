@@ -54,7 +54,8 @@ def test_an_amount_that_cannot_be_is_refused_at_the_door(project: Project, words
 
 
 def test_a_setting_that_cannot_be_is_named_as_it_is_set(project: Project) -> None:
-    ended = project.workbench("runs", WORKBENCH_ENGINE="warp", WORKBENCH_MAX_BATCH="many")
+    ended = project.workbench("runs", WORKBENCH_ENGINE="warp", WORKBENCH_MAX_BATCH="many",
+                              WORKBENCH_N_BEST="0")
     assert ended.returncode == 2 and ended.stderr.count("\n") == 1
     assert "WORKBENCH_ENGINE is 'warp': input should be 'local' or 'ray'" in ended.stderr
     assert "WORKBENCH_MAX_BATCH is 'many'" in ended.stderr

@@ -125,6 +125,16 @@ def test_batches_heard_at_once_are_answered_as_one_after_the_other(checkpoint: P
         both[1].transcribe([*NOISES, None])  # type: ignore[list-item]
 
 
+def test_an_engine_leaves_pytorch_its_threads(checkpoint: Path, tmp_path: Path) -> None:
+    n_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        engines.FastRecognizer(engines.export(checkpoint, tmp_path / "engine"), n_at_once=2).transcribe(NOISES)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(n_threads)
+
+
 def test_pytorch_too_hears_batches_at_once(trained: tuple[Path, pd.DataFrame]) -> None:
     checkpoint, clips = trained
     recordings, n_threads, found = [audio.read(path) for path in clips["audio_path"]], torch.get_num_threads(), []

@@ -139,7 +139,7 @@ class BiasingList:
         return np.argsort(-bounds, kind="stable")[:N_LIKELY]
 
 
-def as_set(names: Mapping[str, str]) -> BiasingList:
+def served(names: Mapping[str, str]) -> BiasingList:
     """Make the list as it is served: `WORKBENCH_N_BEST` says how many hypotheses there are to choose from."""
     return BiasingList(names, Rules(n_best=settings.Settings().n_best))
 

@@ -91,9 +91,8 @@ class Words:
 class FastRecognizer(recognizing.ShortContextRecognizer):
     """An exported engine: the same answers and fields as `recognizers.WhisperRecognizer`, several times as fast.
 
-    It hears a batch a core, `n_at_once` of them, which is faster than a batch on all cores (256 queries of the default
-    size on two: 1.6 against 2.4 s); who asks for one batch at a time and waits for it, as a server does, wants 1.
-    `n_threads` is of one batch; 0 divides the cores among them. Several threads may call one recognizer.
+    It hears `n_at_once` batches (0: as `recognizing.n_at_once` says); who asks for one at a time and waits for it, as a
+    server does, wants 1. They share `n_threads`; 0 is a thread a core. Several threads may call one recognizer.
     """
 
     def __init__(self, folder: Path, *, n_threads: int = 0, n_at_once: int = 0) -> None:
@@ -104,29 +103,35 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
         if device == "cpu":
             self.batch_size = recognizing.batch_size(known["dims"]["n_audio_state"])
         compute_type = "float32" if (device, known["quantization"]) == ("cpu", "float16") else "default"
-        n_cores = int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1
-        self.n_at_once = n_at_once or (max(1, n_cores // max(1, n_threads)) if device == "cpu" else 1)
-        self._engine = ctranslate2.models.Whisper(str(folder), device=device, compute_type=compute_type,
-                                                  inter_threads=self.n_at_once,
-                                                  intra_threads=n_threads or max(1, n_cores // self.n_at_once))
+        self._pools = threadpoolctl.ThreadpoolController()
+        n_cores = n_threads or self._n_cores()
+        n_at_once = n_at_once or recognizing.n_at_once(known["dims"]["n_audio_state"], n_cores)
+        self._n_at_once = n_at_once if device == "cpu" else 1
+        n_each = max(1, n_cores // self._n_at_once) if self._n_at_once > 1 else n_threads
+        with self._pools.limit(limits=n_cores, user_api="openmp"):  # which CTranslate2 sets here, for PyTorch too
+            self._engine = ctranslate2.models.Whisper(str(folder), device=device, compute_type=compute_type,
+                                                      inter_threads=self._n_at_once, intra_threads=n_each)
         self._words, self._head = Words(folder, known.get("language", "en")), None
         if "head.npz" in known["files"]:
             with np.load(folder / "head.npz") as head:
                 self._head = head["weight"], head["bias"]
         self.has_head = self._head is not None
-        self._blas = threadpoolctl.ThreadpoolController()
+
+    def _n_cores(self) -> int:
+        """Count the threads that OpenMP may have, by its own environment and ours, or the processor's."""
+        return max((pool["num_threads"] for pool in self._pools.select(user_api="openmp").info()),
+                   default=os.cpu_count() or 1)
 
     def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
         """Write one hypothesis a recording, in their order."""
-        # Numpy has little to multiply here, and threads of its own would spin beside the engine's: 256 queries on two
-        # busy cores took 9.2 s with them and 3.1 s without.
-        with self._blas.limit(limits=1, user_api="blas"):
+        # Numpy has little to multiply here, and threads of its own would spin beside the engine's.
+        with self._pools.limit(limits=1, user_api="blas"):
             return super().transcribe(recordings)
 
     def _batches(self, batches: Sequence[Batch]) -> list[list[Hypothesis]]:
-        if min(self.n_at_once, len(batches)) <= 1:
+        if min(self._n_at_once, len(batches)) <= 1:
             return super()._batches(batches)
-        with ThreadPoolExecutor(self.n_at_once) as pool:
+        with ThreadPoolExecutor(self._n_at_once) as pool:
             return list(pool.map(lambda batch: self._batch(*batch), batches))
 
     def _encode(self, words: str) -> list[int]:

@@ -112,7 +112,7 @@ def probe(names: Sequence[str], recognizer: ShortContextRecognizer, version: str
     """
     if not names:
         return []
-    heard = hear(recognizer, clips(names, n_clips=n_clips), biasing.as_set(listed))
+    heard = hear(recognizer, clips(names, n_clips=n_clips), biasing.served(listed))
     heard = heard.assign(before=has_name(heard["before"], heard["name"]), after=has_name(heard["after"], heard["name"]))
     found = [Probe(str(name), version, len(of), int(of["before"].sum()), int(of["after"].sum()),
                    int((of["after"] & ~of["before"]).sum())) for name, of in heard.groupby("name", sort=False)]
@@ -162,7 +162,7 @@ def harm_of_champion(listed: NameList) -> Harm:
     """
     champion = model_registry.resolve("champion")
     dev = datasets.load(champion.tags["dataset"]).dev
-    served = biasing.as_set(listed.sounds(champion.version))
+    served = biasing.served(listed.sounds(champion.version))
     return harm(hear(engines.open_version(champion.folder), dev, served))
 
 

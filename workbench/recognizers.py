@@ -60,13 +60,13 @@ class WhisperRecognizer(ShortContextRecognizer):
         return list(batches.tokenizer(self.model.whisper.is_multilingual, self.model.language).encode(words))
 
     def _batches(self, batches: Sequence[Batch]) -> list[list[Hypothesis]]:
-        """Answer all batches, on a processor one a core: a narrow model's products are too small to be shared."""
-        n_at_once = min(len(batches), torch.get_num_threads()) if self.model.device.type == "cpu" else 1
-        if n_at_once <= 1:
-            return super()._batches(batches)
-        shares = side_by_side.run([partial(twin._each, batches[i::n_at_once]) for i, twin in
-                                   enumerate(self._twin() for _ in range(n_at_once))])
-        return [shares[i % n_at_once][i // n_at_once] for i in range(len(batches))]
+        """Answer all batches, on a processor some at once."""
+        width, is_on_processor = self.model.dims.n_audio_state, self.model.device.type == "cpu"
+        n = min(len(batches), recognizing.n_at_once(width, torch.get_num_threads())) if is_on_processor else 1
+        if n <= 1:
+            return self._each(batches)
+        shares = side_by_side.run([partial(self._twin()._each, batches[i::n]) for i in range(n)])
+        return [shares[i % n][i // n] for i in range(len(batches))]
 
     def _each(self, batches: Sequence[Batch]) -> list[list[Hypothesis]]:
         return super()._batches(batches)

@@ -135,6 +135,15 @@ def _before(answer: Hypothesis, words: str) -> str:
     return "" if written == words else written
 
 
+def n_at_once(width: int, n_cores: int) -> int:
+    """Say how many batches a processor should hear at once: a core each, of a model below tiny's width.
+
+    Its products are too small to be divided among cores (`benchmarks/at_once.py`); a wider model's are not, and every
+    batch more takes memory. A table is decoded `CHUNK` clips at a time, which are so many batches.
+    """
+    return min(n_cores, CHUNK // BATCH_SIZE) if width < frames.TINY_WIDTH else 1
+
+
 def batch_size(width: int) -> int:
     """Say how many clips a processor should hear at once: wider models take their memory for fewer.
 

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     days_audio: float = 90.0
     dashboard_idle_s: int = 600
     keep_free_gb: float = 20.0
-    n_best: int = 1
+    n_best: int = Field(default=1, ge=1)
     engine: Literal["local", "ray"] = "local"
     ray_address: str = ""
     ray_workers: int = 0

@@ -53,7 +53,7 @@ class Loaded:
         model = self.recognizer
         if names == self.names or not (isinstance(model, ShortContextRecognizer) and model.has_head):
             return self
-        return replace(self, recognizer=model.biased(biasing.as_set({e.name: e.sounds for e in names})), names=names)
+        return replace(self, recognizer=model.biased(biasing.served({e.name: e.sounds for e in names})), names=names)
 
 
 @dataclass(frozen=True, slots=True)
