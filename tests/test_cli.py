@@ -58,7 +58,7 @@ def test_a_setting_that_cannot_be_is_named_as_it_is_set(project: Project) -> Non
                               WORKBENCH_N_BEST="0")
     assert ended.returncode == 2 and ended.stderr.count("\n") == 1
     assert "WORKBENCH_ENGINE is 'warp': input should be 'local' or 'ray'" in ended.stderr
-    assert "WORKBENCH_MAX_BATCH is 'many'" in ended.stderr
+    assert "WORKBENCH_MAX_BATCH is 'many'" in ended.stderr and "WORKBENCH_N_BEST is '0'" in ended.stderr
 
 
 def test_a_run_that_is_held_ends_with_3(project: Project) -> None:
