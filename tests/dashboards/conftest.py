@@ -24,7 +24,7 @@ ORDER = ("run", "--size", "toy", "-p", "train.n_steps=16", "-p", "improve.n_step
 QUIET = {"OMP_NUM_THREADS": "1"}
 WIDTHS_PX = (1280, 390)
 """A laptop and a phone."""
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 expect.set_options(timeout=1000 * PATIENCE_S)
 
 

@@ -1,0 +1,54 @@
+"""What does it cost a training that OpenMP's threads spin while they wait for each other? Free and on a busy machine.
+
+    python benchmarks/spinning.py
+    python benchmarks/spinning.py --counts 300000 20000 5000 0 --busy 0 1 2
+
+The default recipe trains the default size on all cores with each GOMP_SPINCOUNT in turn, beside so many processes that
+never rest. 300000 is OpenMP's own (GNU libgomp manual, "GOMP_SPINCOUNT"), what the package sets is in its __init__.
+The table goes to reports/benchmarks/spinning.csv.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import at_once
+import pandas as pd
+import training
+
+from workbench import storage
+
+REPORT = Path(__file__).parents[1] / "reports" / "benchmarks" / "spinning.csv"
+
+
+def measure(options: argparse.Namespace) -> pd.DataFrame:
+    """Train with every count in turn. Returns: busy, count, step_s; a row a round, count and number of processes."""
+    case = training.Case("ours", "small", 8, 3.0, options.steps, os.cpu_count() or 1)
+    rows: list[dict[str, Any]] = []
+    for _ in range(options.rounds):
+        for n_busy in options.busy:
+            for count in options.counts:
+                os.environ["GOMP_SPINCOUNT"] = str(count)
+                with at_once.beside(n_busy):
+                    rows.append({"busy": n_busy, "count": count, "step_s": training.in_own_process(case)["step_s"]})
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Run the benchmark and print the table."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--counts", type=int, nargs="+", default=[300_000, 5_000])
+    parser.add_argument("--busy", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20)
+    options = parser.parse_args()
+    table = measure(options).groupby(["busy", "count"], sort=False)["step_s"].agg(["median", "min", "max"])
+    table["times as fast"] = table.groupby("busy")["median"].transform(lambda s: s.iloc[0] / s)
+    print(f"seconds a step of the default size, {os.cpu_count()} cores, {options.rounds} rounds\n"
+          f"{table.to_string(float_format='%.3f')}")
+    storage.write_text(REPORT, table.to_csv())
+
+
+if __name__ == "__main__":
+    main()
