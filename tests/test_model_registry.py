@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests import watched
 from tests.processes import wait_until
-from workbench import model_registry, registry
+from workbench import model_registry, registry, service_cli
 from workbench.errors import CheckpointError, ParameterError, RegistryError, WorkbenchError
 from workbench.model_registry import ModelVersion
 from workbench.records import Interval
@@ -81,6 +82,19 @@ def test_promotion_and_rollback_move_who_answers(project: Path) -> None:
     assert model_registry.resolve("2").tags["rolled_back_by"] == "bob"
     assert model_registry.rollback(by="bob").version == "2"
     assert model_registry.resolve("2").tags["promoted_by"] == "ann"
+
+
+def test_who_answers_beside_the_champion_is_said_by_a_command(project: Path) -> None:
+    for weights in "ab":
+        release(project, weights)
+    model_registry.promote("1", by="ann")
+    said = CliRunner().invoke(service_cli.app, ["challenge", "2"])
+    assert said.exit_code == 0 and "nobody sees its answers" in said.output
+    assert model_registry.alias_state()["challenger_mode"] == "shadow"
+    assert CliRunner().invoke(service_cli.app, ["challenge", "2", "--share", "0.05"]).exit_code == 0
+    assert model_registry.alias_state()["share"] == 0.05
+    assert "the champion answers alone" in CliRunner().invoke(service_cli.app, ["challenge", "none"]).output
+    assert model_registry.alias_state()["challenger"] == ""
 
 
 def test_a_challenger_is_another_version_in_a_known_role(project: Path) -> None:

@@ -174,12 +174,12 @@ def evaluate(
 def requests(run: Annotated[str, typer.Option(help="Only those of this run.")] = "*") -> None:
     """List the data requests: what was asked for, why, and whether it came."""
     from workbench import data_requests
-
     found = data_requests.listing(data_requests.every(run))
     table = Table(*(str(name).replace("_", " ") for name in found), box=None, pad_edge=False)
     for row in found.itertuples(index=False, name=None):
         table.add_row(*map(str, row))
-    _print(table, "no data request; analyze makes them, and people on its page")
+    whose = "" if run == "*" else f" of run {run!r}"
+    _print(table, f"no data request{whose}; analyze makes them, and people on its page")
 
 
 @app.command(epilog="Example: workbench fulfil mine-3f2a1c --manifest more/manifest.csv")

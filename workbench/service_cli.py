@@ -185,6 +185,24 @@ def rollback(by: Annotated[str, typer.Option(help="Who decides this.")]) -> None
     print(f"version {model_registry.rollback(by=by).version} is the champion again")
 
 
+@app.command(epilog="Examples: workbench challenge 4  |  workbench challenge 4 --share 0.05  |  "
+                    "workbench challenge none")
+def challenge(
+    version: Annotated[str, typer.Argument(help="A version; `none` lets the champion answer alone.")],
+    share: Annotated[float, typer.Option(min=0, max=1, help="Let it answer this share of users (a canary); 0 is a "
+                                                            "shadow, whose answers nobody sees.")] = 0.0,
+) -> None:
+    """Let a version answer beside the champion, as a shadow or as a canary; a running server follows."""
+    from workbench import model_registry
+
+    if version == "none":
+        model_registry.clear_challenger()
+        return print("the champion answers alone")
+    number = model_registry.set_challenger(version, "canary" if share else "shadow", share).version
+    how = f"answers {100 * share:g} % of users" if share else "hears all queries, and nobody sees its answers"
+    return print(f"version {number} {how}; end that with: workbench challenge none")
+
+
 @app.command(epilog="Example: workbench forget u017")
 def forget(user: Annotated[str, typer.Argument(help="As the app sent it in X-User-Id.")]) -> None:
     """Delete what a user said, everywhere, keep nothing of them from now on, and list what had used it."""

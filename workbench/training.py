@@ -44,6 +44,9 @@ from workbench.whisper_model import SpeechModel
 N_EASED_EPOCHS = 1
 """From nothing, the first epoch begins with the short utterances."""
 
+MIN_STEPS_APART = 20
+"""Validations come no closer: a short fit would hear `valid` for longer than it learns."""
+
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
@@ -155,7 +158,7 @@ class _Training:
     def run(self, title: str) -> None:
         """Train to the end, saving now and then, and leave the finished fit."""
         self._resume()
-        n_validations = self.recipe.fit.n_validations
+        n_validations = max(1, min(self.recipe.fit.n_validations, self.task.n_steps // MIN_STEPS_APART))
         validations = {round(self.task.n_steps * (i + 1) / n_validations) for i in range(n_validations)}
         save_every_s = settings.Settings().save_every_s
         past, clock, saved = self.past, time.monotonic(), time.monotonic()

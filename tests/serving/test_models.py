@@ -73,7 +73,7 @@ def test_models_change_under_load_without_a_failed_query(served_root: Path) -> N
         assert Counter(a.status_code for a in load.answers) == {200: len(load.answers)}
         _a_damaged_version_is_not_taken(server, served_root, first)
         _a_shadow_hears_what_the_champion_answers(server, first, second)
-        _a_canary_answers_the_same_users(server, first, second)
+        _a_canary_answers_the_same_users(server, served_root, first, second)
 
 
 def _a_damaged_version_is_not_taken(server: Server, root: Path, first: str) -> None:
@@ -102,8 +102,8 @@ def _a_shadow_hears_what_the_champion_answers(server: Server, first: str, second
     assert server.send(model=second).headers["X-Model-Version"] == second
 
 
-def _a_canary_answers_the_same_users(server: Server, first: str, second: str) -> None:
-    model_registry.set_challenger(second, "canary", 0.5)
+def _a_canary_answers_the_same_users(server: Server, root: Path, first: str, second: str) -> None:
+    assert "answers 50 % of users" in command(root, "challenge", second, "--share", "0.5").stdout
     deadline_s = time.monotonic() + PATIENCE_S
     while not server.metric(f'workbench_model{{role="canary",version="{second}"}}'):
         assert time.monotonic() < deadline_s
