@@ -51,7 +51,7 @@ def test_a_kernel_that_died_while_it_waited_is_replaced(project: Project) -> Non
 
 def test_the_imports_ahead_are_those_of_libraries_in_all_that_a_notebook_stands_on(project: Project) -> None:
     project.notebook("03_third", ["%parameters\nrun: str = ''", "from workbench import registry, training"])
-    by_name = {notebook.name: kernels.imports(notebook) for notebook in notebooks.discover()}
+    by_name = {notebook.name: kernels.imports(notebook.modules) for notebook in notebooks.discover()}
     assert {"import torch", "import pandas as pd", "import mlflow"} <= set(by_name["third"])
     assert "import pandas as pd" in by_name["second"] and "import torch" not in by_name["second"]
     assert not [line for line in by_name["third"] if "workbench" in line or line == "import os"]

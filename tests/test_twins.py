@@ -48,10 +48,22 @@ def test_the_index_links_the_stills_that_are_there(project: Project) -> None:
 def test_stills_are_written_when_a_stage_ran_and_not_again_when_none_did(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(twins.write, "__defaults__", ({"error_analysis": a_body},))
+    monkeypatch.setattr(twins, "due", lambda run: True)
+    monkeypatch.setattr(twins, "CODE", "open({folder!r} + '/error_analysis.html', 'w').write({run!r})")
     still = project.report("error_analysis.html")
     for n_written in (1, 0):
         pipeline.run(pipeline.Order(), Console(file=io.StringIO()))
         assert still.is_file() == bool(n_written)
         assert ("error_analysis.html" in project.report("index.html").read_text()) == bool(n_written)
         still.unlink(missing_ok=True)
+
+
+def test_stills_that_cannot_be_written_are_said_and_the_run_is_done(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(twins, "due", lambda run: True)
+    monkeypatch.setattr(twins, "CODE", "print('no still of one')\nraise ValueError('of {run}')")
+    said = io.StringIO()
+    assert pipeline.run(pipeline.Order(), Console(file=said)) == 0
+    assert "no stills of the pages: ValueError: of default" in said.getvalue()
+    assert "report: " in said.getvalue()

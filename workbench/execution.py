@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import errors
-from workbench.errors import SettingsError, WorkbenchError
+from workbench.errors import SettingsError, StageError, WorkbenchError
 from workbench.live import Display
 from workbench.notebooks import StageNotebook
 
@@ -67,6 +67,23 @@ def execute(notebook: StageNotebook, target: Path, passed: Mapping[str, Any], ke
     except CellTimeoutError:
         return Failure(f"a cell took longer than {MAX_SECONDS_A_CELL} s and was stopped")
     return None
+
+
+def run_code(code: str, kernel: "Kernel") -> list[str]:
+    """Run code in a kernel. Returns: the lines that it printed. Raises: StageError when it did not end well."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+    from nbformat import v4
+
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(code)])
+    try:
+        NotebookClient(notebook, km=kernel, timeout=MAX_SECONDS_A_CELL).execute()
+    except CellExecutionError as error:
+        raise StageError(_failure_of_cell(error.ename, error.evalue, 0).sentence()) from error
+    except DeadKernelError as error:
+        raise StageError("the kernel died") from error
+    printed = (output.text for output in notebook.cells[0].outputs if output.get("name") == "stdout")
+    return "".join(printed).splitlines()
 
 
 @cache

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from jupyter_core.utils import run_sync
 
 from workbench import fingerprints, settings
 from workbench.errors import StageError
-from workbench.notebooks import StageNotebook
 
 # jsonschema, which checks notebooks for nbformat, and so for papermill and plotly, would compile 39 grammars of
 # addresses (IRIs) when imported, a second each time. It does without where this module is absent; notebooks have none.
@@ -174,10 +173,10 @@ class Kernel(AsyncKernelManager):
         run_sync(self.shutdown_kernel)(now=True)
 
 
-def imports(notebook: StageNotebook) -> list[str]:
-    """Collect what a notebook's modules import from libraries: all of them as they load, those it names also later."""
-    named = fingerprints.files_of(notebook.modules)
-    nodes = (node for path in fingerprints.source_files(notebook.modules)
+def imports(modules: Collection[str]) -> list[str]:
+    """Collect what modules import from libraries: as they load, these and all they need; these alone also later."""
+    named = fingerprints.files_of(modules)
+    nodes = (node for path in fingerprints.source_files(modules)
              for node in (ast.walk if path in named else ast.iter_child_nodes)(fingerprints.tree(path)))
     return sorted({ast.unparse(node) for node in nodes if _is_library(node)})
 

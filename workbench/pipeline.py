@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED = 0, 1
 KERNEL_LOG = ".{stage}.kernel.log"
+STILLS = "stills"
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -108,6 +109,8 @@ class _Batch:
             self.reports.mkdir(parents=True, exist_ok=True)
         try:
             code = self._go_through(chosen)
+            if self.has_run:
+                self._write_stills()
         except WorkbenchError:
             with contextlib.suppress(StoreError):  # the mistake is what the user has to hear of
                 shared_runs.publish(self.order.run)
@@ -117,8 +120,6 @@ class _Batch:
                 self.waiting.stop()
             if self.nursery:
                 self.nursery.close()
-        if self.has_run:
-            twins.write(self.order.run, self.reports, self.display.line)
         self._write_index()
         self.display.line(f"report: {self.reports / pages.INDEX}")
         published = shared_runs.publish(self.order.run)
@@ -186,16 +187,30 @@ class _Batch:
             raise failure.mistake
         return FAILED
 
+    def _write_stills(self) -> None:
+        """Have the pages' stills written by the kernel that waits for it; without them a run is done all the same."""
+        twins.clear(self.reports)
+        if not twins.due(self.order.run):
+            return
+        kernel = self._take_kernel(STILLS, twins.MODULES)
+        code = twins.CODE.format(run=self.order.run, folder=str(self.reports))
+        try:
+            for line in execution.run_code(code, kernel):
+                self.display.line(line)
+        except StageError as error:
+            self.display.line(f"no stills of the pages: {error}")
+        finally:
+            kernel.stop()
+
     def _write_index(self) -> None:
         pages.write_index(self.reports, self.order.run, self.every)
 
     def _execute(self, notebook: StageNotebook, after: StageNotebook | None, passed: Mapping[str, Any],
                  fingerprint: str) -> Failure | None:
         """Execute a stage in the kernel that waits for it, while the kernel of the stage after it starts."""
-        kernel = self.waiting if self.waiting and self.waiting.is_running() else self._start_kernel(notebook)
-        self.waiting = None
+        kernel = self._take_kernel(notebook.folder_name, notebook.modules)
         try:
-            self.waiting = self._start_kernel(after) if after else None
+            self.waiting = self._start_next(after)
             target = self._executed(notebook)
             with storage.explaining(target):
                 kernel.stage_environment = {"WORKBENCH_FINGERPRINT": fingerprint}
@@ -203,7 +218,17 @@ class _Batch:
         finally:
             kernel.stop()
 
-    def _start_kernel(self, notebook: StageNotebook) -> "Kernel":
+    def _take_kernel(self, name: str, modules: Collection[str]) -> "Kernel":
+        """Give the kernel that waits, or a new one where none does."""
+        waiting, self.waiting = self.waiting, None
+        return waiting if waiting and waiting.is_running() else self._start_kernel(name, modules)
+
+    def _start_next(self, after: StageNotebook | None) -> "Kernel | None":
+        if after:
+            return self._start_kernel(after.folder_name, after.modules)
+        return self._start_kernel(STILLS, twins.MODULES) if twins.due(self.order.run) else None
+
+    def _start_kernel(self, name: str, modules: Collection[str]) -> "Kernel":
         from workbench import kernels
 
         if self.nursery is None or not self.nursery.is_running():
@@ -212,9 +237,9 @@ class _Batch:
                 "WORKBENCH_PROGRESS_FILE": str(self.progress_file),
                 "PLOTLY_RENDERER": "plotly_mimetype", "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             }, lock=self.lock)
-        log = storage.run_folder(self.order.run) / KERNEL_LOG.format(stage=notebook.folder_name)
+        log = storage.run_folder(self.order.run) / KERNEL_LOG.format(stage=name)
         with storage.explaining(log):
-            return self.nursery.start(kernels.imports(notebook), log=log)
+            return self.nursery.start(kernels.imports(modules), log=log)
 
 
 def stop_on_sigterm() -> None:

@@ -4,32 +4,54 @@ What a still holds is its page's to say; one whose data is not there yet is left
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from workbench import pages, storage
 from workbench.errors import StageError, WorkbenchError
 
 Body = Callable[[str], str]
+STAGES = {"error_analysis": "train", "monitoring": "monitor"}
+"""Whose record each page waits for."""
+
+MODULES = ("workbench.explorer", "workbench.monitoring_page")
+CODE = "from pathlib import Path\nfrom workbench import twins\ntwins.write({run!r}, Path({folder!r}), print)"
+"""What a kernel runs, in which those modules' libraries are loaded already; the runner would load them for seconds."""
+
+
+def due(run: str) -> bool:
+    """Tell whether there is a page to write; a project without a page's stage has none."""
+    for page in STAGES:
+        with suppress(StageError):
+            _wait_for(page, run)
+            return True
+    return False
+
+
+def clear(folder: Path) -> None:
+    """Take all stills away."""
+    for name, _, _ in pages.TWINS:
+        (folder / f"{name}.html").unlink(missing_ok=True)
 
 
 def _error_analysis(run: str) -> str:
-    _wait_for("train", run)
+    _wait_for("error_analysis", run)
     from workbench import explorer
 
     return explorer.twin(run)
 
 
 def _monitoring(run: str) -> str:
-    _wait_for("monitor", run)
+    _wait_for("monitoring", run)
     from workbench import monitoring_page
 
     return monitoring_page.twin(run)
 
 
-def _wait_for(stage: str, run: str) -> None:
+def _wait_for(page: str, run: str) -> None:
     """Look for a stage's record before the seconds that it takes to load what writes the page."""
-    if storage.read_record(run, stage) is None:
-        raise StageError(f"{stage} of run {run} has not happened")
+    if storage.read_record(run, STAGES[page]) is None:
+        raise StageError(f"{STAGES[page]} of run {run} has not happened")
 
 
 BODIES: Mapping[str, Body] = {"error_analysis": _error_analysis, "monitoring": _monitoring}
