@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -189,3 +190,114 @@ def test_a_teams_store_that_does_not_let_us_in_is_told(monkeypatch: pytest.Monke
         monkeypatch.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", address)
         with pytest.raises(StoreError, match="not let us read and write .*eve.*; mend GOOGLE_APPLICATION_CREDENTIALS"):
             shared_store.opened()
+
+
+# --- the hub of Hugging Face -----------------------------------------------------------------------------------------
+
+TOKEN = "hf_of_ada"
+Files = dict[str, bytes]
+
+
+class Hub:
+    """The hub's own routes that its client asks for a file: the repository, a folder's tree, what a path resolves to.
+
+    Source: https://huggingface.co/docs/hub/api and what HfFileSystem sends. Repositories called `private` want a token.
+    """
+
+    def __init__(self, repositories: dict[str, Files]) -> None:
+        self.repositories, self.fetched = repositories, list[str]()
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        path = unquote(urlsplit(handler.path).path)
+        name = "/".join(path.removeprefix("/api").split("/")[2:4])
+        if name.endswith("private") and handler.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return 401, {"X-Error-Message": "Invalid username or password."}, b"{}"
+        if name not in self.repositories:
+            return 404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}, b"{}"
+        files, rest = self.repositories[name], path.partition(name)[2].strip("/")
+        if rest.startswith("resolve/main/"):
+            self.fetched.append(rest.removeprefix("resolve/main/"))
+            return 200, {}, files[self.fetched[-1]]
+        is_deep = "recursive=true" in handler.path.lower()
+        found = _tree(files, rest.removeprefix("tree/main").strip("/"), is_deep=is_deep) if "tree" in rest else None
+        if found == []:
+            return 404, {"X-Error-Code": "EntryNotFound"}, b"{}"
+        about: object = {"id": name, "sha": "0" * 40} if found is None else found
+        return 200, {"Content-Type": "application/json"}, json.dumps(about).encode()
+
+
+def _tree(files: Files, folder: str, *, is_deep: bool) -> list[dict[str, Any]]:
+    start = f"{folder}/" if folder else ""
+    below = [path for path in files if path.startswith(start)]
+    tops = {path[: path.index("/", len(start))] for path in below if "/" in path[len(start):]}
+    folders: list[dict[str, Any]] = [{"type": "directory", "path": path, "oid": "0" * 40} for path in sorted(tops)]
+    return folders + [
+        dict(type="file", path=path, size=len(files[path]), oid=hashlib.sha1(files[path]).hexdigest())
+        for path in below if is_deep or "/" not in path[len(start):]]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """Run a hub with a public data set and a private one."""
+    manifest, files = corpus()
+    made = Hub({f"ada/{name}": {"manifest.csv": manifest, **files} for name in ("queries", "private")})
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with answering(made) as address:
+        set_hub(address, monkeypatch)
+        yield made
+
+
+def set_hub(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do what HF_ENDPOINT does, which is read when the client is first imported, and may have been."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE",
+                        address + "/{repo_id}/resolve/{revision}/{filename}")
+
+
+@pytest.mark.parametrize("name", ["queries", "private"])
+def test_a_corpus_on_the_hub_is_collected_in_place_and_a_changed_file_is_noticed(
+        name: str, hub: Hub, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    source = f"hf://datasets/ada/{name}/manifest.csv"
+    made = corpora.collect([source], is_copied=False).dataset
+    wanted = rf"hf://datasets/ada/{name}/clips/\d\d\.wav#sha256=[0-9a-f]{{64}}$"
+    assert made.table["audio_path"].str.match(wanted).all()
+    read = [audio.content_hash(audio.read(path)) for path in made.table["audio_path"]]
+    assert read == made.table["audio_sha"].tolist() and len(kept(root)) == 40
+    hub.fetched.clear()
+    assert corpora.collect([source], is_copied=False).dataset.version == made.version
+    assert hub.fetched == ["manifest.csv"]
+    hub.repositories[f"ada/{name}"]["clips/07.wav"] = audio.wav_bytes(clip(99))
+    again = corpora.collect([source], is_copied=False).dataset
+    assert (again.table["audio_sha"] != made.table["audio_sha"]).sum() == 1
+    for path in kept(root):
+        path.unlink()
+    with pytest.raises(AudioError, match="07.wav has changed since it was collected"):
+        [audio.read(path) for path in made.table["audio_path"]]
+
+
+def test_a_folder_on_the_hub_is_listed_with_all_below_it(hub: Hub) -> None:
+    hub.repositories["ada/folder"] = a_folder()
+    assert len(corpora.collect(["hf://datasets/ada/folder"], is_copied=False).dataset.table) == 40
+
+
+@pytest.mark.parametrize(("source", "error", "message"), [
+    ("datasets/ada/none/manifest.csv", SettingsError, "repository not found.*the rights and HF_TOKEN, then run"),
+    ("datasets/ada/none", SettingsError, "repository not found.*the rights and HF_TOKEN, then run"),
+    ("datasets/ada/private/manifest.csv", SettingsError, "401 Unauthorized.*the rights and HF_TOKEN, then run"),
+    ("datasets/ada/queries/none.csv", ManifestError, "no manifest or folder at hf://datasets/ada/queries/none.csv"),
+    ("datasets/ada/queries/none", ManifestError, "no manifest or folder at hf://datasets/ada/queries/none; give")])
+def test_what_the_hub_does_not_have_or_give_is_told_in_one_sentence(
+        source: str, error: type[Exception], message: str, hub: Hub, root: Path) -> None:
+    with pytest.raises(error, match=message) as told:
+        corpora.collect([f"hf://{source}"])
+    assert "\n" not in str(told.value) and len(str(told.value)) < 350 and not (root / "data").exists()
+
+
+def test_a_dead_hub_is_told_in_one_sentence_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_hub("http://127.0.0.1:9", monkeypatch)
+    began_s = time.monotonic()
+    with pytest.raises(SettingsError, match="queries/manifest.csv cannot be read .*refused.*HF_TOKEN"):
+        corpora.collect(["hf://datasets/ada/queries/manifest.csv"])
+    assert time.monotonic() - began_s < SOON_S and not (root / "data").exists()

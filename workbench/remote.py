@@ -155,8 +155,10 @@ def _listing(folder: str, *, is_deep: bool) -> dict[str, str]:
     if _scheme(folder) in BY_ARROW:
         return _listing_by_arrow(store, place, is_deep=is_deep)
     store.invalidate_cache()
-    entries = store.find(folder, detail=True, on_error="raise").values() if is_deep else store.ls(folder, detail=True)
-    return {_below(str(entry["name"]), place): _state(entry) for entry in entries if entry["type"] == "file"}
+    depth = None if is_deep else 1
+    return {_below(str(entry["name"]), place): _state(entry)
+            for _, _, files in store.walk(folder, maxdepth=depth, detail=True, on_error="raise")
+            for entry in files.values() if entry["type"] == "file"}
 
 
 def _listing_by_arrow(store: Any, place: str, *, is_deep: bool) -> dict[str, str]:
