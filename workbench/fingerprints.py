@@ -24,6 +24,7 @@ MARKS_READ = {"workbench.corrections": "reference", "workbench.causes": "cause",
 """Modules that a notebook imports itself, and the marks of people that it then depends on."""
 # Hashing 64 MB takes a tenth of a second; a larger file (a checkpoint) is known by its size and time of change.
 MAX_HASHED_BYTES = 64 * 2**20
+_LANGUAGE = re.compile(r"[a-z]{2}-[A-Z]{2}")
 _AUDIO_NAME = re.compile(rf"[^\"',;\t\r\n]+(?:{'|'.join(map(re.escape, sorted(AUDIO_SUFFIXES)))})\b", re.IGNORECASE)
 
 
@@ -125,7 +126,9 @@ def _constants(recipe: Path) -> list[str]:
 def _named_files(texts: Iterable[str]) -> list[Path]:
     plain = ((corpus_cards.named(text) or ("", text))[1] for text in texts)
     named = (Path(text) for text in plain if ("/" in text or "." in text) and not remote.is_url(text))
-    paths = (path if path.is_absolute() else settings.root() / path for path in named)
+    paths = (settings.root() / path for path in named)
+    # A language stands behind its release, which may be an archive: MInDS-14.zip/en-US.
+    paths = (path.parent if _LANGUAGE.fullmatch(path.name) and not path.exists() else path for path in paths)
     return [path for path in paths if path.exists() and not settings.root().is_relative_to(path)]
 
 
