@@ -79,6 +79,15 @@ def test_a_folder_by_url_makes_its_stage_out_of_date_when_a_file_in_it_changes(p
     assert prints[0] == prints[1] != prints[2] == prints[3] != prints[4] == prints[5]
 
 
+def test_a_release_with_a_language_behind_it_is_watched(project: Project) -> None:
+    project.notebook("01_first", [FIRST[0], FIRST[1] + "\nsources: list[str] = []", *FIRST[2:]])
+    packed, prints = project.root / "MInDS-14.zip", list[str]()
+    for content in (b"1", b"1", b"12"):
+        packed.write_bytes(content)
+        prints.append(fingerprint_of("first", sources=[f"minds14:{packed}/en-US"]))
+    assert prints[0] == prints[1] != prints[2]
+
+
 def test_noise_that_a_recipe_names_makes_its_stage_run_again_when_a_recording_changes(project: Project) -> None:
     musan = miniature_corpora.musan(project.root, n=4)
     (project.root / "notebooks/recipes/noisy.py").write_text(
