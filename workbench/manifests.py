@@ -116,24 +116,27 @@ def _parquet(file: BinaryIO) -> pd.DataFrame:
 
 def _folder(place: str) -> pd.DataFrame:
     """List recordings with the text file of the same name; several subfolders are taken for speakers."""
-    there = [PurePosixPath(name) for name in
-             (remote.files_below(place) if remote.is_url(place) else _files_below(place))]
+    there = {*(remote.files_below(place) if remote.is_url(place) else _files_below(place))}
     if not there and remote.is_url(place):
         raise ManifestError(ABSENT.format(place))
-    files = sorted(p for p in there if p.suffix.lower() in AUDIO_SUFFIXES and not p.name.startswith("."))
+    seen = (path for path in map(PurePosixPath, there) if not path.name.startswith("."))
+    files = sorted(path for path in seen if path.suffix.lower() in AUDIO_SUFFIXES)
     tops = [p.parts[0] if len(p.parts) > 1 else "" for p in files]
     speakers = tops if len(set(tops)) > 1 else [""] * len(files)
-    beside = [p.with_suffix(".txt") for p in files]
-    said = _texts(place, sorted({*beside} & {*there}))
+    beside = [str(p.with_suffix(".txt")) for p in files]
+    said = _texts(place, sorted({*beside} & there))
     return pd.DataFrame({"audio_path": [f"{place}/{p}" for p in files], "text": [said.get(b, "") for b in beside],
                          "speaker": speakers, "line": range(1, len(files) + 1)})
 
 
 def _files_below(place: str) -> list[str]:
-    return [os.path.relpath(f"{folder}/{name}", place) for folder, _, names in os.walk(place) for name in names]
+    """List the files of a folder; a link that leads nowhere is none."""
+    start = len(place.rstrip("/")) + 1
+    return [path[start:] for folder, _, names in os.walk(place) for path in (f"{folder}/{name}" for name in names)
+            if os.path.exists(path)]  # noqa: PTH110  a third of a Path's time
 
 
-def _texts(place: str, names: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
+def _texts(place: str, names: Sequence[str]) -> dict[str, str]:
     contents = remote.read_all([f"{place}/{name}" for name in names])
     return {name: io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", errors="replace").read().strip()
             for name, content in zip(names, contents, strict=True)}
