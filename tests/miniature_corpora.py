@@ -237,6 +237,31 @@ def minds14_snapshot(folder: Path, n: int = 20, language: str = "en-US") -> Path
     return folder / "minds14"
 
 
+MINDS14_INTENTS = ("ABROAD", "APP_ERROR", "CARD_ISSUES", "JOINT_ACCOUNT", "PAY_BILL")
+
+
+def minds14_release(folder: Path, n: int = 20, languages: tuple[str, ...] = ("cs-CZ", "en-US")) -> Path:
+    """Make MInDS-14.zip: license.md, text.zip with a table a language, audio.zip with a folder a language's intent.
+
+    Source: http://poly-public-data.s3.amazonaws.com/MInDS-14/MInDS-14.zip, as espnet's egs2/minds14 unpacks it.
+    """
+    parts = {"text": io.BytesIO(), "audio": io.BytesIO()}
+    with zipfile.ZipFile(parts["text"], "w") as text, zipfile.ZipFile(parts["audio"], "w") as sounds:
+        for place, language in enumerate(languages):
+            lines = ["filepath,text_asr,text_translated,intent"]
+            for number in range(n):
+                intent, row = MINDS14_INTENTS[number % len(MINDS14_INTENTS)], _hub_row(900 + 100 * place + number)
+                name = f"{language}~{intent}/{0x602ba55abb1e6d0fbce92065 + number:x}.wav"
+                lines.append(f'{name},"{row["said"]}, please",{row["said"]},{intent}')
+                sounds.writestr(name, row["content"])
+            text.writestr(f"{language}.csv", "\n".join(lines) + "\n")
+    with zipfile.ZipFile(folder / "MInDS-14.zip", "w") as whole:
+        for part, packed in parts.items():
+            whole.writestr(f"MInDS-14/{part}.zip", packed.getvalue())
+        whole.writestr("MInDS-14/license.md", "CC BY 4.0\n")
+    return folder / "MInDS-14.zip"
+
+
 # --- lhotse ----------------------------------------------------------------------------------------------------------
 
 

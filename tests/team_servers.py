@@ -62,6 +62,16 @@ def s3(folder: Path, **environment: str) -> Iterator[dict[str, str]]:
         yield {**reached, "WORKBENCH_STORE_URL": f"s3://{BUCKET}/voice"}
 
 
+@contextmanager
+def google(folder: Path) -> Iterator[dict[str, str]]:
+    """Start an emulator of Google's store with a bucket. Gives: the settings with which it is reached."""
+    url = f"http://127.0.0.1:{free_port()}"
+    words = (sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port",
+             url.rpartition(":")[2], "--in-memory", "--default-bucket", BUCKET)
+    with process(*words, answers=url, log=folder / "google.log"):
+        yield {"CLOUD_STORAGE_EMULATOR_ENDPOINT": url, "WORKBENCH_STORE_URL": f"gs://{BUCKET}/voice"}
+
+
 def client(reached: Mapping[str, str], service: str = "s3") -> Any:
     """Give AWS's own client for a server."""
     return boto3.client(service, endpoint_url=reached["AWS_ENDPOINT_URL"], region_name=reached["AWS_DEFAULT_REGION"],

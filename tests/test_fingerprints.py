@@ -5,14 +5,15 @@ import json
 import subprocess
 import sys
 
+from tests import miniature_corpora
 from tests.conftest import FIRST, Project
-from workbench import fingerprints, notebooks
+from workbench import audio, fingerprints, notebooks
 from workbench.marks import Marks
 
 
-def fingerprint_of(name: str) -> str:
+def fingerprint_of(name: str, **values: object) -> str:
     notebook = {n.name: n for n in notebooks.discover()}[name]
-    return fingerprints.fingerprint(notebook, {}, "default")
+    return fingerprints.fingerprint(notebook, values, "default")
 
 
 def asked_by(name: str) -> str:
@@ -65,6 +66,39 @@ def test_a_manifest_by_url_makes_its_stage_out_of_date_when_it_changes(project: 
             fsspec.filesystem("memory").pipe(values["manifest"], content)
         prints.append(fingerprints.fingerprint(notebook, values, "default"))
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_folder_by_url_makes_its_stage_out_of_date_when_a_file_in_it_changes(project: Project) -> None:
+    import fsspec
+
+    project.notebook("01_first", [FIRST[0], FIRST[1] + "\nsources: list[str] = []", *FIRST[2:]])
+    store, prints = fsspec.filesystem("memory"), list[str]()
+    for name, content in (("ann/a.wav", b"1"), ("ann/a.wav", b"12"), ("ann/a.txt", b"play jazz")):
+        store.pipe(f"memory://queries/{name}", content)
+        prints += [fingerprint_of("first", sources=["memory://queries"]) for _ in range(2)]
+    assert prints[0] == prints[1] != prints[2] == prints[3] != prints[4] == prints[5]
+
+
+def test_a_release_with_a_language_behind_it_is_watched(project: Project) -> None:
+    project.notebook("01_first", [FIRST[0], FIRST[1] + "\nsources: list[str] = []", *FIRST[2:]])
+    packed, prints = project.root / "MInDS-14.zip", list[str]()
+    for content in (b"1", b"1", b"12"):
+        packed.write_bytes(content)
+        prints.append(fingerprint_of("first", sources=[f"minds14:{packed}/en-US"]))
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_noise_that_a_recipe_names_makes_its_stage_run_again_when_a_recording_changes(project: Project) -> None:
+    musan = miniature_corpora.musan(project.root, n=4)
+    (project.root / "notebooks/recipes/noisy.py").write_text(
+        "from workbench.augmentation import RecordedNoise\n"
+        f"augmentations = (RecordedNoise('musan:{musan}', 5, 20),)\n")
+    project.notebook("01_first", [FIRST[0], FIRST[1] + "\nrecipe: str = 'noisy'", *FIRST[2:]])
+    one = next((musan / "noise").rglob("*.wav"))
+    said = [project.workbench("run", "--to", "first").stdout for _ in range(2)]
+    audio.write(one, miniature_corpora.sound(99))
+    said.append(project.workbench("run", "--to", "first").stdout)
+    assert ["unchanged" in text for text in said] == [False, True, False]
 
 
 def test_without_a_log_reading_marks_loads_no_database_library(project: Project) -> None:

@@ -134,11 +134,14 @@ def test_a_fit_is_known_by_the_recordings_and_not_by_where_they_lie(root: Path, 
     def key(place: Path, *more: float) -> str:
         return Recipe(augmentations=(RecordedNoise(f"musan:{place}", *more), Silence())).fit_key()
 
-    moved, fewer = root / "moved" / "musan", root / "fewer" / "musan"
-    shutil.copytree(musan, moved)
-    shutil.copytree(musan, fewer)
+    moved, fewer, other = (root / name / "musan" for name in ("moved", "fewer", "other"))
+    for place in (moved, fewer, other):
+        shutil.copytree(musan, place)
     next((fewer / "noise").rglob("*.wav")).unlink()
-    assert key(musan) == key(moved) != key(fewer) and key(musan) != key(musan, 0.0)
+    louder = next((other / "noise").rglob("*.wav"))
+    audio.write(louder, 2 * audio.read(louder))  # as long as it was
+    assert key(musan) == key(moved) and len({key(place) for place in (musan, fewer, other)}) == 3
+    assert key(musan) != key(musan, 0.0)
     summary = str(Recipe(augmentations=(RecordedNoise(f"musan:{musan}"),)).summary()["augmentations"])
     assert str(root) not in summary and summary.startswith("['RecordedNoise(musan ")
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,48 @@ def test_minds14_has_intents_and_is_divided_at_the_door(root: Path) -> None:
     table = prepared("minds14", place)
     assert len(table) == 20 and "split" not in table and {"abroad", "pay_bill"} <= set(table["intent"])
     assert set(table_of("minds14", place)["split"]) == set(datasets.SPLITS)
+
+
+def test_minds14_as_its_authors_publish_it_is_the_same_packed_and_unpacked(root: Path) -> None:
+    packed = miniature_corpora.minds14_release(root)
+    with zipfile.ZipFile(packed) as zipped:
+        zipped.extractall(root)
+    half = root / "MInDS-14"
+    whole = root / "unpacked" / "MInDS-14"
+    for part in ("text", "audio"):
+        with zipfile.ZipFile(half / f"{part}.zip") as zipped:
+            zipped.extractall(whole / part)
+    tables = [prepared("minds14", f"{place}/en-US") for place in (packed, half, whole)]
+    for table in tables:
+        assert table.drop(columns="audio_path").equals(tables[0].drop(columns="audio_path")) and len(table) == 20
+        assert all(Path(path).is_file() for path in table["audio_path"]) and set(table["intent"]) == {
+            "abroad", "app_error", "card_issues", "joint_account", "pay_bill"}
+    assert tables[0]["text"].str.endswith(", please").all() and "split" not in tables[0]
+    assert tables[0]["utterance_id"].str.match(r"en-US~[A-Z_]+/[0-9a-f]{24}$").all()
+    packed.unlink()
+    made = corpora.collect([f"minds14:{packed}/en-US"])
+    assert set(made.dataset.table["split"]) == set(datasets.SPLITS) and "intent" in made.dataset.table
+    assert made.corpora["license"].tolist() == ["CC BY 4.0"] and "Gerz" in made.corpora["citation"].iloc[0]
+
+
+def test_a_release_of_minds14_wants_its_language_and_all_its_parts(root: Path) -> None:
+    packed = miniature_corpora.minds14_release(root)
+    for place in (packed, f"{packed}/xx-XX"):
+        with pytest.raises(ManifestError, match="has the languages cs-CZ, en-US; name one of them behind it"):
+            prepared("minds14", place)
+    assert not list((root / "data").rglob("*.wav")), "half a gigabyte is not unpacked for nothing"
+    alone = miniature_corpora.minds14_release(root / "data", languages=("en-US",))
+    assert len(prepared("minds14", alone)) == 20
+    place = root / "MInDS-14"
+    with zipfile.ZipFile(packed) as zipped:
+        zipped.extractall(root)
+    (place / "audio.zip").unlink()
+    with pytest.raises(ManifestError, match="audio.zip is absent; every copy of MInDS-14 has it"):
+        prepared("minds14", f"{place}/en-US")
+    (place / "text").mkdir()
+    (place / "text" / "en-US.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ManifestError, match="whose tables have the columns filepath, text_asr"):
+        prepared("minds14", f"{place}/en-US")
 
 
 def test_a_language_that_neither_lies_here_nor_can_be_fetched_is_a_clear_error(root: Path) -> None:

@@ -130,10 +130,10 @@ def test_a_pinned_file_that_has_changed_is_an_error(tmp_path: Path, is_far: bool
 
 
 def test_an_absent_package_is_named() -> None:
-    if importlib.util.find_spec("gcsfs"):
-        pytest.skip("gcsfs is installed")
-    with pytest.raises(SettingsError, match="gs://b/a.wav cannot be opened without the package gcsfs: pip install"):
-        audio.read("gs://b/a.wav")
+    if importlib.util.find_spec("adlfs"):
+        pytest.skip("adlfs is installed")
+    with pytest.raises(SettingsError, match="az://b/a.wav cannot be opened without the package adlfs: pip install"):
+        audio.read("az://b/a.wav")
 
 
 def test_an_unknown_kind_of_address_is_told() -> None:
@@ -206,6 +206,57 @@ def test_a_corpus_on_a_web_server_is_heard_though_nothing_lists_it(tmp_path: Pat
     assert made.rejected["reason"].tolist() == ["audio is not a file; check the path"]
 
 
+# --- folders by URL --------------------------------------------------------------------------------------------------
+
+
+def a_folder() -> dict[str, bytes]:
+    """Give forty recordings of twenty speakers in folders of their own, with text beside each, and what is none."""
+    files = {"readme.txt": b"not a query", "s1/.hidden.wav": b"not a recording", "s2/notes.md": b"nothing"}
+    for i in range(40):
+        name = f"s{i % 20}/deep/{i:02d} #1"
+        files |= {f"{name}.WAV": audio.wav_bytes(clip(i)), f"{name}.txt": b"\xef\xbb\xbfplay jazz\r\n"}
+    return files
+
+
+def on_disk(place: Path, files: dict[str, bytes]) -> str:
+    for name, content in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content)
+    return str(place)
+
+
+@pytest.mark.parametrize("scheme", ["memory", "file"])
+def test_a_folder_by_url_is_the_version_that_the_same_folder_here_is(root: Path, scheme: str) -> None:
+    here, url = corpora.collect([on_disk(root / "queries", a_folder())]), "memory://queries"
+    for name, content in a_folder().items():
+        put(f"{url}/{name}", content)
+    url = url if scheme == "memory" else f"file://{root}/queries"
+    there = corpora.collect([url])
+    assert there.dataset.version == here.dataset.version and there.dataset.table["speaker"].nunique() == 20
+    assert set(there.dataset.table["reference"]) == {"play jazz"} and set(there.dataset.table["source"]) == {"queries"}
+    in_place = corpora.collect([f"{url}/"], is_copied=False).dataset.table
+    assert in_place["audio_path"].str.contains(r"queries/s\d+/deep/\d\d #1\.WAV#sha256=[0-9a-f]{64}$").all()
+    assert audio.content_hash(audio.read(in_place["audio_path"].iloc[3])) == in_place["audio_sha"].iloc[3]
+
+
+def test_a_recording_by_url_without_text_and_a_folder_without_recordings_are_told() -> None:
+    for name, content in a_folder().items():
+        if name != "s7/deep/07 #1.txt":
+            put(f"memory://queries/{name}", content)
+    made = corpora.collect(["memory://queries"], is_copied=False)
+    assert made.rejected["reason"].tolist() == ["text is empty; write down what is said"]
+    with pytest.raises(ManifestError, match="no manifest or folder at memory://nowhere; give demo"):
+        corpora.collect(["memory://nowhere"])
+    with pytest.raises(ManifestError, match="memory://notes lists no recordings; add rows"):
+        put("memory://notes/a.md", b"")
+        corpora.collect(["memory://notes"])
+    put("memory://queries/rows.xlsx", b"")
+    with pytest.raises(ManifestError, match="rows.xlsx is no manifest that can be read; give .* or the address of"):
+        corpora.collect(["memory://queries/rows.xlsx"])
+    with pytest.raises(SettingsError, match="http://127.0.0.1:9/queries cannot be listed, as no web server can; give"):
+        corpora.collect(["http://127.0.0.1:9/queries"])
+
+
 class Quiet(SimpleHTTPRequestHandler):
     """Serves files without telling of it."""
 
@@ -247,6 +298,17 @@ def test_a_corpus_on_s3_is_collected_in_place_and_an_epoch_fetches_each_file_onc
     for name in files:
         s3.delete_object(Bucket="speech", Key=f"corpus/{name}")
     assert [audio.content_hash(audio.read(path)) for path in made.table["audio_path"]] == read
+
+
+@pytest.mark.slow
+def test_a_folder_on_s3_is_the_version_that_the_same_folder_here_is(s3: Any, root: Path) -> None:
+    here = corpora.collect([on_disk(root / "queries", a_folder())]).dataset
+    for name, content in a_folder().items():
+        s3.put_object(Bucket="speech", Key=f"queries/{name}", Body=content)
+    assert corpora.collect(["s3://speech/queries"]).dataset.version == here.version
+    for absent in ("s3://speech/none", "s3://absent/queries"):
+        with pytest.raises((ManifestError, SettingsError), match=f"{absent}.*(give demo|there is no bucket|bucket)"):
+            corpora.collect([absent])
 
 
 @pytest.mark.slow

@@ -111,7 +111,7 @@ class RecordedNoise:
     def __repr__(self) -> str:
         """Name the recordings by their content; where they are absent nothing can be trained with them."""
         try:
-            found = noise_recordings.fingerprint(_noise(self.source))
+            found = _noise_name(self.source)
         except ManifestError:
             found = "absent"
         return (f"RecordedNoise({self.source.partition(':')[0]} {found}, snr_low_db={self.snr_low_db}, "
@@ -122,6 +122,12 @@ class RecordedNoise:
 def _noise(source: str) -> pd.DataFrame:
     """List a source's recordings once a process."""
     return noise_recordings.table(source)
+
+
+@lru_cache(maxsize=8)
+def _noise_name(source: str) -> str:
+    """Name a source's recordings by all that is in them: some gigabytes, once a process."""
+    return noise_recordings.fingerprint(_noise(source))
 
 
 @lru_cache(maxsize=8)

@@ -47,7 +47,8 @@ CARDS: Mapping[str, CorpusCard] = MappingProxyType({card.name: card for card in 
         "A. Conneau et al.: FLEURS: few-shot learning evaluation of universal representations of speech. SLT 2022, "
         "arXiv 2205.12446"),
     CorpusCard(
-        "minds14", "MInDS-14", "a language on the hub (en-US), a snapshot's folder, or a folder made by save_to_disk",
+        "minds14", "MInDS-14", "MInDS-14.zip/en-US, or its folder unpacked and the language; a language on the hub "
+        "(en-US), a snapshot's folder, or a folder made by save_to_disk",
         "https://huggingface.co/datasets/PolyAI/minds14", "CC BY 4.0",
         "D. Gerz et al.: Multilingual and cross-lingual intent detection from spoken data. EMNLP 2021, "
         "arXiv 2104.08524"),

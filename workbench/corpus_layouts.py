@@ -228,3 +228,52 @@ def fleurs_tables(place: Path, progress: Progress = pass_through) -> Listing:
             "audio_path": [sounds.get(name, str(root / split / name)) for name in table["file_name"]],
             "text": table["transcription"], "split": split, "gender": gender(table["gender"])}))
     return Listing(pd.concat(parts, ignore_index=True), root)
+
+
+# --- MInDS-14, as its authors publish it -----------------------------------------------------------------------------
+
+MINDS14_COLUMNS = ["filepath", "text_asr", "text_translated", "intent"]
+
+
+def is_minds14_release(place: Path) -> bool:
+    """Tell whether a folder holds what MInDS-14.zip does: text and audio, each a zip or the folder it unpacks to."""
+    return _minds14_home(place) is not None
+
+
+def minds14_release(place: Path, progress: Progress = pass_through, *, language: str = "") -> Listing:
+    """Read a language of MInDS-14: text.zip has a table a language, audio.zip a folder a language's intent.
+
+    Nobody tells who speaks: every recording is a speaker of its own to splits, and intervals are too narrow.
+    Source: http://poly-public-data.s3.amazonaws.com/MInDS-14/MInDS-14.zip as xtreme_s.py of google/xtreme_s and
+    egs2/minds14 of espnet read it.
+    Raises: ManifestError when the language is not told, a zip is absent, or a table is of another corpus.
+    """
+    home = _minds14_home(place)
+    assert home is not None, place
+    tables = {path.stem: path for path in sorted(_unzipped(home, "text", progress).glob("*.csv"))}
+    if language not in tables and (language or len(tables) != 1):
+        raise ManifestError(f"{place} has the languages {', '.join(tables)}; name one of them behind it, as in "
+                            "minds14:/data/MInDS-14.zip/en-US")
+    table = pd.read_csv(tables[language or next(iter(tables))], dtype=str, keep_default_na=False, encoding="utf-8",
+                        skipinitialspace=True)
+    if list(table) != MINDS14_COLUMNS:
+        raise missing(place, "MInDS-14, whose tables have the columns " + ", ".join(MINDS14_COLUMNS), "MInDS-14.zip")
+    sounds = _unzipped(home, "audio", progress)
+    return Listing(pd.DataFrame({
+        "utterance_id": table["filepath"].str.removesuffix(".wav"),
+        "audio_path": [str(sounds / name) for name in table["filepath"]], "text": table["text_asr"],
+        "intent": table["intent"].str.lower()}), sounds)
+
+
+def _minds14_home(place: Path) -> Path | None:
+    return next((p for p in (place, place / "MInDS-14") if (p / "text").is_dir() or (p / "text.zip").is_file()), None)
+
+
+def _unzipped(home: Path, part: str, progress: Progress) -> Path:
+    """Give the folder of a part, which is unpacked under `data/raw` unless somebody has."""
+    zipped = home / f"{part}.zip"
+    if (home / part).is_dir():
+        return home / part
+    if not zipped.is_file():
+        raise ManifestError(f"{zipped} is absent; every copy of MInDS-14 has it: unpack MInDS-14.zip again")
+    return archives.unpack(zipped, archives.folder_of("minds14", zipped), progress)

@@ -24,6 +24,7 @@ MARKS_READ = {"workbench.corrections": "reference", "workbench.causes": "cause",
 """Modules that a notebook imports itself, and the marks of people that it then depends on."""
 # Hashing 64 MB takes a tenth of a second; a larger file (a checkpoint) is known by its size and time of change.
 MAX_HASHED_BYTES = 64 * 2**20
+_LANGUAGE = re.compile(r"[a-z]{2}-[A-Z]{2}")
 _AUDIO_NAME = re.compile(rf"[^\"',;\t\r\n]+(?:{'|'.join(map(re.escape, sorted(AUDIO_SUFFIXES)))})\b", re.IGNORECASE)
 
 
@@ -31,6 +32,7 @@ def fingerprint(notebook: StageNotebook, passed: Mapping[str, Any], run: str) ->
     """Hash everything that what a stage finds can depend on. Returns: 64 hex digits."""
     values = parameters.effective(notebook, passed)
     recipes = [parameters.recipe_path(values["recipe"])] if values.get("recipe") else []
+    noises = [text for path in recipes for text in _constants(path) if corpus_cards.named(text)]
     modules = set(notebook.modules).union(*(modules_of_file(path) for path in recipes))
     sources = {path.name: storage.hash_file(path) for path in source_files(modules)}
     return storage.hash_value({
@@ -39,9 +41,10 @@ def fingerprint(notebook: StageNotebook, passed: Mapping[str, Any], run: str) ->
         "recipe": [storage.hash_file(path) for path in recipes],
         "modules": sources,
         "upstream": {stage: _findings(run, stage) for stage in notebook.inputs if stage != notebook.name},
-        "files": [_file_state(path) for path in _named_files(values)],
+        "files": [_file_state(path) for path in _named_files([*_texts(values), *noises])],
         "addresses": remote.states(text for text in _texts(values)
-                                   if remote.is_url(text) and text.lower().endswith(tuple(MANIFEST_SUFFIXES))),
+                                   if remote.is_url(text) and text.lower().endswith(tuple(MANIFEST_SUFFIXES)))
+                     | {text: storage.hash_value(remote.files_below(text)) for text in _far_folders(values)},
         "answers": _answers(run) if notebook.brings_data else [],
         "marks": {kind: _marks(kind) for module, kind in MARKS_READ.items() if module in notebook.modules},
         "labels": _labels(run) if LABELLING in sources else "",
@@ -107,10 +110,25 @@ def _texts(values: Mapping[str, Any]) -> list[str]:
     return [text for text in texts if isinstance(text, str)]
 
 
-def _named_files(values: Mapping[str, Any]) -> list[Path]:
-    plain = ((corpus_cards.named(text) or ("", text))[1] for text in _texts(values))
+def _far_folders(values: Mapping[str, Any]) -> list[str]:
+    """Name the sources that are folders by address; the audio of a manifest there is not looked at before the stage."""
+    named = (text for value in values.values() if isinstance(value, list) for text in value if isinstance(text, str))
+    return [text for text in named if remote.is_url(text) and remote.is_folder(text)
+            and not text.startswith(tuple(f"{scheme}://" for scheme in remote.UNLISTED))]
+
+
+def _constants(recipe: Path) -> list[str]:
+    """Give the words that a recipe holds: `musan:/data/musan` names recordings that a fit hears."""
+    return [node.value for node in ast.walk(tree(recipe))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+def _named_files(texts: Iterable[str]) -> list[Path]:
+    plain = ((corpus_cards.named(text) or ("", text))[1] for text in texts)
     named = (Path(text) for text in plain if ("/" in text or "." in text) and not remote.is_url(text))
-    paths = (path if path.is_absolute() else settings.root() / path for path in named)
+    paths = (settings.root() / path for path in named)
+    # A language stands behind its release, which may be an archive: MInDS-14.zip/en-US.
+    paths = (path.parent if _LANGUAGE.fullmatch(path.name) and not path.exists() else path for path in paths)
     return [path for path in paths if path.exists() and not settings.root().is_relative_to(path)]
 
 

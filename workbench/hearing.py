@@ -24,7 +24,6 @@ Keeping = Literal["copied", "in place", "nothing"]
 
 MAX_CLIP_S = 30.0  # what Whisper can hear at once
 N_READERS = 4  # decoding and hashing leave Python's lock, so that more than one file is read at a time
-N_FETCHERS = 32  # waiting for a store takes no core
 PART = 2_000  # clips heard between two writings: what a kill costs is some seconds
 
 KEY = ["path", "file_state"]
@@ -48,7 +47,7 @@ def hear(listed: pd.DataFrame, keeping: Keeping, progress: Progress) -> pd.DataF
 def _all_heard(new: pd.DataFrame, keeping: Keeping) -> Iterator[dict[str, Any]]:
     """Hear clips side by side, and write each part down, one that is broken off too."""
     is_far = bool(new["audio_path"].str.contains("://", regex=False).any())
-    with ThreadPoolExecutor(N_FETCHERS if is_far else N_READERS) as readers:
+    with ThreadPoolExecutor(remote.N_FETCHERS if is_far else N_READERS) as readers:
         for start in range(0, len(new), PART):
             part, rows = new.iloc[start : start + PART], list[dict[str, Any]]()
             try:

@@ -3,6 +3,7 @@
 A recording's split is the salted hash of its name, as a speaker's is; all channels of a place are one recording.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -50,10 +51,12 @@ def listed(name: str, place: Path, progress: Progress = pass_through) -> pd.Data
 
 
 def fingerprint(found: pd.DataFrame) -> str:
-    """Name a set of recordings by their names and sizes, wherever they lie. Returns: 12 hex digits."""
-    names = [f"{recording}/{Path(path).name}" for recording, path in
-             zip(found["recording"], found["audio_path"], strict=True)]
-    return storage.hash_value([names, found["size"].tolist(), found["split"].tolist()])[:12]
+    """Name a set of recordings by their names and content, wherever they lie. Returns: 12 hex digits."""
+    paths = [Path(path) for path in found["audio_path"]]
+    names = [f"{recording}/{path.name}" for recording, path in zip(found["recording"], paths, strict=True)]
+    with ThreadPoolExecutor() as readers:
+        contents = list(readers.map(storage.hash_file, paths))
+    return storage.hash_value([names, contents, found["split"].tolist()])[:12]
 
 
 def _musan(place: Path, progress: Progress) -> list[tuple[str, str, str]]:

@@ -120,19 +120,30 @@ def prepare_noise(name: str, place: str, *, base_folder: Path | None = None, to:
 
 def _read(card: CorpusCard, where: Path, progress: Progress, *, may_fetch: bool) -> Listing:
     """List a corpus's utterances; an archive is unpacked first, under data/raw, once, and may be gone afterwards."""
+    where, language = _split_language(where) if card.name == "minds14" else (where, "")
     if archives.is_archive(where):
         where = archives.unpack(where, archives.folder_of(card.name, where), progress)
     elif not where.exists() and archives.is_unpacked(archives.folder_of(card.name, where)):
         where = archives.folder_of(card.name, where)
     elif not where.exists() and not may_fetch:
         raise ManifestError(f"{card.name}: there is nothing at {where}; give {card.place}; it is at {card.url}")
-    listing = _reader(card.name, where)(where, progress)
+    listing = _reader(card.name, where, language)(where, progress)
     if listing.rows.empty:
         raise ManifestError(f"{card.name}: {where} lists no utterance; give {card.place}")
     return listing
 
 
-def _reader(name: str, where: Path) -> Reader:
+def _split_language(where: Path) -> tuple[Path, str]:
+    """Take a language off its release, as in MInDS-14.zip/en-US. Returns: the release, and the language or ""."""
+    release = where.parent
+    is_behind = not where.exists() and (archives.is_archive(release) or corpus_layouts.is_minds14_release(release)
+                                        or archives.is_unpacked(archives.folder_of("minds14", release)))
+    return (release, where.name) if is_behind else (where, "")
+
+
+def _reader(name: str, where: Path, language: str) -> Reader:
+    if name == "minds14" and corpus_layouts.is_minds14_release(where):
+        return partial(corpus_layouts.minds14_release, language=language)
     if name == "fleurs" and corpus_layouts.is_fleurs_tables(where):
         return corpus_layouts.fleurs_tables
     readers: dict[str, Reader] = {

@@ -11,17 +11,24 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workbench import settings
 from workbench.errors import SettingsError
 
-PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub", "http": "aiohttp", "https": "aiohttp",
-            "az": "adlfs", "abfs": "adlfs"}
+PACKAGES = {"hf": "huggingface_hub", "http": "aiohttp", "https": "aiohttp", "az": "adlfs", "abfs": "adlfs"}
 """What to install for an address that fsspec cannot open by itself."""
+
+RIGHTS = {"s3": "AWS_* in the environment", "gs": "GOOGLE_APPLICATION_CREDENTIALS", "hf": "HF_TOKEN"}
+"""Where the libraries of stores read who is asking."""
+
+BY_ARROW = ("s3", "gs")
+"""Stores that pyarrow opens itself: it is always there, and lists all that is below a folder at once."""
 
 UNLISTED = ("http", "https")
 """Stores without listings: whether a file is there shows when it is read."""
@@ -32,9 +39,15 @@ UNKNOWN = "?"
 CONNECT_S, REQUEST_S = 10.0, 60.0
 """How long S3 may take for one try; ours: a dead address is told of within the minute."""
 
+GOOGLE_RETRY_S = 5.0
+"""How long Google's client tries again; ours: its own fifteen minutes say nothing to who wrote a wrong address."""
+
+N_FETCHERS = 32
+
 PIN = "#sha256="
 _PINNED = re.compile(rf"(.+){PIN}([0-9a-f]{{64}})", re.DOTALL)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
+_GOOGLE_SAYS = re.compile(r"with a last message of (.+?) error_info=", re.DOTALL)
 _CHANGES = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "LastModified", "last_modified", "created")
 """What listings of S3, Google, Hugging Face and memory say that changes with the content."""
 
@@ -42,6 +55,11 @@ _CHANGES = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "LastModified", "last
 def is_url(place: str) -> bool:
     """Tell an address from a path; `file://` begins an address too."""
     return "://" in place and _SCHEME.match(place) is not None
+
+
+def is_folder(url: str) -> bool:
+    """Tell the address of a folder by its name, for stores know only files: it ends in `/`, or has no suffix."""
+    return url.endswith("/") or not PurePosixPath(url).suffix
 
 
 def is_below(place: str, root: str) -> bool:
@@ -68,7 +86,17 @@ def read_bytes(place: str) -> bytes:
     if not is_url(place):
         return Path(place).read_bytes()
     with _explained(place):
-        return bytes(_store(_scheme(place)).cat_file(_inside(place)))
+        store = _store(_scheme(place))
+        if _scheme(place) not in BY_ARROW:
+            return bytes(store.cat_file(place))
+        with store.open_input_stream(_inside(place)) as file:
+            return bytes(file.read())
+
+
+def read_all(urls: Sequence[str]) -> list[bytes]:
+    """Read whole files side by side: waiting for a store takes no core. Raises: as `read_bytes`."""
+    with ThreadPoolExecutor(N_FETCHERS) as fetchers:
+        return list(fetchers.map(read_bytes, urls))
 
 
 def read_again(url: str, sha: str) -> bytes:
@@ -102,15 +130,49 @@ def states(urls: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _listed(folder: str, files: list[str]) -> dict[str, str]:
-    with _explained(folder), contextlib.suppress(FileNotFoundError):
-        store = _store(_scheme(folder))
-        store.invalidate_cache()
-        there = {str(entry["name"]).rpartition("/")[2]: entry for entry in store.ls(_inside(folder), detail=True)
-                 if entry["type"] == "file"}
-        names = ((url, url.rpartition("/")[2]) for url in files)
-        return {url: _state(there[name]) for url, name in names if name in there}
+def files_below(folder: str) -> dict[str, str]:
+    """List a folder with all below it. Returns: the state of each file by its path in the folder.
+
+    Raises: SettingsError when its store cannot be used, or has no listings.
+    """
+    if _scheme(folder) in UNLISTED:
+        raise SettingsError(f"{folder} cannot be listed, as no web server can; give a manifest (csv, jsonl, parquet)")
+    with contextlib.suppress(FileNotFoundError), _explained(folder):
+        return _listing(folder, is_deep=True)
     return {}
+
+
+def _listed(folder: str, files: list[str]) -> dict[str, str]:
+    with contextlib.suppress(FileNotFoundError), _explained(folder):
+        there = _listing(folder, is_deep=False)
+        names = ((url, url.rpartition("/")[2]) for url in files)
+        return {url: there[name] for url, name in names if name in there}
+    return {}
+
+
+def _listing(folder: str, *, is_deep: bool) -> dict[str, str]:
+    store, place = _store(_scheme(folder)), _inside(folder)
+    if _scheme(folder) in BY_ARROW:
+        return _listing_by_arrow(store, place, is_deep=is_deep)
+    store.invalidate_cache()
+    depth = None if is_deep else 1
+    return {_below(str(entry["name"]), place): _state(entry)
+            for _, _, files in store.walk(folder, maxdepth=depth, detail=True, on_error="raise")
+            for entry in files.values() if entry["type"] == "file"}
+
+
+def _listing_by_arrow(store: Any, place: str, *, is_deep: bool) -> dict[str, str]:
+    from pyarrow.fs import FileSelector, FileType
+
+    found = store.get_file_info(FileSelector(place, allow_not_found=True, recursive=is_deep))
+    bucket = place.partition("/")[0]
+    if not found and store.get_file_info(bucket).type is FileType.NotFound:
+        raise OSError(f"there is no bucket {bucket}")
+    return {_below(info.path, place): f"{info.size} {info.mtime}" for info in found if info.type is FileType.File}
+
+
+def _below(name: str, folder: str) -> str:
+    return name.strip("/").removeprefix(folder.strip("/") + "/")
 
 
 def _state(entry: dict[str, Any]) -> str:
@@ -124,30 +186,47 @@ def _state(entry: dict[str, Any]) -> str:
 def _scheme(url: str) -> str:
     found = _SCHEME.match(url)
     assert found, url
-    return found[1]
+    return "gs" if found[1] == "gcs" else found[1]
 
 
 def _inside(url: str) -> str:
-    """Name a file to its store; pyarrow's takes what follows a `#` in a key for something else."""
-    return url.removeprefix("s3://")
+    """Name a place as its store does."""
+    return url.partition("://")[2].rstrip("/")
 
 
 @cache
 def _store(scheme: str) -> Any:
-    """Open the store of a kind of address.
+    """Open the store of a kind of address."""
+    if scheme not in BY_ARROW:
+        import fsspec
 
-    S3 by pyarrow, which is always there and reads the usual AWS_* variables, but for the endpoint.
-    """
-    import fsspec
-
-    if scheme != "s3":
         return fsspec.filesystem(scheme)
-    from fsspec.implementations.arrow import ArrowFSWrapper
+    return google_store() if scheme == "gs" else _s3()
+
+
+def _s3() -> Any:
+    """Open S3, with the usual AWS_* variables, which pyarrow reads but for the endpoint."""
     from pyarrow.fs import S3FileSystem
 
     scheme, _, host = settings.Settings().aws_endpoint_url.rpartition("://")
-    return ArrowFSWrapper(S3FileSystem(endpoint_override=host or None, scheme=scheme or "https",
-                                       connect_timeout=CONNECT_S, request_timeout=REQUEST_S))
+    return S3FileSystem(endpoint_override=host or None, scheme=scheme or "https", connect_timeout=CONNECT_S,
+                        request_timeout=REQUEST_S)
+
+
+def google_store() -> Any:
+    """Open Google's store as the account that its tools are signed in with, an emulator as nobody."""
+    from pyarrow.fs import GcsFileSystem
+
+    scheme, _, host = settings.Settings().google_endpoint_url.rpartition("://")
+    return GcsFileSystem(anonymous=bool(host), scheme=scheme or "https", endpoint_override=host or None,
+                         retry_time_limit=timedelta(seconds=GOOGLE_RETRY_S))
+
+
+def said(error: Exception) -> str:
+    """Give the first line of what went wrong; Google's client hides it among what it did about it."""
+    words = str(error)
+    found = _GOOGLE_SAYS.search(words)
+    return " ".join(found[1].split())[:300] if found else (words.splitlines() or [type(error).__name__])[0]
 
 
 @contextlib.contextmanager
@@ -155,16 +234,16 @@ def _explained(url: str) -> Iterator[None]:
     """Turn whatever a store's library raises, each its own, into one sentence; only what is absent stays as it is."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except ImportError as error:
         package = PACKAGES.get(_scheme(url), "")
         what = f"the package {package}: pip install {package}" if package else str(error)
         raise SettingsError(f"{url} cannot be opened without {what}") from error
     except Exception as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SettingsError(f"{url} cannot be read ({said}); check the address, the rights and, for s3://, AWS_* "
-                            "in the environment, then run the same command") from error
+        if isinstance(error, FileNotFoundError) and "repository not found" not in str(error):
+            raise
+        rights = f"the rights and {RIGHTS[_scheme(url)]}" if _scheme(url) in RIGHTS else "the rights"
+        raise SettingsError(f"{url} cannot be read ({said(error)}); check the address, {rights}, then run the same "
+                            "command") from error
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     query_log_url: str = ""
     store_url: str = ""
     aws_endpoint_url: str = Field(default="", validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+    google_endpoint_url: str = Field(default="", validation_alias="CLOUD_STORAGE_EMULATOR_ENDPOINT")
     aws_region: str = Field(default="", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
     fingerprint: str = ""
     progress_file: Path | None = None

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from workbench import settings, storage
+from workbench import remote, settings, storage
 from workbench.errors import StoreError
 
 T = TypeVar("T")
@@ -25,6 +25,8 @@ AT_ONCE = 16
 """Files on their way at a time: each waits for the network, not for a core."""
 CONNECT_S, N_TRIES = 2.0, 2
 """S3's own ten tries take minutes to say that it is gone."""
+REFUSALS = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE", "HTTP status 403", "OAuth2 access token")
+"""What pyarrow passes on when nobody was signed in, or somebody without the right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +184,15 @@ class SharedStore:
 
 def _reason(error: OSError) -> str:
     """Say what went wrong in words that help; pyarrow passes on what S3 said, as an OSError."""
-    said = " ".join(str(error).split())
-    if "NO_SUCH_BUCKET" in said:
+    whole, told = " ".join(str(error).split()), " ".join(remote.said(error).split())
+    if "NO_SUCH_BUCKET" in whole:
         return "has no such bucket; make it, or mend WORKBENCH_STORE_URL"
     if isinstance(error, FileNotFoundError):
-        return f"lacks what it should have ({said[:250]}): somebody deleted it; publish it again where it was made"
-    if any(word in said for word in ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE", "HTTP status 403")) \
-            or isinstance(error, PermissionError):
-        return f"does not let us read and write ({said[:200]}); mend AWS_ACCESS_KEY_ID and its rights"
-    return f"does not answer ({said[:300]}); mend WORKBENCH_STORE_URL or AWS_ENDPOINT_URL, or try again later"
+        return f"lacks what it should have ({told[:250]}): somebody deleted it; publish it again where it was made"
+    if any(word in whole for word in REFUSALS) or isinstance(error, PermissionError):
+        key = "GOOGLE_APPLICATION_CREDENTIALS" if "google::" in whole else "AWS_ACCESS_KEY_ID"
+        return f"does not let us read and write ({told[:200]}); mend {key} and its rights"
+    return f"does not answer ({told[:300]}); mend WORKBENCH_STORE_URL or AWS_ENDPOINT_URL, or try again later"
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -243,11 +245,11 @@ def _s3(bucket: str, endpoint: str) -> Any:
 
 
 def _other(url: str, kind: str) -> Any:
-    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
 
     try:
-        if kind == "gs":
-            return FileSystem.from_uri(url)[0]
+        if kind in ("gs", "gcs"):
+            return remote.google_store()
         import fsspec
 
         return PyFileSystem(FSSpecHandler(fsspec.core.url_to_fs(url)[0]))
