@@ -1,6 +1,7 @@
 """A real Ray cluster on this machine, each node some of its processes, so that one can die as a machine does."""
 
 import os
+import random
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,12 +19,20 @@ PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_po
 
 
 def free_ports() -> dict[str, int]:
-    """Name the ports of a node's agents: a raylet waits no more than 15 s to hear of those that they would choose."""
+    """Name the ports of a node's agents: a raylet waits no more than 15 s to hear of those that they would choose.
+
+    They lie below those that the system gives to whoever calls out, who might take one before its agent does.
+    """
     with ExitStack() as held:
-        sockets = {name: held.enter_context(socket.socket()) for name in PORTS}
-        for one in sockets.values():
-            one.bind(("", 0))
-        return {name: int(one.getsockname()[1]) for name, one in sockets.items()}
+        return {name: _free_port(held) for name in PORTS}
+
+
+def _free_port(held: ExitStack) -> int:
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with suppress(OSError):
+            held.enter_context(socket.socket()).bind(("", port))
+            return port
 
 
 class Nodes:
