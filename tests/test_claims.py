@@ -99,7 +99,7 @@ def test_real_digits_go_through_the_same_stages(default_run: Project) -> None:
     project = default_run  # where the demo world's voices have taught already
     # Four models each leave one speaker out and are judged; the fifth, of all speakers, is not, and stays short here.
     done = project.workbench("run", "--to", "improve", "--run", "digits", "-p", f"collect.sources=[{DIGITS}]",
-                             "-p", "train.n_steps=200", timeout_s=3000, trains_long=True)
+                             "-p", "train.n_steps=200", timeout_s=3500)
     assert done.returncode == 0, done.stdout + done.stderr
     train, improve = (project.record(stage, "digits") for stage in ("03_train", "05_improve"))
     # Each of four speakers heard by a model of the other three; from nothing, unaugmented, half of the digits are lost.
