@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from playwright.sync_api import BrowserType
 
-# A worker has one core, and so have the commands that it starts. A training with two threads would not be faster: beside
-# a busy process a step of the default size takes 0.38 s with two, of which each waits for the other, and 0.24 with one.
+# A worker has one core, and so have the commands that it starts. Two threads would not train faster: beside a busy
+# process a step of the default size takes 0.38 s with two, which wait for each other, and 0.24 with one.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
