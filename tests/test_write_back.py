@@ -1,12 +1,13 @@
 """What people say reaches the stages: real stages at toy size, through the real command, without a browser."""
 
 import contextlib
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.conftest import Project, make_project
+from tests.conftest import Project
 from tests.test_cycle import ORDER, workbench
 from workbench import data_requests, marks, storage
 from workbench.marks import Marks
@@ -15,11 +16,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    made = make_project(tmp_path_factory.mktemp("said"))
-    done = workbench(made, *ORDER)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return made
+def project(toy_run: tuple[Project, Project], tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(shutil.copytree(toy_run[0].root, tmp_path_factory.mktemp("said") / "project"))
 
 
 @pytest.fixture(autouse=True)
