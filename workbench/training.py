@@ -44,7 +44,7 @@ from workbench.whisper_model import SpeechModel
 N_EASED_EPOCHS = 1
 """From nothing, the first epoch begins with the short utterances."""
 
-MIN_STEPS_APART = 20
+MIN_STEPS_APART = 5
 """Validations come no closer: a short fit would hear `valid` for longer than it learns."""
 
 
