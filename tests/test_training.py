@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -111,6 +112,15 @@ def _fit_saving_always(root: str, speech: tuple[pd.DataFrame, pd.DataFrame], n_s
     torch.set_num_threads(1)
     os.environ["WORKBENCH_SAVE_EVERY_S"] = "0"
     fit(speech, n_steps)
+
+
+def test_a_short_fit_learns_longer_than_it_validates(root: Path, tmp_path: Path) -> None:
+    often = replace(RECIPE, fit=replace(RECIPE.fit, n_validations=8))
+    model = whisper_model.build("", "toy", seed=0)
+    table = tones(tmp_path, 20, 0)
+    done = training.fit(model, table, valid=table.head(2), recipe=often, n_steps=11, seed=0)
+    assert done.curve["step"].tolist() == [6, 11]
+
 
 
 def test_a_training_killed_twice_ends_as_an_unbroken_one(

@@ -67,3 +67,13 @@ def test_stills_that_cannot_be_written_are_said_and_the_run_is_done(
     assert pipeline.run(pipeline.Order(), Console(file=said)) == 0
     assert "no stills of the pages: ValueError: of default" in said.getvalue()
     assert "report: " in said.getvalue()
+
+
+def test_a_kernel_that_dies_over_the_stills_is_said_and_the_run_is_done(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(twins, "due", lambda run: True)
+    monkeypatch.setattr(twins, "CODE", "import os\nos.kill(os.getpid(), 9)")
+    said = io.StringIO()
+    assert pipeline.run(pipeline.Order(), Console(file=said)) == 0
+    assert "no stills of the pages: the kernel died" in said.getvalue()

@@ -174,6 +174,7 @@ def evaluate(
 def requests(run: Annotated[str, typer.Option(help="Only those of this run.")] = "*") -> None:
     """List the data requests: what was asked for, why, and whether it came."""
     from workbench import data_requests
+
     found = data_requests.listing(data_requests.every(run))
     table = Table(*(str(name).replace("_", " ") for name in found), box=None, pad_edge=False)
     for row in found.itertuples(index=False, name=None):

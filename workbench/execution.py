@@ -72,7 +72,7 @@ def execute(notebook: StageNotebook, target: Path, passed: Mapping[str, Any], ke
 def run_code(code: str, kernel: "Kernel") -> list[str]:
     """Run code in a kernel. Returns: the lines that it printed. Raises: StageError when it did not end well."""
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, DeadKernelError
+    from nbclient.exceptions import CellExecutionError
     from nbformat import v4
 
     notebook = v4.new_notebook(cells=[v4.new_code_cell(code)])
@@ -80,7 +80,7 @@ def run_code(code: str, kernel: "Kernel") -> list[str]:
         NotebookClient(notebook, km=kernel, timeout=MAX_SECONDS_A_CELL).execute()
     except CellExecutionError as error:
         raise StageError(_failure_of_cell(error.ename, error.evalue, 0).sentence()) from error
-    except DeadKernelError as error:
+    except RuntimeError as error:  # it died, at work or before it was ready
         raise StageError("the kernel died") from error
     printed = (output.text for output in notebook.cells[0].outputs if output.get("name") == "stdout")
     return "".join(printed).splitlines()

@@ -192,15 +192,16 @@ class _Batch:
         twins.clear(self.reports)
         if not twins.due(self.order.run):
             return
-        kernel = self._take_kernel(STILLS, twins.MODULES)
         code = twins.CODE.format(run=self.order.run, folder=str(self.reports))
         try:
-            for line in execution.run_code(code, kernel):
-                self.display.line(line)
+            kernel = self._take_kernel(STILLS, twins.MODULES)
+            try:
+                for line in execution.run_code(code, kernel):
+                    self.display.line(line)
+            finally:
+                kernel.stop()
         except StageError as error:
             self.display.line(f"no stills of the pages: {error}")
-        finally:
-            kernel.stop()
 
     def _write_index(self) -> None:
         pages.write_index(self.reports, self.order.run, self.every)

@@ -45,7 +45,7 @@ N_EASED_EPOCHS = 1
 """From nothing, the first epoch begins with the short utterances."""
 
 MIN_STEPS_APART = 5
-"""Validations come no closer: a short fit would hear `valid` for longer than it learns."""
+"""Validations come no closer; ours: a short fit would hear `valid` for longer than it learns."""
 
 
 @dataclass(frozen=True, slots=True)
