@@ -3,12 +3,13 @@
     python benchmarks/spinning.py
     python benchmarks/spinning.py --counts 300000 20000 5000 0 --busy 0 1 2
 
-The default recipe trains the default size on all cores with each GOMP_SPINCOUNT in turn, beside so many processes that
-never rest. 300000 is OpenMP's own (GNU libgomp manual, "GOMP_SPINCOUNT"), what the package sets is in its __init__.
-The table goes to reports/benchmarks/spinning.csv.
+The default recipe trains the default size with each GOMP_SPINCOUNT in turn, beside so many processes that never rest,
+on all cores, and last with one thread, which waits for nobody. 300000 is OpenMP's own (GNU libgomp manual,
+"GOMP_SPINCOUNT"), what the package sets is in its __init__. The table goes to reports/benchmarks/spinning.csv.
 """
 
 import argparse
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,15 @@ REPORT = Path(__file__).parents[1] / "reports" / "benchmarks" / "spinning.csv"
 
 
 def measure(options: argparse.Namespace) -> pd.DataFrame:
-    """Train with every count in turn. Returns: busy, count, step_s; a row a round, count and number of processes."""
-    case = training.Case("ours", "small", 8, 3.0, options.steps, os.cpu_count() or 1)
-    rows: list[dict[str, Any]] = []
-    for _ in range(options.rounds):
-        for n_busy in options.busy:
-            for count in options.counts:
-                os.environ["GOMP_SPINCOUNT"] = str(count)
-                with at_once.beside(n_busy):
-                    rows.append({"busy": n_busy, "count": count, "step_s": training.in_own_process(case)["step_s"]})
+    """Train in every way in turn. Returns: busy, threads, count, step_s; a row a round, way and number of processes."""
+    n_cores, rows = os.cpu_count() or 1, list[dict[str, Any]]()
+    ways = [*((n_cores, count) for count in options.counts), (1, options.counts[-1])]
+    for _, n_busy, (n_threads, count) in itertools.product(range(options.rounds), options.busy, ways):
+        case = training.Case("ours", "small", 8, 3.0, options.steps, n_threads)
+        os.environ["GOMP_SPINCOUNT"] = str(count)
+        with at_once.beside(n_busy):
+            step_s = training.in_own_process(case)["step_s"]
+        rows.append({"busy": n_busy, "threads": n_threads, "count": count, "step_s": step_s})
     return pd.DataFrame(rows)
 
 
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()
-    table = measure(options).groupby(["busy", "count"], sort=False)["step_s"].agg(["median", "min", "max"])
+    table = measure(options).groupby(["busy", "threads", "count"], sort=False)["step_s"].agg(["median", "min", "max"])
     table["times as fast"] = table.groupby("busy")["median"].transform(lambda s: s.iloc[0] / s)
     print(f"seconds a step of the default size, {os.cpu_count()} cores, {options.rounds} rounds\n"
           f"{table.to_string(float_format='%.3f')}")

@@ -2,18 +2,15 @@
 
 import hashlib
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from tests import team_servers
+from tests.hub import TOKEN, Hub, answering
 from tests.test_remote import a_folder, clip, corpus, kept
 from workbench import audio, corpora, remote, settings, shared_store
 from workbench.errors import AudioError, ManifestError, SettingsError, StoreError
@@ -28,34 +25,12 @@ def stores(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("WORKBENCH_KEEP_FREE_GB", "0")
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     monkeypatch.setenv("HOME", str(root))
-    for forget in (remote._store.cache_clear, remote._keep_free_bytes.cache_clear, shared_store._open.cache_clear):
-        forget()
+    remembering = (remote._store, remote._keep_free_bytes, shared_store._open)
+    for each in remembering:
+        each.cache_clear()
     yield
-    remote._store.cache_clear()
-    remote._keep_free_bytes.cache_clear()
-
-
-@contextmanager
-def answering(answer: Callable[[BaseHTTPRequestHandler], tuple[int, dict[str, str], bytes]]) -> Iterator[str]:
-    """Run a server whose every answer is a function's. Gives: its address."""
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, headers, content = answer(self)
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(b"" if self.command == "HEAD" else content)
-
-        do_HEAD = do_POST = do_GET  # noqa: N815  names that the library asks for
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    for each in remembering:
+        each.cache_clear()
 
 
 # --- Google's store --------------------------------------------------------------------------------------------------
@@ -194,48 +169,6 @@ def test_a_teams_store_that_does_not_let_us_in_is_told(monkeypatch: pytest.Monke
 
 # --- the hub of Hugging Face -----------------------------------------------------------------------------------------
 
-TOKEN = "hf_of_ada"
-Files = dict[str, bytes]
-
-
-class Hub:
-    """The hub's own routes that its client asks for a file: the repository, a folder's tree, what a path resolves to.
-
-    Source: https://huggingface.co/docs/hub/api and what HfFileSystem sends. Repositories called `private` want a token.
-    """
-
-    def __init__(self, repositories: dict[str, Files]) -> None:
-        self.repositories, self.fetched = repositories, list[str]()
-
-    def __call__(self, handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
-        path = unquote(urlsplit(handler.path).path)
-        name = "/".join(path.removeprefix("/api").split("/")[2:4])
-        if name.endswith("private") and handler.headers.get("Authorization") != f"Bearer {TOKEN}":
-            return 401, {"X-Error-Message": "Invalid username or password."}, b"{}"
-        if name not in self.repositories:
-            return 404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}, b"{}"
-        files, rest = self.repositories[name], path.partition(name)[2].strip("/")
-        if rest.startswith("resolve/main/"):
-            self.fetched.append(rest.removeprefix("resolve/main/"))
-            return 200, {}, files[self.fetched[-1]]
-        is_deep = "recursive=true" in handler.path.lower()
-        found = _tree(files, rest.removeprefix("tree/main").strip("/"), is_deep=is_deep) if "tree" in rest else None
-        if found == []:
-            return 404, {"X-Error-Code": "EntryNotFound"}, b"{}"
-        about: object = {"id": name, "sha": "0" * 40} if found is None else found
-        return 200, {"Content-Type": "application/json"}, json.dumps(about).encode()
-
-
-def _tree(files: Files, folder: str, *, is_deep: bool) -> list[dict[str, Any]]:
-    start = f"{folder}/" if folder else ""
-    below = [path for path in files if path.startswith(start)]
-    tops = {path[: path.index("/", len(start))] for path in below if "/" in path[len(start):]}
-    folders: list[dict[str, Any]] = [{"type": "directory", "path": path, "oid": "0" * 40} for path in sorted(tops)]
-    return folders + [
-        dict(type="file", path=path, size=len(files[path]), oid=hashlib.sha1(files[path]).hexdigest())
-        for path in below if is_deep or "/" not in path[len(start):]]
-
-
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """Run a hub with a public data set and a private one."""
@@ -251,8 +184,8 @@ def set_hub(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Do what HF_ENDPOINT does, which is read when the client is first imported, and may have been."""
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE",
-                        address + "/{repo_id}/resolve/{revision}/{filename}")
+    files = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
 
 
 @pytest.mark.parametrize("name", ["queries", "private"])
