@@ -150,7 +150,7 @@ def test_the_twin_opens_as_the_page_does_and_has_its_plots_and_its_worst_queries
     assert explorer.opening(opened) in twin and "run default" in twin
     plots = [part.partition("</script>")[0] for part in twin.split('<script type="application/json">')[1:]]
     assert plots and all(json.loads(plot)["data"] is not None for plot in plots)
-    assert "<del>adele</del> <ins>a dell</ins>" in twin
+    assert "<del>adele</del> <ins>a dell</ins>" in twin and "<td>(nothing)</td>" in twin
     for tile in explorer.tiles(opened):
         assert tile.value in twin
 

@@ -114,7 +114,9 @@ def _fixes(opened: Opened, everything: Mask) -> pd.DataFrame:
 def _words(data: Explored, everything: Mask) -> pd.DataFrame:
     """Count mistakes outside production, whose words stay where they were said."""
     is_open = data.scores["source"].ne(PRODUCTION).to_numpy() if "source" in data.scores else everything
-    return data.mistakes(everything & is_open, N_WORDS)[["said", "heard", "n"]]
+    found = data.mistakes(everything & is_open, N_WORDS)
+    return found.assign(said=found["said"].where(found["kind"].ne("ins"), "(nothing)"),
+                        heard=found["heard"].where(found["kind"].ne("del"), "(lost)"))[["said", "heard", "n"]]
 
 
 def _worst_queries(data: Explored, everything: Mask) -> str:
