@@ -12,6 +12,9 @@ faster-whisper, in no more memory, and memory that does not grow with the number
 The limit is what one clip needs in arithmetic (matrix products of encoder and decoder) over what a plain product of
 large float32 matrices reaches on the same threads; 8-bit integers may pass it. The table goes to
 reports/benchmarks/batch_decoding.csv.
+
+PyTorch's contestants use a GPU where there is one, `--contestants` chooses among them, and the memory told is the
+computer's.
 """
 
 import argparse
@@ -32,6 +35,7 @@ from whisper.model import ModelDimensions
 from workbench import frames, recognizers, storage, whisper_model
 from workbench.audio import SAMPLE_RATE_HZ
 
+CONTESTANTS = ["ours", "ours in torch", "openai-whisper", "faster-whisper"]
 GOALS = {"openai-whisper": 25, "faster-whisper": 10}
 MATRIX, N_PRODUCTS = 2048, 10
 
@@ -52,10 +56,11 @@ def operations(dims: ModelDimensions, n_frames: int, n_steps: int) -> float:
 def product_rate(n_threads: int) -> float:
     """Multiply large float32 matrices. Returns: operations a second, the best of some."""
     torch.set_num_threads(n_threads)
-    a, b, seconds = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX), []
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    a, b, seconds = torch.rand(MATRIX, MATRIX, device=device), torch.rand(MATRIX, MATRIX, device=device), []
     for _ in range(N_PRODUCTS):
         began_s = time.monotonic()
-        a @ b
+        float((a @ b)[0, 0])  # which a GPU is waited for with
         seconds.append(time.monotonic() - began_s)
     return 2.0 * MATRIX**3 / min(seconds)
 
@@ -80,8 +85,8 @@ def measure(folder: Path, options: argparse.Namespace) -> pd.DataFrame:
     answers = set[str]()
     for number in range(options.rounds):
         for n in options.sizes:
-            for name, model in models.items():
-                n_decoded = n if name == "ours" else min(n, options.most)
+            for name, model in ((name, models[name]) for name in options.contestants):
+                n_decoded = n if name.startswith("ours") else min(n, options.most)
                 found = decode(name, model, clips.head(n_decoded), options.threads)
                 answers |= set(found.pop("answers"))  # type: ignore[call-overload]
                 ms_a_clip = 1e3 * found["wall_s"] / n_decoded  # type: ignore[operator]
@@ -99,15 +104,16 @@ def report(found: pd.DataFrame, options: argparse.Namespace) -> None:
     print(f"shape {options.shape}, {options.threads} threads, {options.rounds} rounds, medians; peers scaled where "
           "n_decoded is less")
     print(table.to_string(float_format="%.1f"))
+    ours = options.contestants[0]
     both = found.pivot(index=["n_clips", "round"], columns="contestant", values=["all_s", "peak_mb"])
-    for name, goal in GOALS.items():
-        times, memory = (both[what, name] / both[what, "ours"] for what in ("all_s", "peak_mb"))
-        print(f"against {name}: {times.median():.1f} times as fast ({times.min():.1f} to {times.max():.1f}; wanted: "
-              f"{goal}), {1 / memory.median():.2f} of its memory (wanted: at most 1)")
-    mine = found[found["contestant"].eq("ours")].groupby("n_clips").median(numeric_only=True)
+    for name, goal in ((name, goal) for name, goal in GOALS.items() if name in options.contestants):
+        times, memory = (both[what, name] / both[what, ours] for what in ("all_s", "peak_mb"))
+        print(f"{ours} against {name}: {times.median():.1f} times as fast ({times.min():.1f} to {times.max():.1f}; "
+              f"wanted: {goal}), {1 / memory.median():.2f} of its memory (wanted: at most 1)")
+    mine = found[found["contestant"].eq(ours)].groupby("n_clips").median(numeric_only=True)
     for column in ("all_s", "peak_mb") if len(mine) > 1 else ():
         slope = np.polyfit(np.log(mine.index), np.log(mine[column]), 1)[0]
-        print(f"ours: {column} grows with the number of clips to the power {slope:.2f}")
+        print(f"{ours}: {column} grows with the number of clips to the power {slope:.2f}")
     print(limit(options, float(mine["ms_a_clip"].min())))
 
 
@@ -120,7 +126,7 @@ def limit(options: argparse.Namespace, ms_a_clip: float) -> str:
     needed = operations(dims, round(n_samples / SAMPLE_RATE_HZ / recognizers.FRAME_S), peers.N_WORDS + 2)
     rate = product_rate(options.threads)
     return (f"a clip needs {needed / 1e9:.1f} G operations; plain float32 products reach {rate / 1e9:.0f} G a second: "
-            f"{1e3 * needed / rate:.1f} ms, {100 * 1e3 * needed / rate / ms_a_clip:.0f} % of ours")
+            f"{1e3 * needed / rate:.1f} ms, {100 * 1e3 * needed / rate / ms_a_clip:.0f} % of {options.contestants[0]}")
 
 
 def main() -> None:
@@ -131,6 +137,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=25, help="clips that a peer decodes")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--shape", default="tiny", choices=list(peers.SHAPES))
+    parser.add_argument("--contestants", nargs="+", default=CONTESTANTS, choices=CONTESTANTS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "notebooks").mkdir()

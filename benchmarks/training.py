@@ -9,6 +9,8 @@ the whole vocabulary, AdamW, gradients clipped at 1; its features are made befor
 in a process of its own, whose largest memory is told. The limit is the processor's: the operations of a step's matrix
 products and convolutions, forward and backward, at the pace of one large product of matrices; what share of that pace
 each reaches is told too. Wanted: eight times the audio a second. The table goes to reports/benchmarks/training.csv.
+
+Where there is a GPU both train on it, in bfloat16 as the default recipe does there, and the memory told is the card's.
 """
 
 import argparse
@@ -42,8 +44,10 @@ SPREAD = 0.4
 """Clips are this much shorter or longer than their mean."""
 PEER_RATE = 1e-5
 """Source: the Whisper event's script, learning_rate; its gradients are clipped at 1, the Trainer's default."""
-N_SQUARE = 2048
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+N_SQUARE = 2048 if DEVICE == "cpu" else 8192
 """Rows of the square matrices whose product stands for the processor's pace."""
+PRECISION = torch.float32 if DEVICE == "cpu" else torch.bfloat16
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def ours(table: pd.DataFrame, case: Case) -> Callable[[int], float]:
 
 def usual(table: pd.DataFrame, case: Case) -> Callable[[int], float]:
     """Make the usual recipe's loop over features that are there. Returns: as `ours`."""
-    model = Whisper(whisper_model.build("", case.size, seed=0).dims)
+    model = Whisper(whisper_model.build("", case.size, seed=0).dims).to(DEVICE)
     words = batches.tokenizer(model.is_multilingual)
     data = [(whisper.log_mel_spectrogram(whisper.pad_or_trim(audio.read(path))), *batches.spell_tokens(text, words))
             for path, text in zip(table["audio_path"], table["reference"], strict=True)]
@@ -92,9 +96,10 @@ def usual(table: pd.DataFrame, case: Case) -> Callable[[int], float]:
 
     def step(rows: list[tuple[Tensor, list[int], list[int]]]) -> None:
         mel, read, write = zip(*rows, strict=True)
-        logits = model(torch.stack(mel), batches._padded(read, words.eot))
-        targets = batches._padded(write, batches.IGNORED)
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=batches.IGNORED)
+        targets = batches._padded(write, batches.IGNORED).to(DEVICE)
+        with torch.autocast(DEVICE, dtype=torch.bfloat16, enabled=torch.bfloat16 == PRECISION):
+            logits = model(torch.stack(mel).to(DEVICE), batches._padded(read, words.eot).to(DEVICE))
+            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=batches.IGNORED)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -104,6 +109,7 @@ def usual(table: pd.DataFrame, case: Case) -> Callable[[int], float]:
         began_s = time.monotonic()
         for i in range(n_steps):
             step(data[i * case.batch_size : (i + 1) * case.batch_size])
+        rest()
         return time.monotonic() - began_s
 
     return train
@@ -119,7 +125,8 @@ def measure(case: Case) -> dict[str, float]:
         train = {"ours": ours, "usual": usual}[case.contestant](table, case)
         train(1)
         step_s = train(case.n_steps) / case.n_steps
-        found = {"step_s": step_s, "peak_mb": peak_mb(), "pace": pace(), "audio_s": case.batch_size * mean_s(table)}
+        largest = peak_mb() if DEVICE == "cpu" else torch.cuda.max_memory_allocated() / 2**20
+        found = {"step_s": step_s, "peak_mb": largest, "pace": pace(), "audio_s": case.batch_size * mean_s(table)}
         return {**found, "operations": operations(case, table)}
 
 
@@ -128,12 +135,21 @@ def mean_s(table: pd.DataFrame) -> float:
     return float(table["duration_s"].mean())
 
 
+def rest() -> None:
+    """Wait until the GPU, if there is one, has done what it was told."""
+    if DEVICE != "cpu":
+        torch.cuda.synchronize()
+
+
 def pace() -> float:
     """Multiply large matrices. Returns: operations a second, the median of five."""
-    a, b, seconds = torch.randn(N_SQUARE, N_SQUARE), torch.randn(N_SQUARE, N_SQUARE), []
+    a, b = (torch.randn(N_SQUARE, N_SQUARE, device=DEVICE, dtype=PRECISION) for _ in range(2))
+    seconds = []
     for _ in range(6):
+        rest()
         began_s = time.monotonic()
         a @ b
+        rest()
         seconds.append(time.monotonic() - began_s)
     return 2 * N_SQUARE**3 / float(np.median(seconds[1:]))
 
@@ -211,7 +227,8 @@ def main() -> None:
             rows.append({**in_own_process(case), "round": number})
             print(json.dumps(rows[-1]), flush=True)
     table = table_of(pd.DataFrame(rows))
-    print(f"medians of {options.rounds} rounds, {options.threads} threads; audio: seconds of clips a second; share: of "
+    place = f"{options.threads} threads" if DEVICE == "cpu" else torch.cuda.get_device_name()
+    print(f"medians of {options.rounds} rounds, {place}; audio: seconds of clips a second; share: of "
           f"the pace of a product of {N_SQUARE:,} square matrices, {np.median([r['pace'] for r in rows]) / 1e9:.0f} "
           "Gflop/s")
     print(table.reset_index().to_string(index=False, float_format="%.3g"))

@@ -69,7 +69,9 @@ def test_activations_computed_again_give_the_same_weights(root: Path, clips: pd.
 def loss_of(clips: pd.DataFrame, folder: Path, step: int = 0, **how: object) -> float:
     recipe = replace(RECIPE, fit=replace(RECIPE.fit, **how))
     task = Task(clips, None, recipe, 10, 0, True)
-    return training._Training(whisper_model.build("", "toy", seed=0), task, folder, Share())._step(step)
+    under_way = training._Training(whisper_model.build("", "toy", seed=0), task, folder, Share())
+    n = recipe.fit.n_accumulated
+    return under_way._step(step, map(under_way._batch, range(step * n, (step + 1) * n)))
 
 
 def test_batches_that_are_one_step_weigh_alike(clips: pd.DataFrame, tmp_path: Path) -> None:

@@ -3,9 +3,14 @@
 Nothing here keeps state: batch `step` of `seed` is the same whether the training was interrupted or not.
 """
 
-from collections.abc import Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,8 +27,13 @@ from workbench.whisper_model import TEXT_CONTEXT, SpeechModel, log_mel
 BUCKET_BATCHES = 16
 """Clips are sorted by length within this many batches: padding stays small and the order stays random."""
 
+N_AHEAD, MOST_MAKERS = 2, 8
+"""Batches a thread has made or makes before they are asked for, and threads for one GPU: TODO."""
+
 IGNORED = -100
 """The target that cross-entropy leaves out. Source: torch.nn.functional.cross_entropy, ignore_index."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,30 @@ def generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
 
 
+def ahead(make: Callable[[int], T], numbers: range, n_threads: int) -> Generator[T, None, None]:
+    """Make batches in their order, `n_threads` at once and a few before they are asked for: a GPU must not wait.
+
+    With no threads each is made when it is asked for, which on a processor that trains is as fast.
+    """
+    if not n_threads:
+        yield from map(make, numbers)
+        return
+    with ThreadPoolExecutor(n_threads, "batch", lambda: torch.set_num_threads(1)) as pool:
+        rest, n_waiting = iter(numbers), N_AHEAD * n_threads
+        waiting = deque(pool.submit(make, number) for number in islice(rest, n_waiting))
+        try:
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(make, number) for number in islice(rest, 1))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def n_makers(device: str) -> int:
+    """Say how many threads make batches: none beside a processor that trains, else a core each up to MOST_MAKERS."""
+    return 0 if device == "cpu" else min(MOST_MAKERS, os.cpu_count() or 1)
+
+
 class BatchSource:
     """Makes the batch of any step of a training from its table, recipe and seed; `n_eased_epochs` begin it."""
 
@@ -127,14 +161,19 @@ class BatchSource:
     def batch(self, step: int) -> Batch:
         """Make the batch of a step, the same whenever it is asked for."""
         epoch, within = divmod(step, self.n_batches)
-        if epoch not in self._epochs:
-            order = epoch_order(self.durations_s, self.recipe.fit.batch_size, self.seed, epoch,
-                                is_eased=epoch < self.n_eased_epochs)
-            self._epochs = {epoch: order}
-        rows = self._epochs[epoch][within]
+        rows = self._order(epoch)[within]
         rng = generator(self.seed, step)
         waveforms = [self._disturbed(row, rng) for row in rows]
         return self._collate(waveforms, [self.references[row] for row in rows], self._names(rows, step), rng)
+
+    def _order(self, epoch: int) -> list[np.ndarray]:
+        """Give an epoch's batches; the last two epochs' are kept, between which threads may be."""
+        order = self._epochs.get(epoch)
+        if order is None:
+            order = epoch_order(self.durations_s, self.recipe.fit.batch_size, self.seed, epoch,
+                                is_eased=epoch < self.n_eased_epochs)
+            self._epochs = dict([*self._epochs.items(), (epoch, order)][-2:])
+        return order
 
     def _names(self, rows: np.ndarray, step: int) -> list[list[str]]:
         """Draw each utterance's list, apart from what disturbs the sound: clips are alike with lists and without."""

@@ -55,6 +55,8 @@ class WhisperRecognizer(ShortContextRecognizer):
         self.model, self.has_times = model, has_times
         self.context, self.n_text_ctx, self.has_head = model.context, model.dims.n_text_ctx, model.head is not None
         self.n_prompt_names = model.n_prompt_names
+        if model.device.type != "cpu":
+            self.batch_size = recognizing.batch_size(model.dims.n_audio_state, recognizing.CHUNK)
 
     def _encode(self, words: str) -> list[int]:
         return list(batches.tokenizer(self.model.whisper.is_multilingual, self.model.language).encode(words))

@@ -6,10 +6,11 @@ The encoder and decoder learn by Whisper's cross-entropy, the character head by 
 import json
 import math
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -162,10 +163,12 @@ class _Training:
         validations = {round(self.task.n_steps * (i + 1) / n_validations) for i in range(n_validations)}
         save_every_s = settings.Settings().save_every_s
         past, clock, saved = self.past, time.monotonic(), time.monotonic()
-        with progress.Bar(title, total=self.task.n_steps) as bar:
+        numbers = range(past.step * self.recipe.fit.n_accumulated, self.task.n_steps * self.recipe.fit.n_accumulated)
+        made = batches.ahead(self._batch, numbers, batches.n_makers(self.device))
+        with progress.Bar(title, total=self.task.n_steps) as bar, closing(made):
             while past.step < self.task.n_steps:
                 side_by_side.end_if_told()
-                past.losses.append(self._step(past.step))
+                past.losses.append(self._step(past.step, islice(made, self.recipe.fit.n_accumulated)))
                 past.step += 1
                 bar.update(past.step)
                 past.spent_s, clock = past.spent_s + time.monotonic() - clock, time.monotonic()
@@ -181,7 +184,7 @@ class _Training:
         storage.write_json(self.folder / "fit.json", asdict(past))
         (self.folder / "resume.pt").unlink(missing_ok=True)
 
-    def _step(self, step: int) -> float:
+    def _step(self, step: int, parts: Iterable[Batch]) -> float:
         """Take one optimizer step, on one batch or on several.
 
         A model from nothing, or one below tiny's width, scores the tokens that occur and some random ones, as rows
@@ -193,10 +196,10 @@ class _Training:
         rows = self.embedding.detach()[scored].requires_grad_() if self.is_sampled else self.embedding
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        total, n_parts = torch.zeros((), device=self.device), self.recipe.fit.n_accumulated
-        for part in range(n_parts):
+        total = torch.zeros((), device=self.device)
+        for batch in parts:
             with self.precision:
-                loss = self._loss(self._batch(step * n_parts + part), rows, scored) / n_parts
+                loss = self._loss(batch, rows, scored) / self.recipe.fit.n_accumulated
             loss.backward()
             total += loss.detach()
         moved = [*self.dense, rows] if self.is_sampled else self.dense
