@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+import ctranslate2
 import numpy as np
 import pandas as pd
 import pytest
@@ -123,6 +124,17 @@ def test_batches_heard_at_once_are_answered_as_one_after_the_other(checkpoint: P
     assert len(at_once) == len(clips) > 12 and at_once == one_by_one
     with pytest.raises(TypeError):
         both[1].transcribe([*NOISES, None])  # type: ignore[list-item]
+
+
+def test_a_gpu_that_ctranslate2_cannot_use_is_said_and_the_processor_hears(
+        checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engines.export(checkpoint, tmp_path / "engine")
+    wanted = engines.FastRecognizer(engine).transcribe(NOISES)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)  # as where its libraries are another version's
+    with pytest.warns(UserWarning, match="hears on the processor.*CUDA"):
+        fast = engines.FastRecognizer(engine)
+    assert fast.transcribe(NOISES) == wanted
 
 
 def test_an_engine_leaves_pytorch_its_threads(checkpoint: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ and what every file hashes to.
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -88,6 +89,19 @@ class Words:
         return [self._before, *prompt, *self.start] if prompt else self.start
 
 
+def _hears_on_gpu(folder: Path, n_mels: int) -> bool:
+    """Tell whether the GPU's libraries are those that CTranslate2 was built for; a tenth of a second is tried."""
+    silence = ctranslate2.StorageView.from_array(np.zeros((1, n_mels, 10), dtype=np.float32))
+    try:
+        ctranslate2.models.Whisper(str(folder), device="cuda").encode(silence, to_cpu=True)
+    except RuntimeError as error:
+        warnings.warn(f"the engine hears on the processor, for CTranslate2 cannot use the GPU: {error}. For a "
+                      "libcublas.so.12: pip install nvidia-cublas-cu12, and its lib folder into LD_LIBRARY_PATH",
+                      stacklevel=3)
+        return False
+    return True
+
+
 class FastRecognizer(recognizing.ShortContextRecognizer):
     """An exported engine: the same answers and fields as `recognizers.WhisperRecognizer`, several times as fast.
 
@@ -97,9 +111,9 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
 
     def __init__(self, folder: Path, *, n_threads: int = 0, n_at_once: int = 0) -> None:
         known = facts(folder)
-        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         self.context, self.n_text_ctx = known["context"], known["dims"]["n_text_ctx"]
         self._n_mels, self.n_prompt_names = known["dims"]["n_mels"], known.get("prompt_names", 0)
+        device = "cuda" if ctranslate2.get_cuda_device_count() and _hears_on_gpu(folder, self._n_mels) else "cpu"
         if device == "cpu":
             self.batch_size = recognizing.batch_size(known["dims"]["n_audio_state"])
         compute_type = "float32" if (device, known["quantization"]) == ("cpu", "float16") else "default"

@@ -31,7 +31,8 @@ def loss(model: SpeechModel, batch: Batch, rows: Tensor, scored: Tensor, *, how:
     logits = (_decoder_states(model, rows[read], encoded) @ rows.T).flatten(0, 1).float()
     cross_entropy = F.cross_entropy(logits, write.flatten(), ignore_index=IGNORED)
     letters = model.letters(encoded).transpose(0, 1)
-    ctc = F.ctc_loss(letters, batch.letters.to(model.device), batch.n_frames, batch.n_letters, zero_infinity=True)
+    spelled, n_frames, n_letters = (t.to(model.device) for t in (batch.letters, batch.n_frames, batch.n_letters))
+    ctc = F.ctc_loss(letters, spelled, n_frames, n_letters, zero_infinity=True)
     task = (1 - how.ctc_weight) * batch.token_share * cross_entropy + how.ctc_weight * batch.clip_share * ctc
     if teacher is None:
         return task
