@@ -60,6 +60,7 @@ def test_a_frozen_encoder_stays_as_it_was(root: Path, clips: pd.DataFrame) -> No
     assert not any(name.startswith("whisper.encoder") for name in names)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU adds up in any order")
 def test_activations_computed_again_give_the_same_weights(root: Path, clips: pd.DataFrame) -> None:
     kept, again = (tune(clips, is_checkpointed=is_so).checkpoint for is_so in (False, True))
     one, other = (whisper_model.load(path).state_dict() for path in (kept, again))

@@ -1,11 +1,15 @@
 """The order in which utterances are taught."""
 
-import threading
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from test_training import RECIPE, tones
 
-from workbench import batches
+from workbench import batches, whisper_model
+from workbench.errors import AudioError
 
 DURATIONS_S = np.random.default_rng(0).uniform(1, 6, 200)
 
@@ -29,25 +33,32 @@ def test_epochs_and_seeds_differ() -> None:
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
-@pytest.mark.parametrize("n_threads", [0, 1, 3])
-def test_batches_made_ahead_come_in_their_order_each_made_once(n_threads: int) -> None:
-    made: list[int] = []
+@pytest.mark.parametrize("n_makers", [0, 1, 2])
+def test_batches_made_ahead_come_in_their_order_and_leave_chance_alone(n_makers: int) -> None:
+    torch.manual_seed(0)
+    wanted, who = torch.rand(2), os.getpid()
+    torch.manual_seed(0)
+    asked = batches.ahead(lambda number: (number, os.getpid()), range(5, 45), n_makers)
+    found = [next(asked) for _ in range(3)] + list(asked)
+    assert [number for number, _ in found] == list(range(5, 45))
+    makers = {maker for _, maker in found}
+    assert len(makers) == max(1, n_makers) and (who in makers) == (n_makers == 0)
+    assert torch.equal(torch.rand(2), wanted)
 
-    def make(number: int) -> int:
-        made.append(number)
-        return number
 
-    asked = batches.ahead(make, range(5, 45), n_threads)
-    assert [next(asked) for _ in range(3)] == [5, 6, 7]
-    assert len(made) <= 3 + batches.N_AHEAD * n_threads, "no more is held than was promised"
-    assert list(asked) == list(range(8, 45)) and sorted(made) == list(range(5, 45))
+@pytest.mark.parametrize("n_makers", [0, 2])
+def test_what_a_batch_fails_of_is_raised_where_it_is_asked_for(n_makers: int) -> None:
+    def fails(number: int) -> None:
+        raise AudioError(f"clip {number} is gone")
+
+    with pytest.raises(AudioError, match="clip 0 is gone"):
+        next(batches.ahead(fails, range(10), n_makers))
 
 
-def test_what_a_batch_fails_of_is_raised_where_it_is_asked_for_and_ends_the_threads() -> None:
-    def fails(number: int) -> batches.Batch:
-        raise ValueError(f"batch {number}")
-
-    asked = batches.ahead(fails, range(10), 2)
-    with pytest.raises(ValueError, match="batch 0"):
-        next(asked)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batch")]
+def test_a_process_makes_the_batch_that_this_one_would(tmp_path: Path) -> None:
+    model = whisper_model.build("", "toy", seed=0)
+    source = batches.BatchSource(tones(tmp_path, 40, 0), RECIPE, model, seed=3)
+    for number, made in zip(range(3, 9), batches.ahead(source.batch, range(3, 9), 2), strict=True):
+        here = source.batch(number)
+        for name in ("mel", "tokens", "targets", "letters", "n_letters", "n_frames"):
+            assert torch.equal(getattr(made, name), getattr(here, name)), name

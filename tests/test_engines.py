@@ -132,7 +132,7 @@ def test_a_gpu_that_ctranslate2_cannot_use_is_said_and_the_processor_hears(
     wanted = engines.FastRecognizer(engine).transcribe(NOISES)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)  # as where its libraries are another version's
-    with pytest.warns(UserWarning, match="hears on the processor.*CUDA"):
+    with pytest.warns(UserWarning, match="hears on the processor, for CTranslate2 cannot use the GPU"):
         fast = engines.FastRecognizer(engine)
     assert fast.transcribe(NOISES) == wanted
 

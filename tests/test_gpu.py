@@ -29,7 +29,7 @@ def test_answers_are_those_of_the_processor_alone_and_in_a_batch(trained: tuple[
     assert len({w.text for w in wanted}) > 5
 
 
-def test_batches_made_by_threads_teach_what_those_made_one_by_one_do(
+def test_batches_made_by_other_processes_teach_what_those_made_here_do(
         root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     speech = tones(tmp_path, 60, 0), tones(tmp_path, 20, 1)
     losses = []

@@ -31,6 +31,7 @@ from workbench import (
 from workbench.augmentation import Silence
 from workbench.recipes import Fit, Recipe
 
+ON_A_PROCESSOR = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU adds up in any order, one fit at a time")
 WORDS = {"one": 400.0, "two": 900.0, "three": 1800.0}
 RECIPE = Recipe(
     augmentations=(Silence(0.05),),
@@ -231,6 +232,7 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(n_threads)
 
 
+@ON_A_PROCESSOR
 @pytest.mark.usefixtures("two_threads")
 def test_fits_side_by_side_end_as_they_would_alone(root: Path, speech: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     def weights(done: training.FitResult) -> dict[str, torch.Tensor]:
@@ -247,6 +249,7 @@ def test_fits_side_by_side_end_as_they_would_alone(root: Path, speech: tuple[pd.
         assert all(torch.equal(found[name], alone[name]) for name in alone)
 
 
+@ON_A_PROCESSOR
 @pytest.mark.usefixtures("two_threads")
 def test_what_ends_one_fit_ends_those_beside_it(root: Path, speech: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     began = threading.Event()

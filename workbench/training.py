@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
@@ -147,7 +147,8 @@ class _Training:
             self.model, self.embedding, how, is_finetuning=task.is_finetuning, is_sampled=self.is_sampled,
             has_new_head=has_new_head,
         )
-        is_halved = how.precision == "bfloat16" or (how.precision == "auto" and self.device == "cuda")
+        is_wide = model.dims.n_audio_state > frames.TINY_WIDTH
+        is_halved = how.precision == "bfloat16" or (how.precision == "auto" and self.device == "cuda" and is_wide)
         self.precision = torch.autocast(self.device, dtype=torch.bfloat16) if is_halved else nullcontext()
         pace = _warm_up_and_decay(min(how.n_warmup_steps, max(1, task.n_steps // 5)), task.n_steps)
         self.schedules = [torch.optim.lr_scheduler.LambdaLR(o, pace) for o in self.optimizers]
@@ -165,7 +166,7 @@ class _Training:
         past, clock, saved = self.past, time.monotonic(), time.monotonic()
         numbers = range(past.step * self.recipe.fit.n_accumulated, self.task.n_steps * self.recipe.fit.n_accumulated)
         made = batches.ahead(self._batch, numbers, batches.n_makers(self.device))
-        with progress.Bar(title, total=self.task.n_steps) as bar, closing(made):
+        with progress.Bar(title, total=self.task.n_steps) as bar:
             while past.step < self.task.n_steps:
                 side_by_side.end_if_told()
                 past.losses.append(self._step(past.step, islice(made, self.recipe.fit.n_accumulated)))
