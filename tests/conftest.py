@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 from tests.postgresql import Server, running
+from workbench import __version__  # noqa: F401 - which sets what OpenMP reads as PyTorch is loaded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,17 +119,21 @@ def default_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     The run itself is made once, in some 15 minutes. WORKBENCH_DEFAULT_RUN may name the root of one that is finished.
     """
     made, root = os.environ.get("WORKBENCH_DEFAULT_RUN", ""), tmp_path_factory.mktemp("default")
-    shutil.copytree(made or _made_once(tmp_path_factory, "default-run", _make_default_run), root, dirs_exist_ok=True,
+    shutil.copytree(made or made_once(tmp_path_factory, "default-run", _make_default_run), root, dirs_exist_ok=True,
                     ignore=shutil.ignore_patterns("notebooks", "service.json"))
     project = make_project(root)
     yield project
     project.workbench("stop")
 
 
-def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """Make a folder, unless another worker has; one that comes meanwhile waits for it."""
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Make a folder, unless another worker has; one that comes meanwhile waits for it.
+
+    WORKBENCH_TEST_MADE may name a place where such folders stay, for the next call of pytest on the same code.
+    """
     base = factory.getbasetemp()
-    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    root = Path(os.environ.get("WORKBENCH_TEST_MADE", base)) / name
     with FileLock(root.with_suffix(".lock")):
         if not (root / "made").exists():
             shutil.rmtree(root, ignore_errors=True)
@@ -151,7 +156,7 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Project]
 
     It is to be compared with: the tests of all workers read it, and change nothing.
     """
-    root = _made_once(tmp_path_factory, "toy-run", _make_toy_run)
+    root = made_once(tmp_path_factory, "toy-run", _make_toy_run)
     return Project(root / "whole"), Project(root / "begun")
 
 

@@ -5,6 +5,7 @@ import html
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -41,11 +42,8 @@ def records(project: Project) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = make_project(tmp_path_factory.mktemp("unbroken"))
-    done = workbench(project, *ORDER)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return project
+def unbroken(toy_run: tuple[Project, Project], tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(shutil.copytree(toy_run[0].root, tmp_path_factory.mktemp("unbroken") / "project"))
 
 
 def test_a_run_leaves_a_record_and_an_offline_page_for_every_stage(unbroken: Project) -> None:

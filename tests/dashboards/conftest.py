@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserType, Page, expect
 
-from tests.conftest import CHROMIUM, FLAGS, REPOSITORY, Project, make_project
+from tests.conftest import CHROMIUM, FLAGS, REPOSITORY, Project, made_once, make_project
 
 PICTURES = REPOSITORY / "reports" / "dashboards"
 ORDER = ("run", "--size", "toy", "-p", "train.n_steps=16", "-p", "improve.n_steps=8", "-p", "monitor.n_queries=150")
@@ -37,16 +37,22 @@ def workbench(project: Project, *words: str, timeout_s: float = 900, **environme
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Give a project in which the run `default` has gone through all eight stages; its server is stopped at the end."""
+    """Give a project in which the run `default` went through all eight stages; what serves it ends with the tests."""
+    made = os.environ.get("WORKBENCH_TEST_RUN", "") or made_once(tmp_path_factory, "finished-run", _finish)
     root = tmp_path_factory.mktemp("finished")
-    made = os.environ.get("WORKBENCH_TEST_RUN", "")
-    if made:
-        shutil.copytree(made, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("notebooks", "service.json"))
+    shutil.copytree(made, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("notebooks", "service.json"))
     project = make_project(root)
     try:
-        done = workbench(project, *ORDER) if not made else None
-        assert done is None or done.returncode == 0, done.stdout + done.stderr
         yield project
+    finally:
+        workbench(project, "stop")
+
+
+def _finish(root: Path) -> None:
+    project = make_project(root)
+    try:
+        done = workbench(project, *ORDER)
+        assert done.returncode == 0, done.stdout + done.stderr
     finally:
         workbench(project, "stop")
 
