@@ -128,12 +128,12 @@ def clip(row: Mapping[str, Any]) -> Samples:
 
 # --- many clips ------------------------------------------------------------------------------------------------------
 
-N_PROCESSES = 2
-"""As many as the smallest machine that this is made for has cores."""
+N_PROCESSES = min(8, os.cpu_count() or 1)
+"""One a core, up to what the start of more would cost; clips do not depend on their number."""
 
 
 def render(plan: pd.DataFrame, *, store: Store = datasets.store_clip, progress: Advance | None = None) -> pd.DataFrame:
-    """Speak every row of a plan in two processes of their own, and keep each clip where it was made.
+    """Speak every row of a plan in processes of their own, and keep each clip where it was made.
 
     The processes are forked from one that has imported what they need, and that stays: the next plan's begin at once.
 
