@@ -24,7 +24,7 @@ from tests.conftest import Project, make_project
 from workbench import settings
 
 STAGES = ("01_scope", "02_collect", "03_train", "04_analyze", "05_improve")
-ORDER = ("run", "--to", "improve", "--run", "toy", "--size", "toy", "-p", "train.n_steps=16", "-p", "improve.n_steps=8")
+ORDER = ("run", "--to", "improve", "--run", "toy", "--size", "toy", "-p", "improve.n_steps=8")
 QUIET = {"OMP_NUM_THREADS": "1", "WORKBENCH_SAVE_EVERY_S": "0"}
 """One thread, so that sums are added in one order; a save after every step, so that there is something to resume."""
 
@@ -43,7 +43,10 @@ def records(project: Project) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def unbroken(toy_run: tuple[Project, Project], tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return Project(shutil.copytree(toy_run[0].root, tmp_path_factory.mktemp("unbroken") / "project"))
+    project = Project(shutil.copytree(toy_run[1].root, tmp_path_factory.mktemp("unbroken") / "project"))
+    done = workbench(project, *ORDER)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project
 
 
 def test_a_run_leaves_a_record_and_an_offline_page_for_every_stage(unbroken: Project) -> None:

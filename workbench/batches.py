@@ -158,19 +158,14 @@ class BatchSource:
     def batch(self, step: int) -> Batch:
         """Make the batch of a step, the same whenever it is asked for."""
         epoch, within = divmod(step, self.n_batches)
-        rows = self._order(epoch)[within]
+        if epoch not in self._epochs:
+            order = epoch_order(self.durations_s, self.recipe.fit.batch_size, self.seed, epoch,
+                                is_eased=epoch < self.n_eased_epochs)
+            self._epochs = {epoch: order}
+        rows = self._epochs[epoch][within]
         rng = generator(self.seed, step)
         waveforms = [self._disturbed(row, rng) for row in rows]
         return self._collate(waveforms, [self.references[row] for row in rows], self._names(rows, step), rng)
-
-    def _order(self, epoch: int) -> list[np.ndarray]:
-        """Give an epoch's batches; the last two epochs' are kept, between which threads may be."""
-        order = self._epochs.get(epoch)
-        if order is None:
-            order = epoch_order(self.durations_s, self.recipe.fit.batch_size, self.seed, epoch,
-                                is_eased=epoch < self.n_eased_epochs)
-            self._epochs = dict([*self._epochs.items(), (epoch, order)][-2:])
-        return order
 
     def _names(self, rows: np.ndarray, step: int) -> list[list[str]]:
         """Draw each utterance's list, apart from what disturbs the sound: clips are alike with lists and without."""

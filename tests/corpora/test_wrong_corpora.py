@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import miniature_corpora
+from tests.conftest import REPOSITORY
 from tests.corpora.preparing import prepared
 from workbench import corpora, corpus_cards
 from workbench import published_corpora as published
@@ -91,7 +92,7 @@ def test_noise_is_not_collected_and_a_manifest_must_be_able_to_hold_the_licence(
 
 
 def test_the_page_about_corpora_has_them_all_and_says_the_same() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "corpora.md").read_text()
+    page = (REPOSITORY / "docs" / "corpora.md").read_text()
     for card in corpus_cards.CARDS.values():
         row = next(line for line in page.splitlines() if line.startswith(f"| `{card.name}` |"))
         assert card.url in row and (card.name == "lhotse" or card.license.split(" (")[0] in row)
