@@ -24,7 +24,7 @@ from tests.conftest import Project, make_project
 from workbench import settings
 
 STAGES = ("01_scope", "02_collect", "03_train", "04_analyze", "05_improve")
-ORDER = ("run", "--to", "improve", "--run", "toy", "--size", "toy", "-p", "improve.n_steps=8")
+ORDER = ("run", "--to", "improve", "--run", "toy", "--size", "toy", "-p", "train.n_steps=16", "-p", "improve.n_steps=8")
 QUIET = {"OMP_NUM_THREADS": "1", "WORKBENCH_SAVE_EVERY_S": "0"}
 """One thread, so that sums are added in one order; a save after every step, so that there is something to resume."""
 
