@@ -10,7 +10,8 @@ in a process of its own, whose largest memory is told. The limit is the processo
 products and convolutions, forward and backward, at the pace of one large product of matrices; what share of that pace
 each reaches is told too. Wanted: eight times the audio a second. The table goes to reports/benchmarks/training.csv.
 
-Where there is a GPU both train on it, in bfloat16 as the default recipe does there, and the memory told is the card's.
+Where there is a GPU both train on it, ours as precise as the default recipe is there and the usual one in bfloat16; the
+pace is one of bfloat16, and the memory told is the card's.
 """
 
 import argparse
