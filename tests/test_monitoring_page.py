@@ -2,8 +2,10 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -114,6 +116,17 @@ def test_a_time_line_has_its_band_its_events_and_its_labelled_dots(shifted: Scen
     assert by_title["Failed and refused requests"]["layout"]["yaxis"]["range"] == [0.0, 0.01]
     assert len({tuple(figure["layout"]["xaxis"]["range"]) for figure in by_title.values()}) == 1
     assert json.loads(json.dumps(wer, allow_nan=False)) == wer
+
+
+def test_a_time_line_of_what_has_no_end_is_json_that_a_browser_reads(shifted: Scene) -> None:
+    over, gap = timelines.over_time(shifted, step_s=DAY_S), "ctc_gap"
+    line = next(line for line in monitoring_figures.TIME_LINES if line.columns == (gap,))
+    table = over.table.assign(**{gap: [np.inf, np.nan, *over.table[gap].iloc[2:]]})
+    endless = replace(over, table=table, bands={**over.bands, gap: (0.1, np.inf)})
+    drawn = monitoring_figures.time_line(endless, line, span_s=(shifted.reading.start_s, shifted.reading.last_s))
+    assert json.loads(json.dumps(drawn, allow_nan=False)) == drawn
+    assert drawn["data"][0]["y"][:3] == [None, None, over.table[gap].iloc[2]]
+    assert [shape["type"] for shape in drawn["layout"]["shapes"]] == ["line"]
 
 
 def test_what_cannot_be_told_says_how_many_queries_would_do() -> None:

@@ -11,7 +11,6 @@ from tests.conftest import CHROMIUM, FLAGS, Project
 from workbench import notebooks, pages, storage
 from workbench.records import Decision, Interval
 from workbench.storage import StageRecord
-from workbench.widgets.chart import Chart
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserType
@@ -119,9 +118,3 @@ def test_a_browser_without_a_network_draws_the_plots_in_light_and_dark(
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     browser.close()
     assert not complaints
-
-
-def test_a_figure_given_in_json_is_json_for_a_browser_too_whatever_it_holds() -> None:
-    chart = Chart({"data": [{"y": [1.0, float("inf"), float("nan")]}], "layout": {}})
-    wanted = {"data": [{"y": [1.0, None, None]}], "layout": {}}
-    assert json.loads(chart.figure, parse_constant=pytest.fail) == wanted

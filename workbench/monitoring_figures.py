@@ -157,8 +157,8 @@ def _trace(table: pd.DataFrame, times: Sequence[str], line: TimeLine, number: in
 
 
 def _plain(values: "pd.Series[float]") -> list[float | None]:
-    """Give numbers that JSON can write: nothing where there is none."""
-    return [None if np.isnan(value) else float(value) for value in values.to_numpy(float)]
+    """Give numbers that JSON can write: nothing where there is none, or one without an end."""
+    return [float(value) if np.isfinite(value) else None for value in values.to_numpy(float)]
 
 
 def _stamps(seconds: Any) -> list[str]:
@@ -175,8 +175,10 @@ def _times(table: pd.DataFrame) -> list[str]:
 
 
 def _band(band: tuple[float, float] | None) -> list[dict[str, Any]]:
-    return [] if band is None else [{"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": band[0], "y1": band[1],
-                                     "fillcolor": NORMAL, "line": {"width": 0}, "layer": "below"}]
+    if band is None or not np.isfinite(band).all():
+        return []
+    return [{"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": band[0], "y1": band[1], "fillcolor": NORMAL,
+             "line": {"width": 0}, "layer": "below"}]
 
 
 def _events(events: pd.DataFrame) -> list[dict[str, Any]]:

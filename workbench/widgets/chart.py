@@ -11,7 +11,6 @@ from typing import Any
 import anywidget
 import plotly.graph_objects as go
 import traitlets
-from plotly.io.json import to_json_plotly
 from plotly.offline import get_plotlyjs
 
 from workbench.widgets import shell
@@ -52,8 +51,8 @@ class Chart(anywidget.AnyWidget):
             self.show(figure)
 
     def show(self, figure: go.Figure | Mapping[str, Any]) -> None:
-        """Put another figure in its place, given as plotly's own or in its JSON; what is not finite is left out."""
-        self.figure = str(to_json_plotly(figure) if isinstance(figure, Mapping) else figure.to_json())
+        """Put another figure in its place, given as plotly's own or in its JSON."""
+        self.figure = json.dumps(figure) if isinstance(figure, Mapping) else str(figure.to_json())
 
     def on_click(self, callback: Callable[[Mapping[str, Any]], None]) -> None:
         """Call back with each clicked point: trace, x, y, customdata, and `is_again`, a number that changes."""
