@@ -18,7 +18,7 @@ def test_a_notebook_tells_its_parameters_question_inputs_and_imports(project: Pr
     first, second = notebooks.discover()
     assert first.parameters["n_items"] == notebooks.Parameter("n_items", "int", 3, "how many to count")
     assert first.question == "How many are there?"
-    assert second.inputs == ("first",)
+    assert second.inputs == {"first": frozenset()}
     assert {"workbench.storage", "workbench.progress"} <= second.modules
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from tests.conftest import FIRST, SECOND, Project
 from tests.processes import children, is_running, wait_until, wait_until_gone
 from workbench import errors, fingerprints, locks, notebooks, pipeline, storage
+from workbench.errors import StageError
 
 SLOW_SECOND = (
     *SECOND[:3],
@@ -105,6 +106,29 @@ def test_a_fingerprint_follows_sources_values_files_recipe_and_findings_but_neve
     assert found != base
     (folder / "record.json").write_text('{"outputs": {"items.json": "ab"}, "decision": {}, "finished": "later"}')
     assert fingerprint_of("second") == found
+
+
+def test_a_stage_that_names_the_files_it_reads_depends_on_those_alone_and_can_read_no_others(project: Project) -> None:
+    folder = project.root / "data/runs/default/01_first"
+
+    def fingerprint_of_second(of_items: str, **others: str) -> str:
+        storage.write_json(folder / "record.json", {"outputs": {"items.json": of_items, **others},
+                                                    "decision": {"sentence": str(others)}})
+        return fingerprint_of("second")
+
+    assert fingerprint_of_second("ab", **{"rest.json": "1"}) != fingerprint_of_second("ab", **{"rest.json": "2"})
+    project.notebook("02_second", [cell.replace("input('first')", "input('first', 'items.json')") for cell in SECOND])
+    base = fingerprint_of_second("ab", **{"rest.json": "1"})
+    assert fingerprint_of_second("ab", **{"rest.json": "2"}) == base
+    assert fingerprint_of_second("cd", **{"rest.json": "2"}) != base
+    assert notebooks.discover()[1].inputs == {"first": {"items.json"}}
+
+    storage.write_json(folder / "items.json", [1, 2])
+    storage.write_json(folder / "rest.json", [3])
+    found = storage.open_stage("second", "default").input("first", "items.json")
+    assert found.json("items") == [1, 2]
+    with pytest.raises(StageError, match="no rest.json; to be read here are items.json"):
+        found.json("rest")
 
 
 def test_a_fingerprint_covers_the_modules_that_the_imported_modules_import() -> None:

@@ -43,6 +43,14 @@ def test_rounds_of_all_runs_are_collected_and_the_next_expects_what_they_brought
     assert track_record.realization().n_rounds == 2 and track_record.realization().mean < 0.45
 
 
+def test_a_stage_before_improve_finds_the_same_once_its_own_run_has_improved(notebooks: Path) -> None:
+    improved("a", a_round(0.06, 0.02))
+    before = track_record.rounds(before="b")
+    improved("b", a_round(0.05, 0.015, "streets"))
+    pd.testing.assert_frame_equal(track_record.rounds(before="b"), before)
+    assert len(track_record.rounds()) == 2
+
+
 def test_one_round_that_two_runs_share_is_one_witness(notebooks: Path) -> None:
     improved("a", a_round(0.06, 0.02))
     improved("b", a_round(0.06, 0.02))

@@ -40,7 +40,8 @@ def fingerprint(notebook: StageNotebook, passed: Mapping[str, Any], run: str) ->
         "parameters": values,
         "recipe": [storage.hash_file(path) for path in recipes],
         "modules": sources,
-        "upstream": {stage: _findings(run, stage) for stage in notebook.inputs if stage != notebook.name},
+        "upstream": {stage: _findings(run, stage, files) for stage, files in notebook.inputs.items()
+                     if stage != notebook.name},
         "files": [_file_state(path) for path in _named_files([*_texts(values), *noises])],
         "addresses": remote.states(text for text in _texts(values)
                                    if remote.is_url(text) and text.lower().endswith(tuple(MANIFEST_SUFFIXES)))
@@ -51,9 +52,13 @@ def fingerprint(notebook: StageNotebook, passed: Mapping[str, Any], run: str) ->
     })
 
 
-def _findings(run: str, stage: str) -> Any:
+def _findings(run: str, stage: str, files: Iterable[str]) -> Any:
+    """Give what a stage left, as far as it is read: the hashes of the named files, or all with what it decided."""
     record = storage.read_record(run, stage)
-    return record and {key: record.content.get(key) for key in ("outputs", "decision", "versions")}
+    if record is None:
+        return None
+    return ({name: record.content["outputs"].get(name) for name in files}
+            or {key: record.content.get(key) for key in ("outputs", "decision", "versions")})
 
 
 def _labels(run: str) -> str:

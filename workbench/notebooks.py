@@ -65,12 +65,19 @@ class StageNotebook:
         return " ".join(quoted)
 
     @property
-    def inputs(self) -> tuple[str, ...]:
-        """The stages it reads with `stage.input("name")`, in order of appearance."""
-        names = (node.args[0].value for node in self._nodes() if isinstance(node, ast.Call)
-                 and isinstance(node.func, ast.Attribute) and node.func.attr == "input"
-                 and node.args and isinstance(node.args[0], ast.Constant))
-        return tuple(dict.fromkeys(str(name) for name in names))
+    def inputs(self) -> dict[str, frozenset[str]]:
+        """The stages it reads, in order of appearance, each with the files it depends on; empty means all it left.
+
+        `stage.input("name")` depends on everything, `stage.input("name", "file.json")` on that file alone.
+        """
+        found = dict[str, frozenset[str]]()
+        for node in self._nodes():
+            if (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "input"
+                    and node.args and all(isinstance(word, ast.Constant) for word in node.args)):
+                name, *files = (str(word.value) for word in node.args if isinstance(word, ast.Constant))
+                known = found.get(name)
+                found[name] = (known or frozenset()) | set(files) if files and known != frozenset() else frozenset()
+        return found
 
     @property
     def modules(self) -> frozenset[str]:

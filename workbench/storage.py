@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +175,8 @@ class StageRecord:
     def path(self, name: str) -> Path:
         """Give an output's path. Raises: StageError when the stage left no such file."""
         if name not in self.content["outputs"]:
-            raise StageError(f"{self.stage} of {self.run} left no {name}; it left {', '.join(self.content['outputs'])}")
+            raise StageError(f"{self.stage} of {self.run} left no {name}; to be read here are "
+                             f"{', '.join(self.content['outputs']) or 'none'}")
         return self.folder / name
 
     def table(self, name: str) -> "pd.DataFrame":
@@ -216,9 +217,10 @@ class Stage:
     outputs: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
 
-    def input(self, stage: str) -> StageRecord:
+    def input(self, stage: str, *files: str) -> StageRecord:
         """Read an earlier stage of this run; a notebook run by hand falls back on the latest run that has it.
 
+        With `files`, only those can be read, and this stage is out of date only when one of them changes.
         Raises: StageError when no run has it.
         """
         record = read_record(self.run, stage)
@@ -229,6 +231,9 @@ class Stage:
         if record is None:
             raise StageError(f"{self.name} needs {stage}, which has not finished in run {self.run}; "
                              f"do `workbench run --to {stage} --run {self.run}` first")
+        if files:
+            left = {name: sha for name, sha in record.content["outputs"].items() if name in files}
+            record = replace(record, content={**record.content, "outputs": left})
         self.inputs[stage] = hash_value(record.content["outputs"])
         return record
 

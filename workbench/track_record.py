@@ -9,15 +9,16 @@ COLUMNS = ["run", "request", *(f"{name}{end}" for name in ("ceiling", "predicted
                                for end in ("", "_low", "_high"))]
 
 
-def rounds(just_now: pd.DataFrame | None = None) -> pd.DataFrame:
+def rounds(just_now: pd.DataFrame | None = None, *, before: str = "") -> pd.DataFrame:
     """List the judged rounds of every run that had a prediction, and then those of `just_now`, each once.
 
+    The run `before` is left out: a stage that comes before its improve finds the same when it is run again.
     Returns: run, request, then ceiling (what closing the whole gap would win), predicted and achieved (beyond the
         control), each with _low and _high: WER over all use, fractions.
     """
     found = []
     for folder in sorted((storage.data_folder() / "runs").glob("*/")):
-        record = storage.read_record(folder.name, "improve")
+        record = storage.read_record(folder.name, "improve") if folder.name != before else None
         if record is not None and "predictions.parquet" in record.content["outputs"]:
             found.append(_with_ceilings(record.table("predictions")).assign(run=folder.name))
     if just_now is not None and len(just_now):
