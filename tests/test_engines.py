@@ -222,4 +222,5 @@ def test_parity_counts_changed_answers_and_added_errors_by_speaker() -> None:
 
 
 def test_wide_models_hear_fewer_clips_at_once() -> None:
-    assert [recognizing.batch_size(width) for width in (64, 384, 512, 768, 1280)] == [16, 16, 9, 4, 4]
+    sizes = [recognizing.batch_size(width, 8, least=2, most=16) for width in (64, 384, 512, 768, 1280)]
+    assert sizes == [16, 8, 4, 2, 2]

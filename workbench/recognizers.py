@@ -56,15 +56,17 @@ class WhisperRecognizer(ShortContextRecognizer):
         self.context, self.n_text_ctx, self.has_head = model.context, model.dims.n_text_ctx, model.head is not None
         self.n_prompt_names = model.n_prompt_names
         if model.device.type != "cpu":
-            self.batch_size = recognizing.batch_size(model.dims.n_audio_state, recognizing.CHUNK)
+            most = recognizing.CHUNK
+            self.batch_size = recognizing.batch_size(model.dims.n_audio_state, most, least=4, most=most)
 
     def _encode(self, words: str) -> list[int]:
         return list(batches.tokenizer(self.model.whisper.is_multilingual, self.model.language).encode(words))
 
     def _batches(self, batches: Sequence[Batch]) -> list[list[Hypothesis]]:
         """Answer all batches, on a processor some at once."""
-        width, is_on_processor = self.model.dims.n_audio_state, self.model.device.type == "cpu"
-        n = min(len(batches), recognizing.n_at_once(width, torch.get_num_threads())) if is_on_processor else 1
+        # Products below tiny's width are too small to be divided among cores: `benchmarks/at_once.py`.
+        is_narrow = self.model.dims.n_audio_state < frames.TINY_WIDTH and self.model.device.type == "cpu"
+        n = min(len(batches), torch.get_num_threads()) if is_narrow else 1
         if n <= 1:
             return self._each(batches)
         shares = side_by_side.run([partial(self._twin()._each, batches[i::n]) for i in range(n)])

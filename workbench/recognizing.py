@@ -23,8 +23,8 @@ from workbench.records import Hypothesis
 if TYPE_CHECKING:
     import pandas as pd  # the server never makes tables
 
-BATCH_SIZE, MIN_BATCH_SIZE = 16, 4
-"""Clips a batch, up to tiny's width: on two cores larger ones gain nothing more, nor do more than 4 of a wide model."""
+BATCH_SIZE = 16
+"""The most clips a batch on a processor: on two cores larger ones gain nothing more."""
 
 CHUNK = 8 * BATCH_SIZE
 """Clips of a table that are read and decoded at a time; which of them share a batch is decided within it."""
@@ -63,6 +63,8 @@ class ShortContextRecognizer(ABC):
     has_head: bool
     n_prompt_names = 0
     batch_size = BATCH_SIZE
+    n_at_once = 1
+    """Batches that are heard at the same time: what there is to hear is divided among them."""
     biasing = BiasingList()
 
     def biased(self, biasing: BiasingList) -> Self:
@@ -91,11 +93,10 @@ class ShortContextRecognizer(ABC):
     def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
         """Write one hypothesis a recording, in their order."""
         contexts = np.array([frames.context_samples(len(r), self.context) for r in recordings], dtype=int)
-        batches: list[tuple[list[int], int]] = []
+        most, batches = min(self.batch_size, -(-len(recordings) // self.n_at_once)), list[tuple[list[int], int]]()
         for n_samples in np.unique(contexts):
             members = np.flatnonzero(contexts == n_samples)
-            batches += [(members[start : start + self.batch_size].tolist(), int(n_samples))
-                        for start in range(0, len(members), self.batch_size)]
+            batches += [(rows.tolist(), int(n_samples)) for rows in np.array_split(members, -(-len(members) // most))]
         heard = self._batches([([recordings[row] for row in rows], n_samples) for rows, n_samples in batches])
         answers = {row: answer for (rows, _), said in zip(batches, heard, strict=True)
                    for row, answer in zip(rows, said, strict=True)}
@@ -135,22 +136,9 @@ def _before(answer: Hypothesis, words: str) -> str:
     return "" if written == words else written
 
 
-def n_at_once(width: int, n_cores: int) -> int:
-    """Say how many batches a processor should hear at once: a core each, of a model below tiny's width.
-
-    Its products are too small to be divided among cores (`benchmarks/at_once.py`); a wider model's are not, and every
-    batch more takes memory. A table is decoded `CHUNK` clips at a time, which are so many batches.
-    """
-    return min(n_cores, CHUNK // BATCH_SIZE) if width < frames.TINY_WIDTH else 1
-
-
-def batch_size(width: int, most: int = BATCH_SIZE) -> int:
-    """Say how many clips a processor, or with CHUNK a GPU, should hear at once: wider models take memory for fewer.
-
-    A server of small's shape (768) held 751 MB under sixteen phones; sent four at a time 540, with 12 instead of 11 s
-    for 48 clips.
-    """
-    return max(MIN_BATCH_SIZE, min(most, most * frames.TINY_WIDTH**2 // width**2))
+def batch_size(width: int, at_tiny: int, *, least: int, most: int) -> int:
+    """Say how many clips a batch may have: so many at tiny's width, of wider models fewer, for these take memory."""
+    return max(least, min(most, at_tiny * frames.TINY_WIDTH**2 // width**2))
 
 
 def compression_ratio(words: str) -> float:

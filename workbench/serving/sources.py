@@ -46,7 +46,7 @@ class Registered:
         """Load the engine that was exported for a version, or its checkpoint."""
         folder = model_registry.resolve(version).folder
         is_fast = self.engine == "fast" or self.engine == "auto" and (folder / "engine").is_dir()
-        return FastRecognizer(folder / "engine", n_at_once=1) if is_fast else _open_reference(folder / "model.pt")
+        return FastRecognizer(folder / "engine") if is_fast else _open_reference(folder / "model.pt")
 
 
 def find(model: str, engine: Engine) -> Source:
@@ -56,7 +56,7 @@ def find(model: str, engine: Engine) -> Source:
     """
     if (Path(model) / fast.FACTS).is_file():
         folder = Path(model).resolve()
-        return Fixed(folder.name, lambda: FastRecognizer(folder, n_at_once=1))
+        return Fixed(folder.name, lambda: FastRecognizer(folder))
     if not Path(model).is_file() and not (storage.run_folder(model) / "model.pt").is_file():
         if model == "champion":
             return Registered(engine)
@@ -74,7 +74,7 @@ def _open(checkpoint: Path, digest: str, engine: Engine) -> Recognizer:
 
     if engine == "torch":
         return _open_reference(checkpoint)
-    return FastRecognizer(engines.export(checkpoint, storage.cache_folder("engines") / digest[:16]), n_at_once=1)
+    return FastRecognizer(engines.export(checkpoint, storage.cache_folder("engines") / digest[:16]))
 
 
 def _open_reference(checkpoint: Path) -> Recognizer:
