@@ -1,24 +1,27 @@
 """How much faster is a table decoded some batches at once, a core each, than batch after batch on all cores?
 
     python benchmarks/at_once.py
+    python benchmarks/at_once.py --shape tiny --clips 1 2 16 128
     python benchmarks/at_once.py --busy 1      # beside so many processes that never rest
 
-Both engines hear the same clips of three seconds with the same weights (of random numbers, at the default size), in
-turn, round by round; that all answers are the same is checked. `with numpy's threads` is the engine batch after batch
-as it would be without its limit on them. The table goes to reports/benchmarks/at_once.csv.
+Both engines hear the same clips of three seconds with the same weights (of random numbers, at the default size or in a
+published shape), in turn, round by round; that all answers are the same is checked. `with numpy's threads` is the
+engine batch after batch as it would be without its limit on them. The table goes to reports/benchmarks/at_once.csv.
 """
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import peers
 import threadpoolctl
 import torch
 
@@ -27,16 +30,20 @@ from workbench.audio import SAMPLE_RATE_HZ
 from workbench.records import Hypothesis
 
 CLIP_S = 3.0
+FEW = 16
+"""Clips a timing, at least."""
 REPORT = Path(__file__).parents[1] / "reports" / "benchmarks" / "at_once.csv"
 Ways = Mapping[tuple[str, str], Callable[[list[np.ndarray]], list[Hypothesis]]]
 
 
-def ways(folder: Path) -> Ways:
+def ways(folder: Path, shape: str) -> Ways:
     """Make what is compared. Returns: what decodes, by engine and how."""
-    checkpoint = whisper_model.save(whisper_model.build("", "small", seed=0), folder / "model.pt")
+    checkpoint = (peers.checkpoint(shape, folder) if shape in peers.SHAPES else
+                  whisper_model.save(whisper_model.build("", "small", seed=0), folder / "model.pt"))
     engine = engines.export(checkpoint, folder / "engine")
     reference, n_cores = recognizers.load(checkpoint), os.cpu_count() or 1
-    one, some = (engines.FastRecognizer(engine, n_at_once=n) for n in (1, n_cores))
+    one, some = engines.FastRecognizer(engine, n_at_once=1), engines.FastRecognizer(engine)
+    one.batch_size = some.batch_size * some.n_at_once  # as many clips on their way
 
     def unlimited(clips: list[np.ndarray]) -> list[Hypothesis]:
         with threadpoolctl.threadpool_limits(n_cores, user_api="blas"):
@@ -71,38 +78,43 @@ def _never_rest() -> None:
         pass
 
 
-def measure(compared: Ways, clips: list[np.ndarray], n_rounds: int) -> pd.DataFrame:
-    """Let all decode in turn. Returns: engine, how, seconds, cpu_s; a row a round and way."""
+def measure(compared: Ways, clips: list[np.ndarray], sizes: Sequence[int], n_rounds: int) -> pd.DataFrame:
+    """Let all decode in turn. Returns: clips, engine, how, seconds, cpu_s; a row a size, way and round."""
     rows, texts = [], dict[str, list[str]]()
-    for number in range(n_rounds + 1):
+    for number, size in itertools.product(range(n_rounds + 1), sizes):
+        n_calls = max(1, FEW // size)  # a lone clip takes too little to be timed
         for (engine, how), decode in compared.items():
             began_s, cpu_s = time.monotonic(), time.process_time()
-            heard = [answer.text for answer in decode(clips)]
-            assert texts.setdefault(engine, heard) == heard, f"{engine}, {how}: other answers"
+            heard = [[answer.text for answer in decode(clips[:size])] for _ in range(n_calls)][0]
+            took_s, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s
+            known = texts.setdefault(engine, heard)
+            assert known[:size] == heard[: len(known)], f"{engine}, {how}: other answers"
             if number:  # the first round warms up
-                rows.append({"engine": engine, "how": how, "seconds": time.monotonic() - began_s,
-                             "cpu_s": time.process_time() - cpu_s})
+                rows.append({"clips": size, "engine": engine, "how": how, "seconds": took_s / n_calls,
+                             "cpu_s": cpu_s / n_calls})
     return pd.DataFrame(rows)
 
 
 def main() -> None:
     """Run the benchmark and print the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--clips", type=int, default=128)
+    parser.add_argument("--shape", default="default", choices=["default", *peers.SHAPES],
+                        help="that of a run's default size, or a published one")
+    parser.add_argument("--clips", type=int, nargs="+", default=[1, 16, 128], help="how many are asked for at a time")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--busy", type=int, default=0)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
-    clips = list(rng.normal(0, 0.1, (options.clips, int(CLIP_S * SAMPLE_RATE_HZ))).astype(np.float32))
+    clips = list(rng.normal(0, 0.1, (max(options.clips), int(CLIP_S * SAMPLE_RATE_HZ))).astype(np.float32))
     with tempfile.TemporaryDirectory() as folder, beside(options.busy):
-        found = measure(ways(Path(folder)), clips, options.rounds)
-    table = found.groupby(["engine", "how"], sort=False).median()
-    spread = found.groupby(["engine", "how"], sort=False)["seconds"].agg(["min", "max"])
-    table = table.join(spread)
-    table["times as fast"] = table.groupby("engine")["seconds"].transform(
+        found = measure(ways(Path(folder), options.shape), clips, options.clips, options.rounds)
+    grouped = found.groupby(["engine", "clips", "how"], sort=False)
+    table = grouped.median().join(grouped["seconds"].agg(["min", "max"])).sort_index(level=["engine", "clips"])
+    table["times as fast"] = table.groupby(level=["engine", "clips"])["seconds"].transform(
         lambda s: s.xs("batch after batch", level="how").iloc[0] / s)
-    print(f"{options.clips} clips of {CLIP_S:g} s, {os.cpu_count()} cores, {torch.get_num_threads()} threads, beside "
-          f"{options.busy} busy processes, {options.rounds} rounds, medians\n{table.to_string(float_format='%.2f')}")
+    print(f"shape {options.shape}, clips of {CLIP_S:g} s, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
+          f"beside {options.busy} busy processes, {options.rounds} rounds, medians")
+    print(table.to_string(float_format="%.3f"))
     storage.write_text(REPORT, table.to_csv())
 
 

@@ -40,3 +40,15 @@ def test_a_full_queue_says_when_to_come_back_and_a_stop_answers_what_was_accepte
         assert errors == {"queue_full": len(answers) - len(answered)}
         assert [a.status_code for a in answers[-3:]] == [200] * 3, "what had found a place was answered"
 
+
+
+def test_a_lone_query_after_a_lone_query_waits_for_no_company_and_those_on_their_way_are_heard_together(
+        served_root: Path) -> None:
+    with serving(served_root, "--model", "toy", "--no-auth", WORKBENCH_BATCH_WAIT_MS="3000") as server:
+        server.wait_ready()
+        answers = [server.send(), server.send(), *server.send_many(8), server.send()]
+        waited_ms = {row["request_id"]: row["queue_ms"] for row in server.rows()}
+        first, second, *crowd, after = (waited_ms[answer.headers["X-Request-Id"]] for answer in answers)
+        assert first > 2900 and second < 1500, "nothing is known of the traffic at first"
+        assert crowd and after > 2900, "there was company just before"
+        assert server.metric("workbench_batch_size_count") < len(answers)

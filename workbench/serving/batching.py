@@ -67,6 +67,7 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, "model")
         self._commits: set[asyncio.Task[None]] = set()
         self._n_entering, self._n_unanswered, self._seconds_each, self._is_shadowing = 0, 0, 0.05, False
+        self._had_company = True
 
     @property
     def depth(self) -> int:
@@ -109,13 +110,15 @@ class Batcher:
         self._thread.shutdown()
 
     async def _gather(self) -> list[Query]:
-        batch = [await self._queue.get()]
+        """Take the queries that wait, and a moment later those on their way; a lone one after a lone one goes alone."""
+        batch, wants_company = [await self._queue.get()], self._had_company or self.depth > 0
         try:
             async with asyncio.timeout(self._limits.wait_s):
-                while len(batch) < self._limits.max_batch:
+                while wants_company and len(batch) < self._limits.max_batch:
                     batch.append(await self._queue.get())
         except TimeoutError:
             pass
+        self._had_company = len(batch) > 1
         return batch
 
     async def _answer(self, batch: Sequence[Query]) -> None:
