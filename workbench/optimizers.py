@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+import torch._dynamo  # a second that the first optimizer would take; a kernel has it before its stage begins
 from torch import Tensor, nn
 
 from workbench.frames import TINY_WIDTH
