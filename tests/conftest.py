@@ -169,6 +169,7 @@ def _make_toy_run(root: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         if last == "collect":
             shutil.copytree(project.root, root / "begun")
+    assert project.record("04_analyze", "toy")["decision"]["outcome"] == "yes", "improve has nothing to do"
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tests.conftest import Project, make_project
 from workbench import settings
 
 STAGES = ("01_scope", "02_collect", "03_train", "04_analyze", "05_improve")
-ORDER = ("run", "--to", "improve", "--run", "toy", "--size", "toy", "-p", "train.n_steps=16", "-p", "improve.n_steps=8")
+ORDER = ("run", "--to", "improve", "--run", "toy", "--size", "toy", "-p", "improve.n_steps=8")
 QUIET = {"OMP_NUM_THREADS": "1", "WORKBENCH_SAVE_EVERY_S": "0"}
 """One thread, so that sums are added in one order; a save after every step, so that there is something to resume."""
 
@@ -90,6 +90,16 @@ def test_editing_prose_runs_that_stage_again_and_trains_nothing(unbroken: Projec
     assert sorted((unbroken.root / "data" / "cache" / "fits").iterdir()) == fits
     assert done.stdout.count("unchanged") == 4, done.stdout  # all but train
     assert "Does it learn from it?" in unbroken.report("03_train.html", "toy").read_text()
+
+
+def test_running_analyze_again_asks_for_the_same_and_spends_no_look_of_improve(unbroken: Project) -> None:
+    before = records(unbroken)
+    assert len(pd.read_parquet(unbroken.root / "data" / "runs" / "toy" / "05_improve" / "predictions.parquet"))
+    edit(unbroken, "04_analyze", lambda text: text.replace("Where it fails", "Where it fails most"))
+    done = workbench(unbroken, *ORDER)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("unchanged") == 4, done.stdout  # all but analyze
+    assert records(unbroken)["04_analyze"]["outputs"] == before["04_analyze"]["outputs"]
 
 
 def test_what_a_recipe_invents_once_reaches_every_stage(unbroken: Project) -> None:
