@@ -127,7 +127,7 @@ def test_a_stage_that_names_the_files_it_reads_depends_on_those_alone_and_can_re
     storage.write_json(folder / "rest.json", [3])
     found = storage.open_stage("second", "default").input("first", "items.json")
     assert found.json("items") == [1, 2]
-    with pytest.raises(StageError, match="no rest.json; to be read here are items.json"):
+    with pytest.raises(StageError, match="gives no rest.json, but items.json"):
         found.json("rest")
 
 

@@ -66,7 +66,7 @@ def test_a_missing_output_names_those_there_are(stages: Path) -> None:
     finish(stage)
     record = storage.read_record("mine", "scope")
     assert record is not None
-    with pytest.raises(StageError, match="to be read here are items.json"):
+    with pytest.raises(StageError, match="gives no model.pt, but items.json"):
         record.path("model.pt")
 
 

@@ -1,7 +1,6 @@
 """Where stages leave what they found: whole files, content hashes, and one `record.json` a stage, written last.
 
-Everything here is written under a temporary name and renamed, so that a kill at any moment leaves either the old
-file or the new one. A stage without a record did not happen.
+Files are written under a temporary name and renamed, whole or not at all; a stage without a record did not happen.
 """
 
 import errno
@@ -175,8 +174,7 @@ class StageRecord:
     def path(self, name: str) -> Path:
         """Give an output's path. Raises: StageError when the stage left no such file."""
         if name not in self.content["outputs"]:
-            raise StageError(f"{self.stage} of {self.run} left no {name}; to be read here are "
-                             f"{', '.join(self.content['outputs']) or 'none'}")
+            raise StageError(f"{self.stage} of {self.run} gives no {name}, but {', '.join(self.content['outputs'])}")
         return self.folder / name
 
     def table(self, name: str) -> "pd.DataFrame":
@@ -231,11 +229,9 @@ class Stage:
         if record is None:
             raise StageError(f"{self.name} needs {stage}, which has not finished in run {self.run}; "
                              f"do `workbench run --to {stage} --run {self.run}` first")
-        if files:
-            left = {name: sha for name, sha in record.content["outputs"].items() if name in files}
-            record = replace(record, content={**record.content, "outputs": left})
-        self.inputs[stage] = hash_value(record.content["outputs"])
-        return record
+        left = {name: sha for name, sha in record.content["outputs"].items() if not files or name in files}
+        self.inputs[stage] = hash_value(left)
+        return replace(record, content={**record.content, "outputs": left})
 
     def file(self, name: str) -> Path:
         """Give the path of an output to write; `keep` it afterwards."""
