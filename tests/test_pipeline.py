@@ -122,6 +122,11 @@ def test_a_stage_that_names_the_files_it_reads_depends_on_those_alone_and_can_re
     assert fingerprint_of_second("ab", **{"rest.json": "2"}) == base
     assert fingerprint_of_second("cd", **{"rest.json": "2"}) != base
     assert notebooks.discover()[1].inputs == {"first": {"items.json"}}
+    project.notebook("03_third", [*SECOND[:3], "stage.input('a', 'x.json')", "stage.input('a', 'y.json')",
+                                  "stage.input('b', 'x.json'), stage.input('b'), stage.input('b', 'y.json')",
+                                  "stage.input('c', name)"])
+    read = {"first": frozenset(), "a": {"x.json", "y.json"}, "b": frozenset(), "c": frozenset()}
+    assert notebooks.discover()[2].inputs == read, "what a name in a variable says is not known: all"
 
     storage.write_json(folder / "items.json", [1, 2])
     storage.write_json(folder / "rest.json", [3])

@@ -73,10 +73,11 @@ class StageNotebook:
         found = dict[str, frozenset[str]]()
         for node in self._nodes():
             if (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "input"
-                    and node.args and all(isinstance(word, ast.Constant) for word in node.args)):
-                name, *files = (str(word.value) for word in node.args if isinstance(word, ast.Constant))
-                known = found.get(name)
-                found[name] = (known or frozenset()) | set(files) if files and known != frozenset() else frozenset()
+                    and node.args and isinstance(node.args[0], ast.Constant)):
+                name, words = str(node.args[0].value), node.args[1:]
+                files = {str(word.value) for word in words if isinstance(word, ast.Constant)}
+                is_limited = len(files) == len(words) > 0 and found.get(name) != frozenset()
+                found[name] = found.get(name, frozenset()) | files if is_limited else frozenset()
         return found
 
     @property
