@@ -222,5 +222,19 @@ def test_parity_counts_changed_answers_and_added_errors_by_speaker() -> None:
 
 
 def test_wide_models_hear_fewer_clips_at_once() -> None:
-    sizes = [recognizing.batch_size(width, 8, least=2, most=16) for width in (64, 384, 512, 768, 1280)]
-    assert sizes == [16, 8, 4, 2, 2]
+    assert [recognizing.batch_size(width, 8, 16) for width in (64, 384, 512, 768, 1280)] == [16, 8, 4, 2, 2]
+
+
+def test_few_clips_are_divided_evenly_among_the_cores(
+        checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard, decode = [], engines.FastRecognizer._decode
+
+    def noted(self: engines.FastRecognizer, waveforms: np.ndarray, n_tokens: int) -> list[Hypothesis]:
+        heard.append(len(waveforms))
+        return decode(self, waveforms, n_tokens)
+
+    monkeypatch.setattr(engines.FastRecognizer, "_decode", noted)
+    fast = engines.FastRecognizer(engines.export(checkpoint, tmp_path / "engine"), n_at_once=2)
+    for n, sizes in ((1, [1]), (5, [2, 3]), (2 * fast.batch_size, [fast.batch_size] * 2)):
+        heard.clear()
+        assert len(fast.transcribe(NOISES[:1] * n)) == n and sorted(heard) == sizes

@@ -35,9 +35,9 @@ TASK = ("<|startoftranscript|>", "<|{language}|>", "<|transcribe|>", "<|notimest
 Source: whisper.tokenizer.Tokenizer.sot_sequence_including_notimestamps."""
 FIRST_TIME, FIRST_SPECIAL, BEFORE = "<|0.00|>", "<|endoftext|>", "<|startofprev|>"
 BATCH_SIZE = 8
-"""Clips of tiny's width a batch, on each core.
+"""Clips of tiny's width a batch, of which a core has one: larger ones take memory.
 
-On two cores 128 of them took 17.4 ms each in batches of 8, 15.8 in batches of 16 with 120 MB more."""
+With it a server of small's shape held 493 MB under sixteen phones (`benchmarks/http_throughput.py --shape small`)."""
 MOST_AT_ONCE = 8
 """Batches at once on a processor of many cores, which take memory each: a table's chunk has twice as many."""
 PIECES = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -135,7 +135,7 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
         if device == "cpu":
             width = known["dims"]["n_audio_state"]
             self.n_at_once = n_at_once or at_once(width, n_cores)
-            self.batch_size = recognizing.batch_size(width, BATCH_SIZE, least=2, most=recognizing.BATCH_SIZE)
+            self.batch_size = recognizing.batch_size(width, BATCH_SIZE, recognizing.BATCH_SIZE)
         n_each = max(1, n_cores // self.n_at_once) if self.n_at_once > 1 else n_threads
         with self._pools.limit(limits=n_cores, user_api="openmp"):  # which CTranslate2 sets here, for PyTorch too
             self._engine = ctranslate2.models.Whisper(str(folder), device=device, compute_type=compute_type,

@@ -56,8 +56,7 @@ class WhisperRecognizer(ShortContextRecognizer):
         self.context, self.n_text_ctx, self.has_head = model.context, model.dims.n_text_ctx, model.head is not None
         self.n_prompt_names = model.n_prompt_names
         if model.device.type != "cpu":
-            most = recognizing.CHUNK
-            self.batch_size = recognizing.batch_size(model.dims.n_audio_state, most, least=4, most=most)
+            self.batch_size = recognizing.batch_size(model.dims.n_audio_state, recognizing.CHUNK, recognizing.CHUNK)
 
     def _encode(self, words: str) -> list[int]:
         return list(batches.tokenizer(self.model.whisper.is_multilingual, self.model.language).encode(words))

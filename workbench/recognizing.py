@@ -23,8 +23,8 @@ from workbench.records import Hypothesis
 if TYPE_CHECKING:
     import pandas as pd  # the server never makes tables
 
-BATCH_SIZE = 16
-"""The most clips a batch on a processor: on two cores larger ones gain nothing more."""
+BATCH_SIZE, MIN_BATCH_SIZE = 16, 2
+"""The most clips a batch on a processor, for on two cores larger ones gain nothing more; and the least."""
 
 CHUNK = 8 * BATCH_SIZE
 """Clips of a table that are read and decoded at a time; which of them share a batch is decided within it."""
@@ -136,9 +136,9 @@ def _before(answer: Hypothesis, words: str) -> str:
     return "" if written == words else written
 
 
-def batch_size(width: int, at_tiny: int, *, least: int, most: int) -> int:
+def batch_size(width: int, at_tiny: int, most: int) -> int:
     """Say how many clips a batch may have: so many at tiny's width, of wider models fewer, for these take memory."""
-    return max(least, min(most, at_tiny * frames.TINY_WIDTH**2 // width**2))
+    return max(MIN_BATCH_SIZE, min(most, at_tiny * frames.TINY_WIDTH**2 // width**2))
 
 
 def compression_ratio(words: str) -> float:
