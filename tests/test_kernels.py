@@ -3,9 +3,10 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,6 +48,36 @@ def test_a_kernel_that_died_while_it_waited_is_replaced(project: Project) -> Non
     project.notebook("01_first", [*FIRST[:3], KILL_WAITING, *FIRST[3:]])
     code, said = go()
     assert code == 0 and "yes: The sum is 3." in said
+
+
+def stillborn(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> None:
+    """Have some of the kernels of this process, by the order of their start, killed as soon as they are born."""
+    started = list[kernels.Kernel]()
+    start = kernels.Nursery.start
+
+    def start_or_kill(self: kernels.Nursery, imports: Sequence[str], *, log: Path) -> kernels.Kernel:
+        kernel = start(self, imports, log=log)
+        started.append(kernel)
+        if len(started) in numbers:
+            os.kill(kernel.provisioner.process.pid, signal.SIGKILL)
+        return kernel
+
+    monkeypatch.setattr(kernels.Nursery, "start", start_or_kill)
+
+
+def test_a_kernel_that_dies_before_it_answers_is_replaced(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    stillborn(monkeypatch, 1)
+    code, said = go()
+    assert code == 0 and "01_first: a kernel was lost before the first cell" in said and "yes: The sum is 3." in said
+
+
+def test_a_stage_whose_kernels_never_answer_fails_and_says_where_their_words_are(
+        project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    stillborn(monkeypatch, 1, 3)  # the second is the one that waits for the next stage
+    code, said = go()
+    assert code == 1 and "2 kernels in turn were lost before the first cell: Kernel died" in said
+    assert Path(said.partition("printed: ")[2].split()[0]).is_file()
+    assert go()[0] == 0
 
 
 def test_the_imports_ahead_are_those_of_libraries_in_all_that_a_notebook_stands_on(project: Project) -> None:

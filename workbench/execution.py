@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 MAX_SECONDS_A_CELL = 2 * 24 * 3600
 SECONDS_BETWEEN_SAVES = 1.0
 """Papermill writes the whole notebook before and after each cell, which costs more than most cells do."""
+MAX_SECONDS_TO_ANSWER = 60
+"""From a kernel's birth to its first answer, which takes a fifth of one; its imports, before, take what they take."""
 ENGINE = "workbench"
 _LAST_WORDS = ("No space left on device", "database or disk is full", "Disk quota exceeded")
+
+
+class KernelLost(Exception):  # noqa: N818 - nobody's mistake
+    """A kernel died or was silent before it ran anything, so that another may be tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,8 @@ def execute(notebook: StageNotebook, target: Path, passed: Mapping[str, Any], ke
     """Execute a stage's notebook with parameters into `target`, and tell the display of each cell.
 
     Returns: None when all cells ran; what they ran, and an error, is in `target` in any case.
+
+    Raises: KernelLost when no cell was begun.
     """
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -55,17 +63,23 @@ def execute(notebook: StageNotebook, target: Path, passed: Mapping[str, Any], ke
         n_before = sum(c.kind == "code" for c in notebook.cells[:cell_index])
         display.cell(min(n_before + 1, notebook.n_code_cells))
 
+    kernel.wait_until_born()
     try:
         papermill.execute_notebook(
             notebook.path, target, parameters=dict(passed), kernel_name="python3", language="python",
             engine_name=_engine(), progress_bar=False, execution_timeout=MAX_SECONDS_A_CELL,
-            on_cell_start=cell_starts, km=kernel, on_notebook_start=kernel.tell_environment)
+            start_timeout=MAX_SECONDS_TO_ANSWER, on_cell_start=cell_starts, km=kernel,
+            on_notebook_start=kernel.tell_environment)
     except PapermillExecutionError as error:
         return _failure_of_cell(error.ename, error.evalue, error.exec_count or 0)
     except DeadKernelError:
         return Failure("the kernel died, out of memory or killed from outside; the same command runs this stage again")
     except CellTimeoutError:
         return Failure(f"a cell took longer than {MAX_SECONDS_A_CELL} s and was stopped")
+    except RuntimeError as error:
+        if kernel.has_answered:
+            raise
+        raise KernelLost(str(error)) from error
     return None
 
 

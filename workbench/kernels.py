@@ -153,6 +153,7 @@ class Kernel(AsyncKernelManager):
         # Without folders to look in, `python3` is this interpreter, whatever kernels the user has installed.
         super().__init__(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
         self.stage_environment: Mapping[str, str] = {}
+        self.has_answered = False
 
     def client(self, **options: Any) -> Any:
         """Connect to the kernel."""
@@ -161,8 +162,13 @@ class Kernel(AsyncKernelManager):
 
     async def tell_environment(self, **_: Any) -> None:
         """Set what only this stage has in its environment; nbclient calls it when the kernel is ready."""
+        self.has_answered = True
         code = f"__import__('os').environ.update({dict(self.stage_environment)!r})"
         await self._client.execute(code, silent=True, store_history=False, reply=True)
+
+    def wait_until_born(self) -> None:
+        """Wait until all is imported and it is forked, which takes minutes where libraries lie on a slow disk."""
+        _ = self.provisioner.process.pid
 
     def is_running(self) -> bool:
         """Tell whether its process lives."""

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 DONE, FAILED = 0, 1
 KERNEL_LOG = ".{stage}.kernel.log"
+MOST_KERNELS = 2
+"""How many a stage is given until one of them answers."""
 STILLS = "stills"
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -116,10 +118,7 @@ class _Batch:
                 shared_runs.publish(self.order.run)
             raise
         finally:
-            if self.waiting:
-                self.waiting.stop()
-            if self.nursery:
-                self.nursery.close()
+            self._end_kernels()
         self._write_index()
         self.display.line(f"report: {self.reports / pages.INDEX}")
         published = shared_runs.publish(self.order.run)
@@ -209,15 +208,30 @@ class _Batch:
     def _execute(self, notebook: StageNotebook, after: StageNotebook | None, passed: Mapping[str, Any],
                  fingerprint: str) -> Failure | None:
         """Execute a stage in the kernel that waits for it, while the kernel of the stage after it starts."""
-        kernel = self._take_kernel(notebook.folder_name, notebook.modules)
-        try:
-            self.waiting = self._start_next(after)
-            target = self._executed(notebook)
-            with storage.explaining(target):
-                kernel.stage_environment = {"WORKBENCH_FINGERPRINT": fingerprint}
-                return execution.execute(notebook, target, passed, kernel, self.display)
-        finally:
-            kernel.stop()
+        target, why = self._executed(notebook), ""
+        for _ in range(MOST_KERNELS):
+            kernel = self._take_kernel(notebook.folder_name, notebook.modules)
+            try:
+                self.waiting = self._start_next(after)
+                with storage.explaining(target):
+                    kernel.stage_environment = {"WORKBENCH_FINGERPRINT": fingerprint}
+                    return execution.execute(notebook, target, passed, kernel, self.display)
+            except execution.KernelLost as lost:
+                why = str(lost)
+                self.display.line(f"{notebook.folder_name}: a kernel was lost before the first cell ({why})")
+            finally:
+                kernel.stop()
+            self._end_kernels()  # those that are forked of the same process may be lost the same way
+        return Failure(f"{MOST_KERNELS} kernels in turn were lost before the first cell: {why}; what the last one "
+                       f"printed: {self._kernel_log(notebook.folder_name)}")
+
+    def _end_kernels(self) -> None:
+        """End what waits and what kernels are forked from."""
+        if self.waiting:
+            self.waiting.stop()
+        if self.nursery:
+            self.nursery.close()
+        self.waiting = self.nursery = None
 
     def _take_kernel(self, name: str, modules: Collection[str]) -> "Kernel":
         """Give the kernel that waits, or a new one where none does."""
@@ -238,9 +252,12 @@ class _Batch:
                 "WORKBENCH_PROGRESS_FILE": str(self.progress_file),
                 "PLOTLY_RENDERER": "plotly_mimetype", "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             }, lock=self.lock)
-        log = storage.run_folder(self.order.run) / KERNEL_LOG.format(stage=name)
+        log = self._kernel_log(name)
         with storage.explaining(log):
             return self.nursery.start(kernels.imports(modules), log=log)
+
+    def _kernel_log(self, name: str) -> Path:
+        return storage.run_folder(self.order.run) / KERNEL_LOG.format(stage=name)
 
 
 def stop_on_sigterm() -> None:
