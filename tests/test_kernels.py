@@ -59,7 +59,7 @@ def stillborn(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> None:
         kernel = start(self, imports, log=log)
         started.append(kernel)
         if len(started) in numbers:
-            os.kill(kernel.provisioner.process.pid, signal.SIGKILL)
+            os.kill(kernel.wait_until_born(), signal.SIGKILL)
         return kernel
 
     monkeypatch.setattr(kernels.Nursery, "start", start_or_kill)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
@@ -166,9 +166,9 @@ class Kernel(AsyncKernelManager):
         code = f"__import__('os').environ.update({dict(self.stage_environment)!r})"
         await self._client.execute(code, silent=True, store_history=False, reply=True)
 
-    def wait_until_born(self) -> None:
-        """Wait until all is imported and it is forked, which takes minutes where libraries lie on a slow disk."""
-        _ = self.provisioner.process.pid
+    def wait_until_born(self) -> int:
+        """Wait until all is imported and it is forked, minutes where libraries lie on a slow disk. Returns: its pid."""
+        return int(cast(_Fork, self.provisioner).process.pid)
 
     def is_running(self) -> bool:
         """Tell whether its process lives."""
