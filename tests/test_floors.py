@@ -18,9 +18,9 @@ FLOORS = (
     ("errors", "records", "settings"),
     ("text", "blocks", "intervals", "differences", "planning", "spending", "verdicts", "scoring", "confounding",
      "slicing", "opportunities", "distributions", "drift", "mishearing", "terms", "new_names", "typed_queries",
-     "expected_wer", "auditing", "suspects", "audio", "degrade", "catalogue", "figures", "monitoring_figures", "cards",
-     "selections", "finding", "speaker_sums", "exploring", "mending", "comparing", "explorer_figures", "rephrasing",
-     "shadowing", "frames", "letters", "prompts", "corpus_cards", "remote"),
+     "expected_wer", "auditing", "repetition", "suspects", "audio", "degrade", "catalogue", "figures",
+     "monitoring_figures", "cards", "selections", "finding", "speaker_sums", "exploring", "mending", "comparing",
+     "explorer_figures", "rephrasing", "shadowing", "frames", "letters", "prompts", "corpus_cards", "remote"),
     (
         "storage",
         "shared_store",

@@ -200,7 +200,7 @@ def test_the_longest_prompt_leaves_room_for_the_longest_answer_in_both_engines(t
     clip = np.random.default_rng(0).normal(0, 0.1, 16_000 * 29).astype("float32")
     found, wanted = (each.transcribe([clip]) for each in (quick.biased(slow.biasing), slow))
     assert found[0].text == wanted[0].text
-    assert len(WORDS.encode(" " + wanted[0].text)) > 150  # random weights never end an answer
+    assert found[0].compression_ratio == wanted[0].compression_ratio > 10  # random weights never end an answer
 
 
 def test_a_model_that_was_taught_no_prompts_is_shown_none(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import threadpoolctl
 import tiktoken
 
-from workbench import frames, letters, recognizing, storage
+from workbench import frames, letters, recognizing, repetition, storage
 from workbench.audio import Samples
 from workbench.errors import CheckpointError
 from workbench.recognizing import Batch
@@ -193,7 +193,8 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
         return letters.log_softmax(np.array(on_cpu) @ weight.T + bias)
 
     def _hypothesis(self, result: Any, heard: np.ndarray | None) -> Hypothesis:
-        texts = [self._words.spell(tokens) for tokens in result.sequences_ids]
+        written = [self._words.spell(tokens) for tokens in result.sequences_ids]
+        texts = [repetition.said_once(words) for words in written]
         best = Hypothesis(texts[0], float(result.scores[0]) / (len(result.sequences_ids[0]) + 1),
-                          float(result.no_speech_prob), recognizing.compression_ratio(texts[0]))
+                          float(result.no_speech_prob), repetition.compression_ratio(written[0]))
         return self._chosen(best, texts, result.scores, heard) if len(texts) > 1 else best

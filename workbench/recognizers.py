@@ -26,6 +26,7 @@ from workbench import (
     many_machines,
     prompts,
     recognizing,
+    repetition,
     side_by_side,
     storage,
     text,
@@ -119,13 +120,15 @@ class _Beam(SequenceRanker):
 
     def rank(self, tokens: list[list[Tensor]], sum_logprobs: list[list[float]]) -> list[int]:
         order = sorted(range(len(tokens[0])), key=lambda i: -sum_logprobs[0][i])
-        self.texts = [self._words.decode(tokens[0][i].tolist()).strip() for i in order]
+        written = [self._words.decode(tokens[0][i].tolist()).strip() for i in order]
+        self.texts = [repetition.said_once(words) for words in written]
         self.scores = [sum_logprobs[0][i] for i in order]
         return order[:1]
 
 
 def _hypothesis(r: whisper.DecodingResult) -> Hypothesis:
-    return Hypothesis(r.text, float(r.avg_logprob), float(r.no_speech_prob), float(r.compression_ratio))
+    words = repetition.said_once(r.text)
+    return Hypothesis(words, float(r.avg_logprob), float(r.no_speech_prob), float(r.compression_ratio))
 
 
 def decoding_options(n_tokens: int | None = None, language: str = "en", prompt: Sequence[int] = (),
@@ -187,7 +190,7 @@ def transcribe(checkpoint: Path, utterances: pd.DataFrame) -> pd.DataFrame:
 
     Returns: utterance_id, hypothesis, and the other fields of `Hypothesis`.
     """
-    parts = (biasing, frames, letters, prompts, recognizing, whisper_model)
+    parts = (biasing, frames, letters, prompts, recognizing, repetition, whisper_model)
     code = [storage.hash_file(Path(str(part))) for part in (__file__, *(part.__file__ for part in parts))]
     key = storage.hash_value([storage.hash_file(checkpoint), utterances["audio_sha"].tolist(), code])[:16]
     cached = storage.cache_folder("decodes") / f"{key}.parquet"

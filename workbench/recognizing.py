@@ -4,7 +4,6 @@ Nothing here loads PyTorch, so that a server of the fast engine holds none of it
 """
 
 import copy
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -35,6 +34,9 @@ TOKENS_PER_SECOND = 8
 SPARE_TOKENS = 8
 """Tokens beyond TOKENS_PER_SECOND, for clips shorter than their words' first tokens."""
 
+WHOLE_S = 5
+"""Where all clips are padded to one length their answers' is counted in so many seconds, for most to share a batch."""
+
 MAX_CLIP_S = 30.0
 """Longer recordings are cut into pieces of Whisper's own window."""
 
@@ -47,8 +49,11 @@ class Recognizer(Protocol):
         ...
 
 
-Batch = tuple[list[np.ndarray], int]
-"""Recordings of one context, and its length in samples."""
+Kind = tuple[int, int]
+"""What decides alone how a recording is heard: the samples of its context, and the tokens of its longest answer."""
+
+Batch = tuple[list[np.ndarray], Kind]
+"""Recordings of one kind."""
 
 
 class ShortContextRecognizer(ABC):
@@ -92,12 +97,12 @@ class ShortContextRecognizer(ABC):
 
     def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
         """Write one hypothesis a recording, in their order."""
-        contexts = np.array([frames.context_samples(len(r), self.context) for r in recordings], dtype=int)
-        most, batches = min(self.batch_size, -(-len(recordings) // self.n_at_once)), list[tuple[list[int], int]]()
-        for n_samples in np.unique(contexts):
-            members = np.flatnonzero(contexts == n_samples)
-            batches += [(rows.tolist(), int(n_samples)) for rows in np.array_split(members, -(-len(members) // most))]
-        heard = self._batches([([recordings[row] for row in rows], n_samples) for rows, n_samples in batches])
+        kinds = [self._kind(recording) for recording in recordings]
+        most, batches = min(self.batch_size, -(-len(recordings) // self.n_at_once)), list[tuple[list[int], Kind]]()
+        for kind in sorted(set(kinds)):
+            members = [row for row, own in enumerate(kinds) if own == kind]
+            batches += [(rows.tolist(), kind) for rows in np.array_split(members, -(-len(members) // most))]
+        heard = self._batches([([recordings[row] for row in rows], kind) for rows, kind in batches])
         answers = {row: answer for (rows, _), said in zip(batches, heard, strict=True)
                    for row, answer in zip(rows, said, strict=True)}
         return [answers[row] for row in range(len(recordings))]
@@ -123,11 +128,17 @@ class ShortContextRecognizer(ABC):
         words = texts[self.biasing.chosen(texts, scores, heard)]
         return best if words == best.text else replace(best, text=words, biased_from=best.text)
 
-    def _batch(self, recordings: Sequence[np.ndarray], n_samples: int) -> list[Hypothesis]:
-        padded = np.stack([np.pad(r[:n_samples], (0, n_samples - len(r[:n_samples]))) for r in recordings])
-        longest = max(len(r) for r in recordings) if self.context == "padded" else n_samples
+    def _kind(self, recording: np.ndarray) -> Kind:
+        n_samples = frames.context_samples(len(recording), self.context)
+        step = WHOLE_S * audio.SAMPLE_RATE_HZ
+        longest = -(-len(recording) // step) * step if self.context == "padded" else n_samples
         n_tokens = int(longest / audio.SAMPLE_RATE_HZ * TOKENS_PER_SECOND) + SPARE_TOKENS
-        return self._decode(padded, min(n_tokens, self.n_text_ctx // 2))
+        return n_samples, min(n_tokens, self.n_text_ctx // 2)
+
+    def _batch(self, recordings: Sequence[np.ndarray], kind: Kind) -> list[Hypothesis]:
+        n_samples, n_tokens = kind
+        padded = np.stack([np.pad(r[:n_samples], (0, n_samples - len(r[:n_samples]))) for r in recordings])
+        return self._decode(padded, n_tokens)
 
 
 def _before(answer: Hypothesis, words: str) -> str:
@@ -139,15 +150,6 @@ def _before(answer: Hypothesis, words: str) -> str:
 def batch_size(width: int, at_tiny: int, most: int) -> int:
     """Say how many clips a batch may have: so many at tiny's width, of wider models fewer, for these take memory."""
     return max(MIN_BATCH_SIZE, min(most, at_tiny * frames.TINY_WIDTH**2 // width**2))
-
-
-def compression_ratio(words: str) -> float:
-    """Say how much shorter a text becomes: one that repeats itself becomes much shorter.
-
-    Source: whisper.utils.compression_ratio.
-    """
-    content = words.encode("utf-8")
-    return len(content) / len(zlib.compress(content))
 
 
 def decode(recognizer: Recognizer, utterances: "pd.DataFrame") -> "pd.DataFrame":

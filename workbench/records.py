@@ -49,11 +49,13 @@ class EditCounts:
 class Hypothesis:
     """What a recognizer wrote for one recording.
 
-    `avg_logprob` is the mean natural log-probability a token; `heard_letters` is what the character head heard
-    ("" without one) and `ctc_gap` how much better those free letters fit the sound than `text` does, in nats a
-    character (nan without a head). `word_times` is JSON: [word, start_s, end_s] of each of its words, where they were
-    asked for. `biased_from` is what the decoder wrote where a name of the biasing list took the place of some of it
-    ("" where none did): `avg_logprob`, `no_speech_prob` and `compression_ratio` are of that, `ctc_gap` is of `text`.
+    `avg_logprob` is the mean natural log-probability a token, and `compression_ratio` how many times as short what was
+    written can be said; `text` says once what was written over and over (`repetition.said_once`). `heard_letters` is
+    what the character head heard ("" without one) and `ctc_gap` how much better those free letters fit the sound than
+    `text` does, in nats a character (nan without a head). `word_times` is JSON: [word, start_s, end_s] of each of its
+    words, where they were asked for. `biased_from` is what the decoder wrote where a name of the biasing list took the
+    place of some of it ("" where none did): `avg_logprob`, `no_speech_prob` and `compression_ratio` are of that,
+    `ctc_gap` is of `text`.
     """
 
     text: str

@@ -2,10 +2,12 @@
 
 import pandas as pd
 
+from workbench.repetition import MAX_COMPRESSION
+
 MIN_LOGPROB = -1.0
 MAX_NO_SPEECH = 0.6
-MAX_COMPRESSION = 2.4
-"""Source: whisper.transcribe's own thresholds; short hallucinations pass the last (FAQ phrases compress to 0.7)."""
+"""Source: whisper.transcribe's own thresholds; short hallucinations pass the third, MAX_COMPRESSION (FAQ phrases
+compress to 0.7)."""
 
 MIN_REFERENCE_GAP = 5.0
 """Nats by which the answer must fit the sound better than the reference, a likelihood ratio of 150. Source: chosen on
