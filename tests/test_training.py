@@ -22,6 +22,7 @@ from workbench import (
     cross_fitting,
     objective,
     recognizers,
+    repetition,
     scoring,
     side_by_side,
     storage,
@@ -205,13 +206,14 @@ def test_a_padded_model_decodes_to_the_same_text_under_whisper_itself(
     )
     model = whisper_model.build("", "toy", seed=0, context="padded")
     done = training.fit(model, speech[0].head(16), valid=None, recipe=padded, n_steps=12)
-    said = speech[1][speech[1]["reference"].ne("")].head(6)
-    recordings = [audio.read(path) for path in said["audio_path"]]
+    clips = speech[1][speech[1]["reference"].ne("")].head(6)
+    recordings = [audio.read(path) for path in clips["audio_path"]]
     ours = recognizers.load(done.checkpoint).transcribe(recordings)
     plain = recognizers.PlainWhisper(done.checkpoint)
     theirs = plain.transcribe(recordings)
     assert [h.text for h in plain.transcribe(recordings[2:3])] == [theirs[2].text], "a neighbour changed an answer"
-    assert [h.text for h in ours if h.text] == [t.text for h, t in zip(ours, theirs, strict=True) if h.text]
+    said = [repetition.said_once(t.text) for h, t in zip(ours, theirs, strict=True) if h.text]
+    assert [h.text for h in ours if h.text] == said
 
 
 def test_a_decode_is_cached_by_weights_and_audio(root: Path, speech: tuple[pd.DataFrame, pd.DataFrame]) -> None:
