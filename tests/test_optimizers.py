@@ -9,7 +9,7 @@ def test_every_singular_value_comes_near_one_and_directions_stay() -> None:
     matrices = torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(1))
     made = optimizers.orthogonal(matrices)
     values = torch.linalg.svdvals(made)
-    assert values.min() > 0.5 and values.max() < 1.3
+    assert values.min() > 0.68 and values.max() < 1.21
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)
     inner = left.mT @ made @ right.mT
     off_diagonal = inner - torch.diag_embed(inner.diagonal(dim1=-2, dim2=-1))
@@ -21,7 +21,8 @@ def test_a_step_is_the_one_that_torch_takes_in_bfloat16() -> None:
     rng = torch.Generator().manual_seed(2)
     start = [torch.randn(16, 48, generator=rng), torch.randn(48, 16, generator=rng), torch.randn(16, 48, generator=rng)]
     ours, theirs = ([torch.nn.Parameter(m.clone()) for m in start] for _ in range(2))
-    makers = (optimizers.Muon(ours, lr=0.1, weight_decay=0.1), torch.optim.Muon(theirs, lr=0.1, weight_decay=0.1))
+    makers = (optimizers.Muon(ours, lr=0.1, weight_decay=0.1),
+              torch.optim.Muon(theirs, lr=0.1, weight_decay=0.1, ns_steps=optimizers.N_ITERATIONS))
     for _ in range(3):
         gradients = [torch.randn(m.shape, generator=rng) for m in start]
         for made, optimizer in zip((ours, theirs), makers, strict=True):
