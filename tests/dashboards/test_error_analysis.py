@@ -280,6 +280,15 @@ def test_a_cause_is_kept_under_a_name_that_is_asked_once_and_survives_a_reload(
     assert again.locator('[aria-label="causes of errors, the commonest first"] .bars .point').count() >= 2
 
 
+def test_a_widget_that_loads_late_on_a_slow_machine_is_not_given_up(page: Page) -> None:
+    is_given_up, is_over = page.evaluate("""async () => {
+        const anywidgets = AbortSignal.timeout(2000), another = AbortSignal.timeout(2001);
+        await new Promise(done => another.addEventListener("abort", () => setTimeout(done, 100)));
+        return [anywidgets.aborted, another.aborted];
+    }""")
+    assert is_over and not is_given_up
+
+
 def test_a_reference_is_corrected_blind(page: Page, truth: Opened) -> None:
     line = rows(page, "queries").nth(4)
     utterance_id = str(line.get_attribute("data-id"))
