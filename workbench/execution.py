@@ -22,7 +22,8 @@ MAX_SECONDS_A_CELL = 2 * 24 * 3600
 SECONDS_BETWEEN_SAVES = 1.0
 """Papermill writes the whole notebook before and after each cell, which costs more than most cells do."""
 MAX_SECONDS_TO_ANSWER = 60
-"""From a kernel's birth to its first answer, which takes a fifth of one; its imports, before, take what they take."""
+"""From a kernel's birth to its first answer; what it imports before takes what it takes. Source: nbclient's own limit,
+startup_timeout."""
 ENGINE = "workbench"
 _LAST_WORDS = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 
