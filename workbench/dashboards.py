@@ -29,12 +29,6 @@ def folder() -> Path:
     return found
 
 
-def links(host: str, port: int, token: str) -> list[str]:
-    """Give each page's address; the token lets its holder in."""
-    query = f"?token={token}" if token else ""
-    return [f"http://{host}:{port}/voila/render/{name}.ipynb{query}" for name in PAGES]
-
-
 def command(host: str, port: int, *, needs_token: bool, n_warm: int = N_WARM) -> list[str]:
     """Give Voila's own command line; the token is not among the words, which everybody on the machine can read."""
     idle_s = settings.Settings().dashboard_idle_s
@@ -50,8 +44,8 @@ def command(host: str, port: int, *, needs_token: bool, n_warm: int = N_WARM) ->
         "MappingKernelManager.cull_idle_timeout": idle_s, "MappingKernelManager.cull_interval": max(1, idle_s // 10),
     }
     allowed = [f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS]
-    return [sys.executable, "-m", "voila", str(folder()), "--no-browser", *(f"--{k}={v}" for k, v in flags.items()),
-            *allowed]
+    return [sys.executable, "-m", "workbench.widgets.server", str(folder()), "--no-browser",
+            *(f"--{k}={v}" for k, v in flags.items()), *allowed]
 
 
 def environment(host: str, token: str) -> dict[str, str]:
@@ -62,7 +56,7 @@ def environment(host: str, token: str) -> dict[str, str]:
 
 
 def serve(*, host: str, port: int, token: str, needs_token: bool, n_warm: int = N_WARM) -> None:
-    """Become the server: print the links, then run Voila in this process's place; colleagues' runs are brought first.
+    """Become the server: bring colleagues' runs, then run Voila in this process's place, which prints the links.
 
     Raises: ServiceError when the port is taken; SettingsError when a page is missing.
     """
@@ -71,8 +65,6 @@ def serve(*, host: str, port: int, token: str, needs_token: bool, n_warm: int = 
     _check_port(host, port)
     preflight.check()
     shared_runs.bring_all()
-    for name, link in zip(PAGES, links(host, port, token), strict=True):
-        print(f"{name.replace('_', ' ')}: {link}", flush=True)
     os.environ |= environment(host, token)
     os.execv(sys.executable, words)
 

@@ -131,7 +131,7 @@ def amounts(size: str) -> Amounts:
 
 
 def root() -> Path:
-    """Find the project: WORKBENCH_ROOT, or the nearest folder from here up that has `notebooks/`.
+    """Find the project: WORKBENCH_ROOT, or the nearest folder from here up with `notebooks/` and pyproject.toml.
 
     Raises: SettingsError when there is none.
     """
@@ -150,7 +150,8 @@ def _root(_: str, folder: Path) -> Path:
     for folder in (here, *here.parents):
         if (folder / "notebooks").is_dir() and (folder / "pyproject.toml").is_file():
             return folder
-    raise SettingsError(f"no notebooks/ folder in {here} or above; go to the project or set WORKBENCH_ROOT")
+    raise SettingsError(f"neither {here} nor a folder above has notebooks/ and pyproject.toml; go to the project, or "
+                        "set WORKBENCH_ROOT to it")
 
 
 def lab_run() -> str:

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserType, Page, expect
 
 from tests.conftest import CHROMIUM, FLAGS, REPOSITORY, Project, made_once, make_project
+from tests.processes import wait_until
 
 PICTURES = REPOSITORY / "reports" / "dashboards"
 ORDER = ("run", "--size", "toy", "-p", "train.n_steps=16", "-p", "improve.n_steps=8", "-p", "monitor.n_queries=150")
@@ -93,22 +93,12 @@ def opened(project: Project, *words: str, **environment: str) -> Iterator[Door]:
             project.command("dashboards", "--port", str(port), *words), cwd=project.root, stdout=output, stderr=output,
             env=project.environment(**QUIET, WORKBENCH_DASHBOARDS_TOKEN=token, **environment))
         try:
-            _wait_until_it_listens(port, process, log)
+            wait_until(lambda: "monitoring: http" in log.read_text() or process.poll() is not None, PATIENCE_S)
+            assert process.poll() is None, f"the dashboards did not start: {log.read_text()}"
             yield Door(port, token, process, log)
         finally:
             process.terminate()
             process.wait(timeout=30)
-
-
-def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    ends_s = time.monotonic() + PATIENCE_S
-    while process.poll() is None and time.monotonic() < ends_s:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError(f"the dashboards did not start: {log.read_text()}")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 
 from tests.conftest import Project, make_project
 from tests.dashboards.conftest import Door, Visitors, opened, photograph, workbench
-from tests.processes import wait_until
+from tests.processes import wait_until, wait_until_gone
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 IDLE_S = "45"  # a browser on busy cores may take half of it before it connects to the page's kernel
@@ -106,6 +106,18 @@ def test_the_token_is_printed_with_the_links_and_not_among_the_words_of_the_proc
     assert door.page("error_analysis") in printed and door.page("monitoring") in printed
     assert door.token not in Path(f"/proc/{door.process.pid}/cmdline").read_text()
     assert not [words for words in children(door.process.pid).values() if door.token in words]
+
+
+def test_once_its_links_are_printed_it_answers_and_ctrl_c_ends_it_and_its_kernels_without_a_word(
+        tmp_path: Path) -> None:
+    with opened(make_project(tmp_path)) as running:
+        assert httpx.get(running.page("monitoring", token="wrong")).status_code == httpx.codes.FOUND
+        wait_until(lambda: kernels(running))
+        started = kernels(running)
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(timeout=60) == 0
+        wait_until_gone(*started)
+        assert re.fullmatch(r"([a-z ]+: http://\S+\n)+", running.words.read_text())
 
 
 def test_the_index_leads_to_both_pages(door: Door, visit: Visitors) -> None:
