@@ -17,7 +17,7 @@ def test_a_target_is_met_only_when_the_whole_interval_keeps_it() -> None:
     assert target.verdict(Interval(0.08, 0.06, 0.09)) == "yes"
     assert target.verdict(Interval(0.09, 0.07, 0.11)) == "cannot_tell"
     assert target.verdict(Interval(0.14, 0.12, 0.16)) == "no"
-    assert str(target) == "wer ≤ 10 %"
+    assert str(target) == "WER ≤ 10 %"
 
 
 @pytest.mark.parametrize("line", ["wer <= 0.1", "wer at most ten", "speed at most 0.1", "wer", ""])

@@ -16,7 +16,7 @@ from workbench.shipping import Rival
 def test_the_first_model_ships_as_a_pilot_and_says_which_targets_it_misses() -> None:
     found = shipping.gate(scores(0.05, 0.60, 1), None, SCOPE)
     assert found.outcome == "yes"
-    assert "pilot" in found.sentence and "wer ≤ 10 %: missed" in found.sentence
+    assert "pilot" in found.sentence and "WER ≤ 10 %: missed" in found.sentence
 
 
 def test_only_a_better_model_takes_a_champions_place() -> None:
@@ -76,7 +76,7 @@ def test_what_was_not_published_is_no_rival(root: Path, tmp_path: Path) -> None:
 
 def test_promises_have_a_verdict_each() -> None:
     kept = shipping.promises(scores(0.02, 0.02, 1), SCOPE)
-    assert kept["target"].tolist() == ["wer ≤ 10 %"] and kept["verdict"].tolist() == ["met"]
+    assert kept["target"].tolist() == ["WER ≤ 10 %"] and kept["verdict"].tolist() == ["met"]
     assert kept["low"][0] < kept["value"][0] < kept["high"][0] and kept["to_tell"].tolist() == [""]
 
 

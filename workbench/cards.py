@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from workbench import audio, scoring
-from workbench.records import Interval, Outcome
+from workbench.records import Interval, Outcome, spoken
 
 STYLE = """<style>
 .wb{color-scheme:light dark;--ink:light-dark(#1b2333,#e6e9ef);--soft:light-dark(#5f6b7e,#9aa4b5);
@@ -116,7 +116,8 @@ class Tile(NamedTuple):
 
 def target_tile(metric: str, interval: Interval, target: Promise | None = None) -> Tile:
     """Make the tile of a metric; with a target it says met, missed or cannot tell."""
-    label = _LABELS.get(metric, metric.replace("_", " ").capitalize().replace("Wer", "WER").replace(" wer", " WER"))
+    words = spoken(metric)
+    label = _LABELS.get(metric, words[:1].upper() + words[1:])
     value = f"{100 * interval.value:.1f} %"
     has_interval = not (np.isnan(interval.low) or np.isnan(interval.high))
     between = f"{100 * interval.low:.1f} – {100 * interval.high:.1f}" if has_interval else interval.note
@@ -148,7 +149,7 @@ def table(rows: pd.DataFrame, formats: Mapping[str, str] | None = None) -> str:
     formats, ends = formats or {}, {f"{name}_{end}" for name in rows for end in ("low", "high")
                                     if {f"{name}_low", f"{name}_high"} <= set(rows)}
     sides = {name: _side(rows[name]) for name in rows if name not in ends}
-    head = "".join(f"<th{side}>{escape(_words(name))}</th>" for name, side in sides.items())
+    head = "".join(f"<th{side}>{escape(spoken(str(name)))}</th>" for name, side in sides.items())
     body = "".join("<tr>" + "".join(f"<td{side}>{escape(_cell(row, name, formats.get(str(name), '')))}</td>"
                                     for name, side in sides.items()) + "</tr>" for row in rows.to_dict("records"))
     return _piece('<div class="wb-scroll"><table class="wb-table"><thead><tr>' + head + "</tr></thead><tbody>" + body
@@ -170,10 +171,6 @@ def _side(column: "pd.Series[Any]") -> str:
         return ' class="wb-number"'
     is_long = column.map(lambda value: isinstance(value, str) and len(value) > LONG_LETTERS).any()
     return ' class="wb-long"' if is_long else ""
-
-
-def _words(name: Any) -> str:
-    return str(name).removeprefix("n_").replace("_", " ").replace("wer", "WER").replace("cer", "CER")
 
 
 def _written(name: str, value: Any, form: str = "") -> str:
@@ -204,7 +201,7 @@ def _written(name: str, value: Any, form: str = "") -> str:
 def fields(record: Any) -> str:
     """Write a mapping or a dataclass as name and value, a line each."""
     content: Mapping[str, Any] = asdict(record) if is_dataclass(record) and not isinstance(record, type) else record
-    rows = "".join(f"<tr><th>{escape(_words(name))}</th><td>{escape(_written(str(name), value))}</td></tr>"
+    rows = "".join(f"<tr><th>{escape(spoken(str(name)))}</th><td>{escape(_written(str(name), value))}</td></tr>"
                    for name, value in content.items())
     return _piece(f'<div class="wb-scroll"><table class="wb-table"><tbody>{rows}</tbody></table></div>')
 

@@ -11,7 +11,7 @@ from workbench import planning, scoring, shared_runs, storage, verdicts
 from workbench.differences import ALPHA, paired_difference
 from workbench.errors import ParameterError, ScoringError
 from workbench.planning import Pilot
-from workbench.records import Interval, Outcome
+from workbench.records import Interval, Outcome, spoken
 from workbench.verdicts import Stakes
 
 METRICS = ("wer", "cer", "query_accuracy", "entity_accuracy", "same_result")
@@ -34,7 +34,7 @@ class Target:
         return verdicts.target_verdict(interval, self.value, self.sense)
 
     def __str__(self) -> str:
-        return f"{self.metric} {'≤' if self.sense == '<=' else '≥'} {100 * self.value:g} %"
+        return f"{spoken(self.metric)} {'≤' if self.sense == '<=' else '≥'} {100 * self.value:g} %"
 
 
 @dataclass(frozen=True, slots=True)

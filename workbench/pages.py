@@ -6,7 +6,6 @@ The heavy converters load only when a page is really made.
 import html
 import importlib.util
 import json
-import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 from workbench import runs, settings, storage
 from workbench.live import WORDS, duration
 from workbench.notebooks import StageNotebook
-from workbench.records import Interval
+from workbench.records import Interval, spoken
 from workbench.storage import StageRecord
 
 ASSETS = Path(__file__).parent / "assets"
@@ -89,9 +88,7 @@ def tiles(metrics: Mapping[str, Interval], limit: int = MAX_TILES) -> list[Tile]
 
 def _tile(name: str, metric: Interval) -> Tile:
     value, _, interval = runs.metric_text(name, metric).partition(" (")
-    label = name.removeprefix("n_").replace("_", " ")
-    return Tile(re.sub(r"\b(wer|cer)\b", lambda found: found[0].upper(), label), value,
-                interval.rstrip(")"))
+    return Tile(spoken(name), value, interval.rstrip(")"))
 
 
 def _headline(found: Sequence[runs.StageState]) -> Mapping[str, str]:

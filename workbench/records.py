@@ -1,9 +1,16 @@
 """The small records that travel between parts: frozen, plain, without behaviour beyond their own words."""
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Outcome = Literal["yes", "no", "cannot_tell", "tie", "waiting", "done"]
+
+
+def spoken(name: str) -> str:
+    """Write the name of a number or a column for people: `n_words` is "words", `gate_wer` "gate WER"."""
+    words = name.removeprefix("n_").replace("_", " ")
+    return re.sub(r"\b(wer|cer)\b", lambda found: found[0].upper(), words)
 
 
 @dataclass(frozen=True, slots=True)
