@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +39,7 @@ class Nursery:
         sys.modules.setdefault(_GRAMMARS, None)  # type: ignore[arg-type]  # this process is about to import papermill
         self.environment, self._born = dict(environment), list[int]()
         self._n_ordered = 0
+        self._sockets = tempfile.TemporaryDirectory(prefix="workbench_")  # a short path: sockets' names are short
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(Path(__file__).with_name("nursery.py"))], env=self.environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=(lock,))
@@ -53,7 +55,7 @@ class Nursery:
         name. One that fails is left to the notebook, which knows whether it is needed.
         """
         log.touch()
-        kernel = Kernel()
+        kernel = Kernel(Path(self._sockets.name) / f"{self._n_ordered}.json")
         kernel.provisioner = _Fork(kernel_id=kernel.kernel_id, kernel_spec=kernel.kernel_spec, parent=kernel)
         kernel.provisioner.nursery, kernel.provisioner.words = self, log
         ahead = [f"import sys; sys.modules.setdefault({_GRAMMARS!r}, None)", f"import {_LAUNCHER}", *imports]
@@ -84,6 +86,7 @@ class Nursery:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+        self._sockets.cleanup()
 
 
 class _Forked:
@@ -147,11 +150,16 @@ class _Fork(LocalProvisioner):
 
 
 class Kernel(AsyncKernelManager):
-    """One kernel's process; `client` is remembered, so that the stage's environment can be told at its start."""
+    """One kernel's process; `client` is remembered, so that the stage's environment can be told at its start.
 
-    def __init__(self) -> None:
+    It is spoken to by sockets in a folder that is its user's alone. A port would be heard by all on the machine, and
+    might be taken while the kernel still imports.
+    """
+
+    def __init__(self, connection: Path) -> None:
         # Without folders to look in, `python3` is this interpreter, whatever kernels the user has installed.
-        super().__init__(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+        super().__init__(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
+                         transport="ipc", connection_file=str(connection))
         self.stage_environment: Mapping[str, str] = {}
         self.has_answered = False
 
