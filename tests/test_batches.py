@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from test_training import RECIPE, tones
+from whisper.decoding import DecodingTask
 
-from workbench import batches, whisper_model
-from workbench.errors import AudioError
+from tests import published
+from workbench import batches, objective, recognizers, whisper_model
+from workbench.errors import AudioError, CheckpointError
 
 DURATIONS_S = np.random.default_rng(0).uniform(1, 6, 200)
 
@@ -62,3 +64,25 @@ def test_a_process_makes_the_batch_that_this_one_would(tmp_path: Path) -> None:
         here = source.batch(number)
         for name in ("mel", "tokens", "targets", "letters", "n_letters", "n_frames"):
             assert torch.equal(getattr(made, name), getattr(here, name)), name
+
+
+@pytest.mark.parametrize(("kind", "language"), [("english", "en"), ("multilingual", "de"), ("large-v3", "yue")])
+def test_a_batch_teaches_the_tokens_that_whispers_own_decoding_begins_with(kind: str, language: str, tmp_path: Path,
+                                                                          ) -> None:
+    base = published.checkpoint(tmp_path / "base.pt", kind=kind, width=64, n_layers=1)
+    model = whisper_model.load(base, context="fitted", language=language)
+    table = tones(tmp_path, 8, 0)
+    batch = batches.BatchSource(table, RECIPE, model, seed=0).batch(0)
+    task = DecodingTask(model.whisper, recognizers.decoding_options(language=language))
+    begins = list(task.initial_tokens)
+    assert (batch.tokens[:, : len(begins)] == torch.tensor(begins)).all()
+    silent = batches.spell_tokens("", batches.tokenizer_of(model))[1]
+    assert silent[0] == task.tokenizer.no_speech and silent[-1] == task.tokenizer.eot
+    occurring = objective.occurring_tokens(list(table["reference"]), model).tolist()
+    assert {*begins, task.tokenizer.no_speech} <= {*occurring}
+
+
+def test_a_model_knows_no_language_that_came_after_it(tmp_path: Path) -> None:
+    base = published.checkpoint(tmp_path / "base.pt", kind="multilingual", width=64, n_layers=1)
+    with pytest.raises(CheckpointError, match="does not know language 'yue'"):
+        whisper_model.load(base, language="yue")

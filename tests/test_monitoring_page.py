@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from workbench.errors import ServiceError, StageError
 from workbench.monitoring import DAY_S
 from workbench.query_log import QueryLog
 from workbench.watching import Scene, Watcher
+from workbench.widgets import drifting
+from workbench.widgets.monitoring import Monitoring
 
 STAGES = ("01_scope", "06_deploy", "07_monitor")
 
@@ -135,3 +138,26 @@ def test_what_cannot_be_told_says_how_many_queries_would_do() -> None:
     told = drift.states(table, 100)
     assert told["state"].tolist() == ["moved", "cannot tell", "quiet"]
     assert told["n_needed"].tolist() == [0, 400, 0]  # twice the planned 0.25 can be shown: four times the queries
+
+
+@pytest.mark.parametrize("is_all", [False, True])
+def test_a_feature_without_an_end_is_distributed_as_far_as_it_has_one(shifted: Scene, is_all: bool) -> None:
+    gap = shifted.rows["ctc_gap"].where(shifted.rows.index % 50 > 0, np.inf)
+    endless = replace(shifted, rows=shifted.rows.assign(ctc_gap=np.inf if is_all else gap))
+    drawn = drifting.distribution(endless, "ctc_gap")
+    assert [trace.name for trace in drawn.data] == ([] if is_all else ["reference", "now"])
+
+
+def test_what_could_not_be_shown_is_shown_by_the_next_look(shifted: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(scene: Scene) -> None:
+        raise StageError("it is away")
+
+    with closing(Watcher()) as watcher:
+        page = Monitoring(watcher)
+        page._seen, page.shadows.rows.shown, page.alarms.now.shown = "what was before", [], []
+        with monkeypatch.context() as patch:
+            patch.setattr(page.alarms, "show", fail)
+            page.look()
+        assert "it is away" in page.trouble.value and not page.shadows.rows.shown
+        page.look()
+        assert not page.trouble.value and page.shadows.rows.shown and page.alarms.now.shown

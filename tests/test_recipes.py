@@ -43,6 +43,68 @@ def test_changing_the_code_of_an_augmentation_changes_what_a_fit_depends_on(root
     assert write(root, factor=0.1).fit_key() != write(root, factor=0.2).fit_key()
 
 
+INVENTED = '''
+from dataclasses import dataclass
+from functools import partial
+from workbench.recipes import Recipe
+
+FACTOR = 0.1  # of the level
+
+def softer(waveform):
+    return waveform * FACTOR
+
+def quieter(waveform, rng):
+    return softer(waveform)
+
+def scaled(waveform, rng, factor):
+    return waveform * factor
+
+def times(factor):
+    def augment(waveform, rng):
+        return waveform * factor
+    return augment
+
+@dataclass(frozen=True)
+class Each:
+    parts: tuple
+    def __call__(self, waveform, rng):
+        for part in self.parts:
+            waveform = part(waveform, rng)
+        return waveform
+
+class Plain:
+    def __init__(self, share):
+        self.share = share
+    def __call__(self, waveform, rng):
+        return waveform * self.share
+
+recipe = Recipe(augmentations=(AUGMENTATION,), slices={})
+'''
+
+
+@pytest.mark.parametrize(("augmentation", "edits"), [
+    ("quieter", [("0.1", "0.2"), ("softer(waveform)\n", "softer(-waveform)\n"), ("* FACTOR", "/ FACTOR")]),
+    ("Each((quieter,))", [("0.1", "0.2"), ("* FACTOR", "/ FACTOR"), ("in self.parts", "in self.parts[1:]")]),
+    ("partial(scaled, factor=0.5)", [("0.5", "0.6"), ("* factor", "/ factor")]),
+    ("Each((times(0.5),))", [("0.5", "0.6"), ("* factor", "/ factor")]),
+    ("Plain(0.5)", [("0.5", "0.6"), ("* self.share", "/ self.share")]),
+    ("lambda waveform, rng: waveform * 0.5 * FACTOR", [("0.5", "0.6"), ("0.1", "0.2"), ("0.5 *", "0.5 /")]),
+])
+def test_a_fit_depends_on_all_that_an_augmentation_uses_and_on_no_address(
+    root: Path, augmentation: str, edits: list[tuple[str, str]]
+) -> None:
+    def key(old: str = "", new: str = "") -> str:
+        (root / "notebooks" / "recipes").mkdir(exist_ok=True)
+        text = INVENTED.replace("AUGMENTATION", augmentation)
+        (root / "notebooks" / "recipes" / "mine.py").write_text(text.replace(old, new) if old else text)
+        return recipes.load("mine").fit_key()
+
+    same = [("# of", "# not of"), ("slices={}", "slices={'long': 'duration_s > 4'}"),
+            ("FACTOR = 0.1", "# one more line\nFACTOR = 0.1")]
+    assert {key(), key(), *(key(*edit) for edit in same)} == {key()}
+    assert len({key(), *(key(*edit) for edit in edits)}) == 1 + len(edits)
+
+
 def test_few_speakers_get_their_own_way_of_making_voices(root: Path) -> None:
     recipe = write(root)
     assert recipe.for_speakers(10) is recipe

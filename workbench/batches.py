@@ -32,6 +32,9 @@ takes 40 ms, with batches of 8 processes 48, of 4 69; one makes such a batch in 
 IGNORED = -100
 """The target that cross-entropy leaves out. Source: torch.nn.functional.cross_entropy, ignore_index."""
 
+N_LANGUAGES = 99
+"""Languages of every published Whisper before large-v3, which has one more. Source: whisper.tokenizer.get_tokenizer."""
+
 T = TypeVar("T")
 
 
@@ -67,11 +70,15 @@ class Batch:
 
 
 @lru_cache(maxsize=4)
-def tokenizer(is_multilingual: bool, language: str = "en") -> Tokenizer:
-    """Give Whisper's tokenizer for a kind of model."""
-    return get_tokenizer(
-        is_multilingual, language=language if is_multilingual else None, task="transcribe" if is_multilingual else None
-    )
+def tokenizer(is_multilingual: bool, language: str = "en", n_languages: int = N_LANGUAGES) -> Tokenizer:
+    """Give Whisper's tokenizer for a kind of model; with another number of languages other numbers are special."""
+    return get_tokenizer(is_multilingual, num_languages=n_languages, language=language if is_multilingual else None,
+                         task="transcribe" if is_multilingual else None)
+
+
+def tokenizer_of(model: SpeechModel) -> Tokenizer:
+    """Give the tokenizer of a model's own vocabulary."""
+    return tokenizer(model.whisper.is_multilingual, model.language, model.whisper.num_languages)
 
 
 def spell_tokens(text: str, words: Tokenizer, names: Sequence[str] = (), n_text_ctx: int = TEXT_CONTEXT,
@@ -149,7 +156,7 @@ class BatchSource:
         self.paths, self.references = table["audio_path"].array, table["reference"].array  # a list takes thrice as much
         self.durations_s = table["duration_s"].to_numpy(float)
         self.recipe, self.model, self.seed, self.n_eased_epochs = recipe, model, seed, n_eased_epochs
-        self.words = tokenizer(model.whisper.is_multilingual, model.language)
+        self.words = tokenizer_of(model)
         self.n_batches = len(epoch_order(self.durations_s, recipe.fit.batch_size, seed, 0))
         self._epochs: dict[int, list[np.ndarray]] = {}
         share = recipe.fit.prompt_share

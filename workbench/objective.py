@@ -46,7 +46,7 @@ def scored_tokens(occurring: Tensor, n_vocab: int, rng: torch.Generator) -> Tens
 
 def occurring_tokens(references: list[str], model: SpeechModel, *, has_prompts: bool = False) -> Tensor:
     """List the tokens that a training's references, and prompts about them, are spelled with. Shape: [S], sorted."""
-    words = batches.tokenizer(model.whisper.is_multilingual, model.language)
+    words = batches.tokenizer_of(model)
     # Whisper's tokens do not reach over a space, and a million references have few different words.
     different = set(references)
     said = {piece for text in different for piece in (text.split() if text == " ".join(text.split()) else [text])}

@@ -3,17 +3,22 @@
 It lies in `notebooks/recipes/<name>.py`, says `recipe = Recipe(...)`, and is kept beside every checkpoint.
 """
 
+import ast
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from workbench import settings, storage
+from workbench import augmentation, settings, storage
 from workbench.augmentation import Augmentation, SpecAugment
 from workbench.errors import RecipeError
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""What Python writes of a function differs from process to process."""
 
 MODULE_PREFIX = "workbench_recipe_"
 """How a recipe's file is called among the modules of a process."""
@@ -78,11 +83,16 @@ class Recipe:
         return storage.hash_bytes(self.source.encode())[:12]
 
     def fit_key(self) -> str:
-        """Name what a fit depends on; adding a slice or a comment does not change it."""
-        return storage.hash_value(
-            [self.context, self.language, asdict(self.fit), repr(self.spec_augment),
-             [(repr(a), _code(a)) for a in self.augmentations]]
-        )
+        """Name what a fit depends on; adding a slice or a comment does not change it.
+
+        Augmentations of a recipe's own may use anything in its file, which then counts as a whole.
+        """
+        used = [*self.augmentations, *filter(None, [self.spec_augment])]
+        own = [one for one in used if type(one).__module__ != augmentation.__name__]
+        elsewhere = [one for one in own if not (self.source and _module(one) == f"{MODULE_PREFIX}{self.name}")]
+        code = [_without_slices(self.source) if own and self.source else "", *map(_code, elsewhere)]
+        told = [_ADDRESS.sub("", repr(one)) for one in used]
+        return storage.hash_value([self.context, self.language, asdict(self.fit), told, code])
 
     def for_speakers(self, n_speakers: int, few: int = 10) -> "Recipe":
         """Give the recipe to use with so many training speakers."""
@@ -103,15 +113,26 @@ class Recipe:
         }
 
 
-def _title(augmentation: Augmentation) -> str:
-    return augmentation.__name__ if inspect.isfunction(augmentation) else repr(augmentation)
+def _title(one: Augmentation) -> str:
+    return one.__name__ if inspect.isfunction(one) else repr(one)
 
 
-def _code(augmentation: Augmentation) -> str:
+def _module(one: object) -> str:
+    return (one if inspect.isfunction(one) else type(one)).__module__
+
+
+def _code(one: object) -> str:
     try:
-        return inspect.getsource(augmentation if inspect.isfunction(augmentation) else type(augmentation))
+        return inspect.getsource(one if inspect.isfunction(one) else type(one))
     except (OSError, TypeError):
         return ""
+
+
+def _without_slices(source: str) -> str:
+    tree = ast.parse(source)
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        call.keywords = [keyword for keyword in call.keywords if keyword.arg != "slices"]
+    return ast.unparse(tree)
 
 
 def path_of(name: str) -> Path:

@@ -60,7 +60,7 @@ class WhisperRecognizer(ShortContextRecognizer):
             self.batch_size = recognizing.batch_size(model.dims.n_audio_state, recognizing.CHUNK, recognizing.CHUNK)
 
     def _encode(self, words: str) -> list[int]:
-        return list(batches.tokenizer(self.model.whisper.is_multilingual, self.model.language).encode(words))
+        return list(batches.tokenizer_of(self.model).encode(words))
 
     def _batches(self, batches: Sequence[Batch]) -> list[list[Hypothesis]]:
         """Answer all batches, on a processor some at once."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from workbench import (
     adapting,
+    augmentation,
     batches,
     frames,
     many_machines,
@@ -119,7 +120,7 @@ def fit_key(model: SpeechModel, task: Task) -> str:
     """Name a fit by all that it depends on, the code of the loop included. Returns: 16 hex digits."""
     weights = storage.hash_bytes(*(t.detach().cpu().numpy().tobytes() for t in model.state_dict().values()))
     tables = [storage.hash_table(t[["audio_sha", "reference"]]) for t in (task.train, task.valid) if t is not None]
-    parts = (adapting, batches, frames, matching, objective, optimizers, prompts, whisper_model)
+    parts = (adapting, augmentation, batches, frames, matching, objective, optimizers, prompts, whisper_model)
     code = [storage.hash_file(Path(str(module.__file__))) for module in parts]
     how = [task.recipe.fit_key(), task.n_steps, task.seed, task.is_finetuning, storage.hash_file(Path(__file__))]
     return storage.hash_value([weights, asdict(model.dims), tables, how, code])[:16]

@@ -166,7 +166,7 @@ def load(path: Path, *, context: Context | None = None, language: str = "", devi
     model = SpeechModel(dims, context=context or ours.get("context", "padded"), has_head="head" in ours,
                         language=language or ours.get("language", "en"))
     model.n_prompt_names = ours.get("prompt_names", 0)
-    known = LANGUAGES if model.whisper.is_multilingual else ("en",)
+    known = list(LANGUAGES)[: model.whisper.num_languages] if model.whisper.is_multilingual else ["en"]
     if model.language not in known:
         raise CheckpointError(f"{path} does not know language {model.language!r}; choose one of {', '.join(known)}")
     try:

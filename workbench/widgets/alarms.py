@@ -48,17 +48,20 @@ class Alarms:
 
 
 def _rows(label: str, when_empty: str) -> Rows:
-    columns = [Column("when", "when"), Column("told", "rule and evidence", lambda html: html, is_sortable=False),
-               Column("reopen", "reopen"), Column("shown", "state", _state, is_sortable=False)]
+    columns = [Column("time_s", "when", _week),
+               Column("told", "rule and evidence", lambda html: html, is_sortable=False), Column("reopen", "reopen"),
+               Column("shown", "state", _state, is_sortable=False)]
     return Rows(columns, id_column="alarm_id", label=label, n_a_page=8, when_empty=when_empty)
 
 
 def _told(listed: pd.DataFrame) -> pd.DataFrame:
-    days = pd.to_datetime(listed["time_s"], unit="s").dt.strftime("%d %b")
-    when = [f"week of {day}" for day in days]
     told = [f"<b>{escape(rule.removeprefix('drift: '))}</b><br><span class='wb-soft'>{escape(evidence)}</span>"
             for rule, evidence in zip(listed["rule"], listed["evidence"], strict=True)]
-    return listed.assign(when=when, told=told, shown=list(zip(listed["state"], listed["by"], strict=True)))
+    return listed.assign(told=told, shown=list(zip(listed["state"], listed["by"], strict=True)))
+
+
+def _week(time_s: float) -> str:
+    return f"week of {pd.Timestamp(time_s, unit='s'):%d %b}"
 
 
 def _state(state: tuple[str, str]) -> str:

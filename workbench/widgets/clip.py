@@ -9,7 +9,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from workbench import answers, cards
-from workbench.errors import AudioError
+from workbench.errors import WorkbenchError
 from workbench.marks import CAUSES
 from workbench.widgets import shell
 from workbench.widgets.player import Player
@@ -40,6 +40,7 @@ class Clip:
                           Column("shared", "", is_sortable=False)], id_column="utterance_id", n_a_page=4,
                          label="queries with the same mistake", when_empty="No other query has the same mistake.")
         self.near.on_select(lambda picked: setattr(state, "current", picked))
+        state.observe(lambda change: self.near.follow(change["new"]), "current")
         self.open = widgets.VBox([self.said, self.facts, self.actions, self.marked, self.near])
         self.box = widgets.VBox([self.heading, self.player, self.open, self.blind.box])
         self.box.add_class("wb-card")
@@ -59,7 +60,7 @@ class Clip:
         self.heading.value = _heading(" · ".join([utterance_id, *place]), "")
         try:
             self.player.load(answers.samples(row), [] if is_blind else answers.timed_words(row), label=utterance_id)
-        except AudioError as error:
+        except WorkbenchError as error:  # gone, or the team's store does not answer
             self.player.empty(f"This clip cannot be played: {error}")
         self._describe(row)
         self.transcribe(is_on=is_blind)
@@ -72,6 +73,7 @@ class Clip:
         self.facts.value = _piece(f'<p class="wb-soft wb-meta">{escape(" · ".join(facts))}</p>')
         near = self.state.data.neighbours(self.utterance_id)
         self.near.show(near.assign(said=[_difference(other) for other in near.to_dict("records")]))
+        self.near.follow(self.state.current)
         self._show_marks(row)
 
     def _show_marks(self, row: Mapping[str, Any]) -> None:

@@ -43,6 +43,7 @@ class Compare:
         self.baseline.observe(shell.guarded(state.say)(lambda _: self.choose()), "value")
         self.picked.observe(shell.guarded(state.say)(lambda _: self.choose()), "picked")
         state.observe(lambda _: self.show(), "selection")
+        state.observe(lambda change: self.queries.follow(change["new"]) if self.compared else None, "current")
 
     def choose(self) -> None:
         """Read the chosen models, and compare."""

@@ -58,8 +58,11 @@ def distribution(scene: Scene, feature: str) -> Any:
     if feature in ("is_empty", "has_unseen"):
         return figures.share_bars({f"window {int(last['window'])}": float(now[feature].mean()),
                                    str(last["reference"]): float(before[feature].mean())}, name)
-    ends = np.nanquantile(before[feature].to_numpy(float), [0.005, 0.995])
-    return figures.histogram(now[feature].clip(*ends), name, unit, before[feature].clip(*ends))
+    values, normal_values = (rows[feature].astype(float).replace([np.inf, -np.inf], np.nan) for rows in (now, before))
+    if normal_values.isna().all():
+        return figures.nothing(name)
+    ends = np.nanquantile(normal_values, [0.005, 0.995])
+    return figures.histogram(values.clip(*ends), name, unit, normal_values.clip(*ends))
 
 
 def _told(told: tuple[str, str]) -> str:

@@ -71,6 +71,7 @@ class Failing:
             ceiling=[], is_actionable=[])
         labels = [mending.label(*pair) for pair in self.opportunities[["column", "value"]].itertuples(index=False)]
         self.opportunities["label"] = labels
+        self.table.selected = ""  # a row's filter can be set again once it was taken off
         self._draw()
         self.cross()
 

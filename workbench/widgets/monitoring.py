@@ -55,13 +55,14 @@ class Monitoring:
         """Show the scene; what is as it was is not drawn again."""
         self.timer.age_s = time.time() - self.scene.reading.read_s
         self.timer.about = monitoring_page.last_query(self.scene)
-        before, self._seen = self._seen, _content(self.scene)
-        if self._seen != before:
+        content = _content(self.scene)
+        if content != self._seen:
             now = standing.stand(self.scene)
             self.head.value, self.sentence.value = monitoring_page.head(self.scene), monitoring_page.sentence(now)
             for part in (self.drifting, self.names, self.alarms, self.shadows):
                 part.show(self.scene)
             self._draw_time()
+            self._seen = content  # what could not be shown is tried again
 
     def _draw_time(self) -> None:
         """Show what obeys the chosen time."""

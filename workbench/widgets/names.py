@@ -121,7 +121,7 @@ def heard_as(queries: pd.DataFrame) -> tuple[str, str]:
 
 
 def _listed_rows() -> Rows:
-    columns = [Column("name", "name"), Column("since", "since"),
+    columns = [Column("name", "name"), Column("since", "since", _since),
                Column("n_changed", "answers", _number, is_number=True),
                Column("probe", "tried on synthesized clips", is_sortable=False),
                Column("is_served", "", _served, is_sortable=False)]
@@ -132,18 +132,22 @@ def _listed_rows() -> Rows:
 def listed(scene: Scene) -> pd.DataFrame:
     """List the biasing list's names: since when and by whom, in how many recent answers, and what probes found.
 
-    Returns: name, since, n_changed, probe, is_served (by the model that answers now).
+    Returns: name, since (a time, and who), n_changed, probe, is_served (by the model that answers now).
     """
     biased = scene.rows.loc[scene.rows["biased_from"].ne(""), "hypothesis"]
     rows = []
     for entry in name_list.entries_of(scene.marks.to_dict("records")):
         found = name_list.probe_of(entry.name, scene.version)
-        since = pd.Timestamp(entry.since_s, unit="s").strftime("%d %b %H:%M")
-        rows.append({"name": entry.name, "since": f"{since}, {entry.by}",
+        rows.append({"name": entry.name, "since": (entry.since_s, entry.by),
                      "n_changed": int((" " + biased + " ").str.contains(f" {entry.name} ", regex=False).sum()),
                      "probe": "not yet" if found is None else f"{found.n_before} → {found.n_after} of {found.n_clips}",
                      "is_served": entry.is_for(scene.version)})
     return pd.DataFrame(rows, columns=["name", "since", "n_changed", "probe", "is_served"])
+
+
+def _since(since: tuple[float, str]) -> str:
+    time_s, by = since
+    return f"{pd.Timestamp(time_s, unit='s'):%d %b %H:%M}, {escape(by)}"
 
 
 def _served(is_served: bool) -> str:

@@ -78,6 +78,11 @@ class Rows(anywidget.AnyWidget):
             self.page = int(self._ordered.index.get_loc(found[0])) // self._n
         self.selected = row_id
 
+    def follow(self, row_id: str) -> None:
+        """Mark the row that was picked, here or elsewhere; none where it is not listed."""
+        is_listed = len(self._ordered) > 0 and bool(self._ordered[self._id].astype(str).eq(row_id).any())
+        self.selected = row_id if is_listed else ""
+
     def on_select(self, callback: Callable[[str], None]) -> None:
         """Call back with the id of each row that is picked."""
         self.observe(lambda change: callback(change["new"]) if change["new"] else None, "selected")

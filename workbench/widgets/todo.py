@@ -24,8 +24,8 @@ class Fixes:
         """Follow the slices that `failing` measured. `card` is what to show."""
         self.state, self.failing = state, failing
         self.rows = Rows([Column("advice", "fix", write=lambda words: f'<div class="wb-wide">{escape(words)}</div>'),
-                          Column("gain", "gain", is_number=True, write=lambda g: f"<b>−{g}</b> pts"),
-                          Column("between", "95 %", is_number=True, is_sortable=False), Column("cost", "cost"),
+                          Column("gain", "gain", is_number=True, write=lambda g: f"<b>−{100 * g:.1f}</b> pts"),
+                          Column("between", "95 %", is_number=True, is_sortable=False), Column("cost", "cost", _cost),
                           Column("button", "", write=str, is_sortable=False)],
                          id_column="label", label="what to do next", n_a_page=N_FIXES,
                          when_empty="No slice of this selection is clearly worse than its best neighbour.")
@@ -44,9 +44,10 @@ class Fixes:
         top = found[found["is_actionable"].astype(bool)].head(N_FIXES)
         asked = [dict(request.where) for request in data_requests.every(self.state.opened.source.run)]
         rows = [{"label": r["label"], "advice": r["advice"].split("; cannot")[0].split(" to bring ")[0],
-                 "gain": f"{100 * r['gain']:.1f}", "cost": f"{r['n_clips']:,} clips, {_hours(r['cost_min'])}",
+                 "gain": r["gain"], "cost": (r["cost_min"], r["n_clips"]),
                  "between": f"{100 * r['gain_low']:.1f} to {100 * r['gain_high']:.1f}",
                  "button": _button({r["column"]: r["value"]} in asked)} for r in top.to_dict("records")]
+        self.rows.selected = ""
         self.rows.show(pd.DataFrame(rows, columns=["label", "advice", "gain", "between", "cost", "button"]))
 
     def ask_for(self, label: str) -> None:
@@ -71,9 +72,10 @@ class Fixes:
         self.state.visitor.ask(ask, self.state.say)
 
 
-def _hours(minutes: float) -> str:
-    """Write people's time."""
-    return f"{minutes / 60:.1f} h"
+def _cost(cost: tuple[float, int]) -> str:
+    """Write people's time, and for how many clips."""
+    minutes, n_clips = cost
+    return f"{n_clips:,} clips, {minutes / 60:.1f} h"
 
 
 def _button(is_asked: bool) -> str:
@@ -87,7 +89,7 @@ class Words:
         """Follow the selection. `card` is what to show."""
         self.state, self.mistakes = state, dict[str, Mistake]()
         self.view = widgets.ToggleButtons(options=[PAIRS, WORDS, NAMES], style={"button_width": "auto"})
-        self.rows = Rows([Column("said", "said"), Column("heard", "heard", write=str),
+        self.rows = Rows([Column("said", "said"), Column("heard", "heard", write=_heard),
                           Column("bar", "", write=str, is_sortable=False)],
                          id_column="key", label="words heard wrong", n_a_page=7, when_empty="Nothing was heard wrong.",
                          prepare=self._with_intervals)
@@ -118,7 +120,7 @@ class Words:
         found = (data.entity_accuracy if is_entity else data.word_accuracy)(self.state.mask).query("n_wrong > 0")
         self.mistakes = {word: Mistake("entity" if is_entity else "word", word) for word in found["said"]}
         return found.assign(key=found["said"], bar="",
-                            heard=[f"{100 * a:.0f} % right" for a in found["accuracy"]])
+                            heard=found["accuracy"])
 
     def _with_intervals(self, part: pd.DataFrame) -> pd.DataFrame:
         if self.view.value == PAIRS:
@@ -128,6 +130,11 @@ class Words:
         words = [f"{percent(s.low)[:-2]}–{percent(s.high)}, {wrong:,} of {n:,} wrong" for s, wrong, n in
                  zip(spans, part["n_wrong"], part["n"], strict=True)]
         return part.assign(bar=[f'<span class="wb-soft">{word}</span>' for word in words])
+
+
+def _heard(heard: str | float) -> str:
+    """Write what was heard instead, or how often it was right."""
+    return heard if isinstance(heard, str) else f"{100 * heard:.0f} % right"
 
 
 def _bar(share: float, words: Any) -> str:

@@ -40,13 +40,17 @@ async function render({ model, el }) {
       const dragged = named("range\\[0\\]"), reset = named("range"), all = named("autorange");
       if (!dragged && !reset && !all) return;
       const range = dragged ? [event[dragged], event[dragged.replace("[0]", "[1]")]] : reset ? event[reset] : [];
-      model.set("zoomed", dragged ? range : []); // a double click takes it back
+      const zoomed = dragged ? range : []; // a double click takes it back
+      model.set("zoomed", zoomed);
       model.save_changes();
-      if (model.get("group")) window.dispatchEvent(new CustomEvent("wb-zoom", { detail: { from: place, group: model.get("group"), range } }));
+      if (model.get("group")) window.dispatchEvent(new CustomEvent("wb-zoom", { detail: { from: place, group: model.get("group"), range, zoomed } }));
     });
   };
   const follow = ({ detail }) => {
-    if (!isWired || isBehind || !place.offsetWidth || detail.group !== model.get("group") || detail.from === place) return;
+    if (detail.group !== model.get("group") || detail.from === place) return;
+    model.set("zoomed", detail.zoomed); // else taking it back here would not be heard
+    model.save_changes();
+    if (!isWired || isBehind || !place.offsetWidth) return;
     isFollowing = true;
     Plotly.relayout(place, detail.range.length ? { "xaxis.range": detail.range } : { "xaxis.autorange": true }).then(() => { isFollowing = false; });
   };

@@ -12,8 +12,10 @@ function render({ model, el }) {
     const target = event.target, isButton = target.closest("button, summary, a, select");
     if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input:not([type=range]):not([type=checkbox]), textarea, select, [contenteditable]")) return;
     const key = event.key === " " ? "space" : event.key;
+    if (key.startsWith("Arrow") && target.closest("input[type=range]")) return; // which they move
     if (!known.has(key) || (key === "space" && isButton && !isButton.matches(".wb-play"))) return;
     event.preventDefault();
+    if (event.repeat) return; // a key held down would mark clips that nobody heard
     if (key === "space") place.querySelector(".wb-player")?.dispatchEvent(new Event("wb-play"));
     else model.send({ key });
   };

@@ -45,7 +45,7 @@ function render({ model, el }) {
     if (!sound.paused) count();
     sound.play().catch((error) => { el.dataset.refused = error.name; });
   };
-  const toggle = () => { if (sound.paused) start(sound.ended || sound.currentTime >= length() - 0.05 ? 0 : undefined); else sound.pause(); };
+  const toggle = () => { if (play.disabled) return; if (sound.paused) start(sound.ended || sound.currentTime >= length() - 0.05 ? 0 : undefined); else sound.pause(); };
   sound.onplay = () => { play.textContent = "❚❚"; play.setAttribute("aria-label", "pause"); head.hidden = false; count(); follow(); };
   sound.onpause = () => { play.textContent = "▶"; play.setAttribute("aria-label", "play"); cancelAnimationFrame(frame); place(); };
   play.onclick = toggle;
@@ -119,7 +119,7 @@ function render({ model, el }) {
     samples = has ? samplesOf(wav) : new Float32Array();
     if (address) URL.revokeObjectURL(address);
     address = has ? URL.createObjectURL(new Blob([wav], { type: "audio/wav" })) : "";
-    if (has) sound.src = address; else sound.removeAttribute("src");
+    if (has) sound.src = address; else { sound.removeAttribute("src"); sound.load(); } // else it keeps the clip before
     el.dataset.bytes = String(wav?.byteLength || 0);
     end.textContent = has ? written(length()) : "";
     head.hidden = true; until = Infinity; seek.value = "0"; now.textContent = "0:00.0";

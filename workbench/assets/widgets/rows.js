@@ -32,8 +32,19 @@ function render({ model, el }) {
     }
   };
 
+  const keyOf = (part) => [part.closest("tbody tr")?.dataset.id, part.getAttribute("aria-label"), part.dataset.action].join("\n");
+  const keepFocus = (change) => { // on what was pressed, or near it, though it is made anew
+    const had = el.contains(document.activeElement) ? document.activeElement : null, isPaging = foot.contains(had);
+    change();
+    if (!had || el.contains(document.activeElement)) return;
+    const row = had.closest("tbody tr"), parts = [...el.querySelectorAll("tbody tr, button:enabled")];
+    const line = (id) => parts.find((part) => part.dataset.id === id);
+    const next = parts.find((part) => keyOf(part) === keyOf(had)) || (row && (line(row.dataset.id) || line(model.get("selected"))))
+      || (isPaging && foot.querySelector("button:enabled"));
+    if (next) next.focus({ preventScroll: true });
+  };
+
   const draw = () => {
-    const hadFocus = el.contains(document.activeElement) && document.activeElement.tagName === "TR";
     frame.replaceChildren();
     const rows = model.get("shown");
     if (!rows.length) {
@@ -70,7 +81,6 @@ function render({ model, el }) {
       if (event.key === "Enter") { event.preventDefault(); set({ selected: line.dataset.id }); }
     };
     frame.append(table);
-    if (hadFocus) body.querySelector(`tr[data-id="${CSS.escape(model.get("selected"))}"]`)?.focus();
     drawFoot();
   };
 
@@ -87,8 +97,8 @@ function render({ model, el }) {
   const mark = () => {
     for (const line of frame.querySelectorAll("tbody tr")) line.setAttribute("aria-selected", String(line.dataset.id === model.get("selected")));
   };
-  model.on("change:shown change:sorted_by change:is_descending", draw);
-  model.on("change:n_rows change:n_pages change:page", () => { if (model.get("shown").length) drawFoot(); });
+  model.on("change:shown change:sorted_by change:is_descending", () => keepFocus(draw));
+  model.on("change:n_rows change:n_pages change:page", () => { if (model.get("shown").length) keepFocus(drawFoot); });
   model.on("change:selected", mark);
   draw();
 }
