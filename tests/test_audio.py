@@ -123,7 +123,13 @@ def a_picture(folder: Path) -> Path:
     return folder / "film.mp4"
 
 
+def samples_alone(folder: Path) -> Path:
+    (folder / "samples.raw").write_bytes(bytes(range(200)) * 40)
+    return folder / "samples.raw"
+
+
 @pytest.mark.parametrize(("make", "action"), [
+    (samples_alone, "is not audio.*export it as wav"),
     (no_such_file, "check the path"), (words, "is not audio.*export it as wav"),
     (nothing, "zero-length.*record it again"), (no_samples, "zero-length.*record it again"),
     (no_numbers, "not finite.*export it again"),

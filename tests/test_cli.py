@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import Project
 from tests.processes import wait_until
-from workbench import locks
+from workbench import clusters, locks, service_cli
 
 HEAVY = ("torch", "whisper", "papermill", "nbconvert", "plotly", "pandas", "mlflow", "scipy")
 SPY = f"""
@@ -51,6 +52,18 @@ def test_an_amount_that_cannot_be_is_refused_at_the_door(project: Project, words
     ended = project.workbench(*words)
     assert ended.returncode == 2 and f"Invalid value for '{message}'" in ended.stderr
     assert "Traceback" not in ended.stderr and nothing_was_written(project)
+
+
+@pytest.mark.parametrize(("asked", "n"), [
+    ({"engine": "ray"}, "1"), ({"max_replicas": 3}, "1"), ({"replicas": 2, "max_replicas": 3}, "2"), ({}, "0")])
+def test_a_detached_server_is_told_a_number_of_replicas(
+        monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], n: str) -> None:
+    told = list[str]()
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # `serve` sets it for its process
+    monkeypatch.setattr(clusters, "choose", lambda *_, **__: None)
+    monkeypatch.setattr(service_cli, "_detach", lambda *flags, **_: told.extend(flags))
+    service_cli.serve(**asked, no_auth=True, detach=True, is_started=True)
+    assert told[told.index("--replicas") + 1] == n
 
 
 def test_a_setting_that_cannot_be_is_named_as_it_is_set(project: Project) -> None:

@@ -5,9 +5,11 @@ import json
 import subprocess
 import sys
 
-from tests import miniature_corpora
+import pytest
+
+from tests import miniature_corpora, watched
 from tests.conftest import FIRST, Project
-from workbench import audio, fingerprints, notebooks
+from workbench import audio, fingerprints, model_registry, notebooks
 from workbench.marks import Marks
 
 
@@ -99,6 +101,79 @@ def test_noise_that_a_recipe_names_makes_its_stage_run_again_when_a_recording_ch
     audio.write(one, miniature_corpora.sound(99))
     said.append(project.workbench("run", "--to", "first").stdout)
     assert ["unchanged" in text for text in said] == [False, True, False]
+
+
+@pytest.mark.parametrize(("kind", "row"), [
+    ("csv", "audio_path,text\ndon't.wav,hi\n"), ("jsonl", '{"audio_filepath": "caf\\u00e9.wav", "text": "hi"}\n'),
+    ("jsonl", '{"audio_filepath": "file://FOLDER/a b.wav", "text": "hi"}\n'), ("csv", "text,audio_path\nhi, x.amr \n"),
+    ("json", '[\n {"recording": {"sources": [{"source": "x.caf"}]}}\n]\n')])
+def test_every_recording_that_a_manifest_names_makes_its_stage_out_of_date(project: Project, kind: str, row: str,
+                                                                           ) -> None:
+    manifest = project.root / "speech" / f"manifest.{kind}"
+    manifest.parent.mkdir()
+    manifest.write_text(row.replace("FOLDER", str(manifest.parent)))
+    prints = []
+    for content in (b"1", b"1", b"12"):
+        for name in ("don't.wav", "café.wav", "a b.wav", "x.amr", "x.caf"):
+            if not (manifest.parent / name).exists() or content != b"1":
+                (manifest.parent / name).write_bytes(content)
+        prints.append(fingerprint_of("first", manifest=str(manifest)))
+    assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.mark.parametrize("source", ["recordings", "~/recordings", "musan:recordings"])
+def test_a_folder_is_watched_as_its_reader_finds_it_and_no_other_word_is_a_folder(
+    project: Project, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(project.root))
+    project.notebook("01_first", [FIRST[0], FIRST[1] + "\nsources: list[str] = []", *FIRST[2:]])
+    clip = project.root / "recordings" / "a.wma"
+    clip.parent.mkdir()
+    found, words = [], []
+    for content in (b"1", b"12"):
+        clip.write_bytes(content)
+        found.append(fingerprint_of("first", sources=[source]))
+        words.append(fingerprint_of("first", names=["recordings"]))
+    assert found[0] != found[1] and words[0] == words[1]
+
+
+def test_a_stage_is_out_of_date_when_the_run_that_it_begins_from_has_learned_more(project: Project) -> None:
+    project.notebook("01_first", [FIRST[0], FIRST[1] + "\nrecipe: str = ''\nbase: str = ''\npilot: str = ''",
+                                  *FIRST[2:]])
+    (project.root / "notebooks/recipes/mine.py").write_text("base = 'digits'")
+    digits = project.root / "data/runs/digits"
+    (digits / "05_improve").mkdir(parents=True)
+    (digits / "model.pt").write_text("old")
+
+    def prints() -> list[str]:
+        apart = [fingerprint_of("first", **given) for given in ({}, {"base": "default"}, {"size": "digits"})]
+        return [*apart, *(fingerprint_of("first", **{name: word}) for name, word in
+                          (("base", "digits"), ("pilot", "digits"), ("recipe", "mine")))]
+
+    seen = [prints(), prints()]
+    (digits / "model.pt").write_text("new")
+    (project.root / "data/runs/default").mkdir()
+    (project.root / "data/runs/default/model.pt").write_text("its own")
+    seen.append(prints())
+    (digits / "05_improve/listened.parquet").write_text("arms")
+    seen.append(prints())
+    same = [[a == b for a, b in zip(*pair, strict=True)] for pair in zip(seen, seen[1:], strict=False)]
+    assert same == [[True] * 6, *[[True] * 3 + [False] * 3] * 2]
+
+
+def test_a_stage_is_out_of_date_when_the_champion_it_begins_from_is_another(project: Project) -> None:
+    project.notebook("01_first", [FIRST[0], FIRST[1] + "\nbase: str = ''", *FIRST[2:]])
+    prints = list[str]()
+    for version in ("1", "1", "2"):
+        if not prints or version == "2":
+            watched.release(project.root, version, has_basis=False)
+        model_registry.promote(version, by="ada")
+        prints.append(fingerprint_of("first", base="champion"))
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_sentence_longer_than_a_file_s_name_may_be_is_a_value_like_any_other(project: Project) -> None:
+    assert fingerprint_of("first", manifest="a/b. " * 100) != fingerprint_of("first", manifest="a/c. " * 100)
 
 
 def test_without_a_log_reading_marks_loads_no_database_library(project: Project) -> None:

@@ -107,7 +107,7 @@ OWNERS = {
     "pydantic_settings": {"settings"},
     "pandera": {"manifests"},
     "torchaudio": {"augmentation", "recognizers"},
-    "soundfile": {"audio", "manifests"},
+    "soundfile": {"audio"},
     "av": {"audio"},
     "datasets": {"hub_corpora"},
     "lhotse": {"lhotse_manifests"},

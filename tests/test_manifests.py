@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import soundfile
 
 from workbench import manifests, placing, text
+from workbench.corpus_cards import AUDIO_SUFFIXES
 
 
 @pytest.fixture
@@ -67,6 +69,38 @@ def test_a_long_jsonl_manifest_is_read_in_parts_as_if_it_were_whole(
     pd.testing.assert_frame_equal(read(corpus, rows, "jsonl"), whole)
     assert whole["reference"].tolist() == [text.normalize(row["text"]) for row in rows]
     assert whole["line"].tolist() == list(range(1, 21))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_number_as_a_speaker_is_the_same_one_where_others_have_none(corpus: Path, kind: str) -> None:
+    rows: list[dict[str, Any]] = [{"audio_path": "x.wav", "text": 5, "speaker": 1001}]
+    gap = {"audio_path": "a/y.b.wav", "text": None, "speaker": None}
+    for table in (rows, [*rows, gap], [*rows, {"audio_path": "in.wav"}]):
+        pd.DataFrame(table).to_parquet(corpus / "manifest.parquet")
+        (corpus / "manifest.jsonl").write_text("\n".join(map(json.dumps, table)))
+        found = manifests.read(str(corpus / f"manifest.{kind}"), base_folder=corpus)
+        assert found["speaker"].tolist() == ["1001", "unknown"][: len(table)]
+        assert found["text"].tolist() == ["5", ""][: len(table)]
+
+
+def test_a_speaker_of_seventeen_digits_keeps_them_all_where_others_have_none(corpus: Path) -> None:
+    found = read(corpus, [{"audio_path": "x.wav", "text": "hi", "speaker": 12345678901234567},
+                          {"audio_path": "in.wav", "text": "hi"}], "jsonl")
+    assert found["speaker"].tolist() == ["12345678901234567", "unknown"]
+
+
+def test_missing_words_of_a_nullable_column_are_none(corpus: Path) -> None:
+    pd.DataFrame({"audio_path": ["x.wav", "in.wav"], "text": ["a", "b"], "speaker": pd.array([7, None], "Int64"),
+                  }).to_parquet(corpus / "manifest.parquet")
+    found = manifests.read(str(corpus / "manifest.parquet"), base_folder=corpus)
+    assert found["speaker"].tolist() == ["7", "unknown"]
+
+
+def test_what_libsndfile_reads_is_a_recording_but_raw_samples_which_tell_no_rate(corpus: Path) -> None:
+    formats = {f".{name.lower()}" for name in soundfile.available_formats()}
+    assert formats - set(AUDIO_SUFFIXES) == {".raw"}
+    (corpus / "x.raw").write_bytes(b"sound")
+    assert not manifests.read(str(corpus), base_folder=corpus)["audio_path"].str.endswith(".raw").any()
 
 
 def test_line_separators_within_a_json_text_do_not_end_its_row(corpus: Path) -> None:

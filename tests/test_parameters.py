@@ -66,6 +66,11 @@ def test_relative_paths_are_the_callers(project: Project, tmp_path: Path) -> Non
     assert given["manifest"] == str(tmp_path / "m.jsonl")
 
 
+@pytest.mark.parametrize("words", ["we keep nothing " * 24, "~some keep/nothing", "musan: " + "a" * 300])
+def test_a_sentence_is_no_path_however_long_it_is_or_it_begins(project: Project, words: str) -> None:
+    assert passed(f"first.manifest={words.strip()!r}", folder=project.root)["manifest"] == words.strip()
+
+
 def test_a_parameter_file_gives_values_under_those_of_the_command_line(project: Project, tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_text("first:\n  n_items: 9\n  rate: 0.1\n")

@@ -343,6 +343,28 @@ def test_a_colleague_s_run_is_a_model_by_its_name_and_follows_what_they_do(on: M
         whisper_model.find("adb")
 
 
+@pytest.mark.parametrize("is_left_over", [False, True])
+def test_a_colleague_s_run_whose_bringing_broke_off_at_once_comes_the_next_time(
+        on: Machine, is_left_over: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    on("ada")
+    a_run_with_a_model("one")
+    eve, real = on("eve"), SharedStore.place
+
+    def place(self: SharedStore, path: Path) -> str:
+        if path.name == shared_runs.OWNER:
+            raise ConnectionResetError("the line went dead")
+        return real(self, path)
+
+    with monkeypatch.context() as broken, pytest.raises(StoreError, match="the line went dead"):
+        broken.setattr(SharedStore, "place", place)
+        shared_runs.bring("ada")
+    if is_left_over:  # as earlier versions left it
+        storage.run_folder("ada").mkdir(parents=True)
+    assert is_left_over == storage.run_folder("ada").exists()
+    assert shared_runs.names() == ["ada"] and shared_runs.bring("ada")
+    assert eve.record("01_first", "ada")["parameters"] == {"w": "one"}
+
+
 def test_a_copy_that_is_renewed_meanwhile_is_said_to_be(
         on: Machine, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     on("ada")

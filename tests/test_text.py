@@ -42,6 +42,9 @@ def test_a_query_is_compared_in_lower_case_without_punctuation(written: str, spo
     ("7:30", "seven thirty"), ("7:05", "seven oh five"), ("7:00 pm", "seven pm"), ("7pm", "seven pm"),
     ("90s", "nineties"), ("3.5", "three point five"), ("20-30", "twenty thirty"), ("4x4", "four x four"),
     ("$20", "twenty dollars"), ("£1", "one pound"), ("$4.50", "four dollars fifty"),
+    ("It costs $5.", "it costs five dollars"), ("$5.50.", "five dollars fifty"),
+    ("turn it to 21.5.", "turn it to twenty one point five"), ("$5.505", "five point five zero five"),
+    ("$5.5", "five point five"), ("1.2.3.", "one two point three"),
     ("007", "zero zero seven"), ("4155550123", "four one five five five five zero one two three"),
 ])
 def test_numbers_are_written_as_they_are_spoken(written: str, spoken: str) -> None:

@@ -122,7 +122,7 @@ def _decode(source: Path | io.BytesIO, name: str, longest_s: float) -> tuple[Sam
                 found_s = file.frames / file.samplerate
                 raise AudioTooLongError(_too_long(name, longest_s, f"its header says {found_s:.1f} s"))
             return _joined(_blocks(file), file.samplerate, name=name, longest_s=longest_s)
-    except soundfile.LibsndfileError:
+    except (soundfile.LibsndfileError, TypeError):  # a .raw file's rate would have to be told
         # An open file instead of a path: a playlist posing as audio must not reach other files or hosts.
         with io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else source.open("rb") as opened:
             return _decode_with_ffmpeg(opened, name, longest_s)

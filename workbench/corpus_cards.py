@@ -10,6 +10,12 @@ from types import MappingProxyType
 
 from workbench.errors import ManifestError
 
+AUDIO_SUFFIXES = (
+    ".aif", ".aiff", ".au", ".avr", ".caf", ".flac", ".htk", ".ircam", ".mat4", ".mat5", ".mp3", ".mpc2k", ".nist",
+    ".ogg", ".paf", ".pvf", ".rf64", ".sd2", ".sds", ".svx", ".voc", ".w64", ".wav", ".wavex", ".wve", ".xi",
+    ".3gp", ".aac", ".amr", ".m4a", ".mka", ".mp4", ".oga", ".opus", ".webm", ".wma")
+"""What of a folder is taken for a recording: libsndfile's formats but raw, which tells no rate, and FFmpeg's usual."""
+
 _NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_-]+):(?!//)(.+)")
 """`librispeech:/data/LibriSpeech`, but neither `s3://bucket/manifest.csv` nor a drive's letter."""
 

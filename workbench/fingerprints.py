@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import csv
 import hashlib
 import importlib.util
 import json
@@ -12,27 +13,34 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from workbench import corpus_cards, parameters, remote, settings, storage
+from workbench import corpus_cards, model_registry, parameters, remote, settings, shared_runs, storage
+from workbench.corpus_cards import AUDIO_SUFFIXES
 from workbench.notebooks import StageNotebook, imported_modules
 
-AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".mp3", ".m4a", ".webm", ".opus", ".aac", ".mp4"))
 MANIFEST_SUFFIXES = frozenset((".csv", ".tsv", ".jsonl", ".json", ".parquet"))
 PACKED_SUFFIXES = frozenset((".gz", ".arrow", ".zip"))
 AUDIO_COLUMNS = ("audio_path", "audio_filepath")
+SOURCES = ("sources", "audio_root")
+"""Parameters in which any word can be a folder; in others `data` is a word, though the project has a folder of it."""
+BASES = ("base", "pilot")
+"""Parameters that may name a colleague's run, which the stage brings here."""
+DEMO = "demo"
+"""As a base and as a source it is the demo world, whatever a run is called."""
+MODELS_OF_RUN = ("model.pt", "[0-9][0-9]_improve/listened.parquet")
+"""What stages read of another run: its model, and as a pilot the answers of improve's arms."""
 LABELLING = "labelling.py"
 MARKS_READ = {"workbench.corrections": "reference", "workbench.causes": "cause", "workbench.labelling": "label"}
 """Modules that a notebook imports itself, and the marks of people that it then depends on."""
 # Hashing 64 MB takes a tenth of a second; a larger file (a checkpoint) is known by its size and time of change.
 MAX_HASHED_BYTES = 64 * 2**20
 _LANGUAGE = re.compile(r"[a-z]{2}-[A-Z]{2}")
-_AUDIO_NAME = re.compile(rf"[^\"',;\t\r\n]+(?:{'|'.join(map(re.escape, sorted(AUDIO_SUFFIXES)))})\b", re.IGNORECASE)
 
 
 def fingerprint(notebook: StageNotebook, passed: Mapping[str, Any], run: str) -> str:
     """Hash everything that what a stage finds can depend on. Returns: 64 hex digits."""
     values = parameters.effective(notebook, passed)
     recipes = [parameters.recipe_path(values["recipe"])] if values.get("recipe") else []
-    noises = [text for path in recipes for text in _constants(path) if corpus_cards.named(text)]
+    constants = [text for path in recipes for text in _constants(path)]
     modules = set(notebook.modules).union(*(modules_of_file(path) for path in recipes))
     sources = {path.name: storage.hash_file(path) for path in source_files(modules)}
     return storage.hash_value({
@@ -42,7 +50,8 @@ def fingerprint(notebook: StageNotebook, passed: Mapping[str, Any], run: str) ->
         "modules": sources,
         "upstream": {stage: _findings(run, stage, files) for stage, files in notebook.inputs.items()
                      if stage != notebook.name},
-        "files": [_file_state(path) for path in _named_files([*_texts(values), *noises])],
+        "files": [_file_state(path) for path in _named_files(_places(values, constants))],
+        "models": _models(values, constants, run),
         "addresses": remote.states(text for text in _texts(values)
                                    if remote.is_url(text) and text.lower().endswith(tuple(MANIFEST_SUFFIXES)))
                      | {text: storage.hash_value(remote.files_below(text)) for text in _far_folders(values)},
@@ -128,24 +137,37 @@ def _constants(recipe: Path) -> list[str]:
             if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
-def _named_files(texts: Iterable[str]) -> list[Path]:
-    plain = ((corpus_cards.named(text) or ("", text))[1] for text in texts)
-    named = (Path(text) for text in plain if ("/" in text or "." in text) and not remote.is_url(text))
-    paths = (settings.root() / path for path in named)
+def _places(values: Mapping[str, Any], constants: Iterable[str]) -> list[str]:
+    """Give the words that can be files or folders: sources, what a corpus is read from, what looks like a path."""
+    sources = [text for text in _texts({name: values[name] for name in SOURCES if name in values}) if text != DEMO]
+    corpora = [found[1] for text in (*_texts(values), *constants) if (found := corpus_cards.named(text))]
+    paths = [text for text in _texts(values) if "/" in text or "." in text]
+    return [text for text in dict.fromkeys([*sources, *corpora, *paths]) if not remote.is_url(text)]
+
+
+def _named_files(places: Iterable[str]) -> list[Path]:
+    paths = (settings.root() / os.path.expanduser(place) for place in places)  # noqa: PTH111  ~ may begin a sentence
     # A language stands behind its release, which may be an archive: MInDS-14.zip/en-US.
-    paths = (path.parent if _LANGUAGE.fullmatch(path.name) and not path.exists() else path for path in paths)
-    return [path for path in paths if path.exists() and not settings.root().is_relative_to(path)]
+    paths = (path.parent if _LANGUAGE.fullmatch(path.name) and not _is_there(path) else path for path in paths)
+    return [path for path in paths if _is_there(path) and not settings.root().is_relative_to(path)]
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110  Path's own fails on a sentence too long for a name
 
 
 def _file_state(path: Path) -> Any:
     """Describe a file by its content, a manifest also by the audio it lists, a folder by all the speech in it."""
     if path.is_dir():
-        kinds = AUDIO_SUFFIXES | MANIFEST_SUFFIXES | PACKED_SUFFIXES | {".txt"}
+        kinds = {*AUDIO_SUFFIXES, *MANIFEST_SUFFIXES, *PACKED_SUFFIXES, ".txt"}
         return [str(path), [_state(file, path) for file in sorted(path.rglob("*")) if file.suffix.lower() in kinds]]
-    stat = path.stat()
-    content = storage.hash_file(path) if stat.st_size <= MAX_HASHED_BYTES else f"{stat.st_size} {stat.st_mtime_ns}"
     audio = _listed_audio(path) if path.suffix.lower() in MANIFEST_SUFFIXES else ()
-    return [str(path), content, _states_hash(path.parent, audio)]
+    return [str(path), _content(path), _states_hash(path.parent, audio)]
+
+
+def _content(path: Path) -> str:
+    stat = path.stat()
+    return storage.hash_file(path) if stat.st_size <= MAX_HASHED_BYTES else f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def _states_hash(folder: Path, names: Iterable[str]) -> str:
@@ -170,18 +192,65 @@ def _state(file: Path, folder: Path) -> list[Any]:
 
 def _listed_audio(manifest: Path) -> Iterator[str]:
     """Name the audio files that a manifest mentions, without judging its rows: that is collect's part."""
-    if manifest.suffix.lower() != ".parquet":
-        with manifest.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                yield from _AUDIO_NAME.findall(line)
-        return
+    tables = {".parquet": _parquet_audio, ".csv": _csv_audio, ".tsv": _csv_audio}
+    with contextlib.suppress(OSError, ValueError, csv.Error):
+        for name in tables.get(manifest.suffix.lower(), _json_audio)(manifest):
+            yield name.strip().removeprefix("file://")
+
+
+def _parquet_audio(manifest: Path) -> Iterator[str]:
     import pyarrow.parquet
 
-    with contextlib.suppress(OSError, ValueError):
-        file = pyarrow.parquet.ParquetFile(manifest)
-        for column in set(AUDIO_COLUMNS) & set(file.schema_arrow.names):
-            for batch in file.iter_batches(columns=[column]):
-                yield from map(str, batch[column].to_pylist())
+    file = pyarrow.parquet.ParquetFile(manifest)
+    for column in set(AUDIO_COLUMNS) & set(file.schema_arrow.names):
+        for batch in file.iter_batches(columns=[column]):
+            yield from map(str, batch[column].to_pylist())
+
+
+def _csv_audio(manifest: Path) -> Iterator[str]:
+    with manifest.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+        rows = csv.reader(lines, delimiter="\t" if manifest.suffix.lower() == ".tsv" else ",")
+        columns = [number for number, name in enumerate(next(rows, [])) if name.strip() in AUDIO_COLUMNS]
+        for row in rows:
+            yield from (row[number] for number in columns if number < len(row))
+
+
+def _json_audio(manifest: Path) -> Iterator[str]:
+    with manifest.open(encoding="utf-8-sig", errors="replace") as lines:
+        try:
+            for line in filter(str.strip, lines):
+                yield from _mentioned(json.loads(line))
+        except ValueError:  # not a row a line, but one value over many, as lhotse writes .json
+            lines.seek(0)
+            yield from _mentioned(json.load(lines))
+
+
+def _mentioned(value: Any, name: str = "") -> Iterator[str]:
+    """Give what a JSON value calls audio, at whatever depth: a cut of lhotse's holds its recording's file."""
+    if isinstance(value, str) and (name in AUDIO_COLUMNS or value.lower().endswith(AUDIO_SUFFIXES)):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _mentioned(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _mentioned(inner)
+
+
+# --- models that parameters and recipes name -------------------------------------------------------------------------
+
+
+def _models(values: Mapping[str, Any], constants: Iterable[str], run: str) -> dict[str, Any]:
+    """Describe other runs, and the released models behind names such as champion, that a stage may begin from."""
+    own = {name: text for name, text in values.items() if isinstance(text, str) and name not in parameters.NEVER_PATHS}
+    named = {*own.values(), *constants} - {run, DEMO}
+    for name in named & {own.get(parameter, "") for parameter in BASES}:
+        shared_runs.bring(name, has_model=name == own.get("base"))  # a colleague's, which may have gone on
+    folders = {path.name: path for path in storage.run_folder("x").parent.glob("*/")}
+    found = {name: [[path.name, _content(path)] for pattern in MODELS_OF_RUN for path in folders[name].glob(pattern)]
+             for name in named & {*folders}}
+    aliases = named & {*model_registry.ALIASES}
+    return {**found, **{name: model_registry.alias_state()[name] for name in aliases - {*found}}}
 
 
 # --- what people said ------------------------------------------------------------------------------------------------

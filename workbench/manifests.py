@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
 
 import pandas as pd
-import soundfile
 
 from workbench import placing, remote, text
+from workbench.corpus_cards import AUDIO_SUFFIXES
 from workbench.datasets import SPLITS, UNKNOWN_SPEAKER
 from workbench.errors import ManifestError
 
@@ -27,8 +27,6 @@ ROWS_AT_A_TIME = 50_000
 SUFFIX = re.compile(r"(?<=[^/])\.[^/.]+$")  # what `PurePath.with_suffix("")` takes away
 ABSENT = "no manifest or folder at {}; give demo, a manifest (csv, jsonl, parquet) or a folder"
 WORDS = ("utterance_id", "audio_path", "text", "speaker", "split")  # never numbers, whatever they look like
-AUDIO_SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {
-    ".aif", ".m4a", ".mp4", ".aac", ".webm", ".opus", ".oga", ".wma", ".amr", ".3gp", ".mka"}
 
 
 def read(source: str, *, base_folder: Path, audio_root: str | Path | None = None) -> pd.DataFrame:
@@ -106,7 +104,9 @@ def _json_row(content: str, line: int) -> dict[str, Any]:
         raise ValueError(f"line {line}: {error}") from error
     if not isinstance(row, dict):
         raise ValueError(f"line {line} is not an object")
-    return {**row, "line": line}
+    # As words at once: of 17 digits a column of floats would keep 16.
+    ids = {name: str(row[name]) for name in WORDS if isinstance(row.get(name), int)}
+    return {**row, **ids, "line": line}
 
 
 def _parquet(file: BinaryIO) -> pd.DataFrame:
@@ -168,8 +168,15 @@ def normalized(said: pd.Series) -> pd.Series:
 def _as_words(column: pd.Series) -> pd.Series:
     if isinstance(column.dtype, pd.StringDtype):
         return column.str.strip().fillna("")
-    words = column.map(lambda value: "" if value is None or value != value else str(value).strip())
+    words = column.map(_as_word)
     return words.astype("str").fillna("")
+
+
+def _as_word(value: Any) -> str:
+    """Write a value as a word: a number is the same one in a column with gaps, which pandas makes one of floats."""
+    if value is None or value is pd.NA or value != value:
+        return ""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 
 def _as_numbers(column: pd.Series) -> pd.Series:

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from workbench.notebooks import Parameter, StageNotebook
 Given = dict[str, dict[str, Any]]
 
 PATH_SUFFIXES = (".csv", ".jsonl", ".parquet", ".pt")
-_NEVER_PATHS = ("run", "size", "recipe")
+NEVER_PATHS = ("run", "size", "recipe")
 _COUNTS = ("n_", "max_")  # how the names of what cannot be negative begin
 
 
@@ -107,7 +108,7 @@ def _check_value(notebook: StageNotebook, name: str, value: Any, folder: Path) -
         raise ParameterError(f"{notebook.name}.{name} is {value}, must be 0 or more, like {parameter.default!r}")
     if name == "size":
         settings.amounts(value)
-    if name in _NEVER_PATHS:
+    if name in NEVER_PATHS:
         return value
     if isinstance(value, list):
         return [_absolute(item, folder) for item in value]
@@ -147,11 +148,12 @@ def _absolute(text: str, folder: Path) -> str:
     """Anchor a text that names a file, or looks as if it should, at the caller's folder."""
     if not text or "://" in text:
         return text
-    path, corpus = folder / Path(text).expanduser(), corpus_cards.named(text)
-    if corpus is not None and not path.exists():
+    path, corpus = folder / os.path.expanduser(text), corpus_cards.named(text)  # noqa: PTH111  ~ may begin a sentence
+    is_there = os.path.exists(path)  # noqa: PTH110  Path's own fails on a sentence too long for a name
+    if corpus is not None and not is_there:
         return f"{corpus[0]}:{_absolute(corpus[1], folder)}"
     looks_like_path = ("/" in text and " " not in text) or text.endswith(PATH_SUFFIXES)
-    return str(path.resolve()) if looks_like_path or path.exists() else text
+    return str(path.resolve()) if looks_like_path or is_there else text
 
 
 def _check_recipe(values: Mapping[str, Any]) -> None:

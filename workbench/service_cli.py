@@ -47,7 +47,7 @@ def serve(
 
     if not is_started:
         _ask_servers()
-    fleet = max(replicas, max_replicas > 0, engine == "ray")
+    fleet = max(replicas, int(max_replicas > 0 or engine == "ray"))
     if fleet:
         clusters.choose(ray_address, is_needed_here=not detach)
     if not no_auth and not is_started:
@@ -94,9 +94,8 @@ def _ask_servers() -> None:
 
 def _make_first_key() -> None:
     from workbench import keys
-    from workbench.serving import server
 
-    if all(key.name.startswith(server.OWN_KEY) for key in keys.listing()):
+    if all(keys.server_of(key.name) is not None for key in keys.listing()):
         print(f"a first key, shown only now: {keys.create('first')}", flush=True)
 
 

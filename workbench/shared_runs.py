@@ -72,7 +72,9 @@ def _check_owner(store: SharedStore, run: str) -> None:
 def is_ours(run: str) -> bool:
     """Whether a run that lies here was made here; a copy may be brought up to date."""
     path = storage.run_folder(run) / OWNER
-    return not path.is_file() or json.loads(path.read_text(encoding="utf-8"))["project"] == project_id()
+    if not path.is_file():
+        return bool(shared_store.files_in(path.parent))  # nothing at all is what a copy that broke off left
+    return bool(json.loads(path.read_text(encoding="utf-8"))["project"] == project_id())
 
 
 # --- up --------------------------------------------------------------------------------------------------------------
@@ -128,10 +130,10 @@ def bring(run: str, *, has_model: bool = False) -> bool:
     store, folder = shared_store.opened(), storage.run_folder(run)
     if store is None or not run or "/" in run or (folder.is_dir() and is_ours(run)):
         return False
-    there = store.sizes(folder)
-    if folder / OWNER not in there:
+    there, owner = store.sizes(folder), store.read(folder / OWNER)
+    if owner is None:
         return False
-    store.get({folder / OWNER: folder / OWNER})  # first: a run without an owner would be ours
+    storage.write_text(folder / OWNER, owner.decode())  # first: a run without an owner would be ours
     records = store.read_all([path for path in there if path.name == storage.RECORD])
     for record, content in records.items():
         _bring_stage(store, record, content, {p for p in there if record.parent in p.parents and p.suffix != MODELS})

@@ -12,7 +12,7 @@ from functools import cache
 
 from workbench.errors import ParameterError
 
-NORMALIZER_VERSION = "query-1"
+NORMALIZER_VERSION = "query-2"
 NORMALIZERS = (NORMALIZER_VERSION, "whisper-english", "whisper-basic")
 
 _ONES = [
@@ -37,7 +37,7 @@ _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´′＇", "'"))
 def normalize(text: str, normalizer: str = NORMALIZER_VERSION) -> str:
     """Write a query as it is compared: lower case, numbers as spoken, no punctuation but apostrophes inside words.
 
-    Letters keep their accents. Normalizing twice changes nothing more (query-1).
+    Letters keep their accents. Normalizing twice changes nothing more (query-2).
     Raises: ParameterError for a normalizer that does not exist.
     """
     if normalizer == NORMALIZER_VERSION:
@@ -71,9 +71,9 @@ def _normalize_query(text: str) -> str:
     text = text.replace("&", " and ").replace("%", " percent ")
     text = re.sub(r"(?<!\w)[a-z](?:\.[a-z])+(?!\w)\.?", lambda m: m[0].replace(".", ""), text)  # p.m. -> pm
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
-    text = re.sub(r"([$€£])\s?(\d+)(?:\.(\d\d))?(?![\d.])", _say_money, text)
+    text = re.sub(r"([$€£])\s?(\d+)(?:\.(\d\d))?(?!\d|\.\d)", _say_money, text)
     text = re.sub(r"(?<![\d:.])([01]?\d|2[0-4]):([0-5]\d)(?![\d:])", _say_time, text)
-    text = re.sub(r"(\d+)\.(\d+)(?![\d.])", lambda m: f" {_cardinal(m[1])} point {_digits(m[2])} ", text)
+    text = re.sub(r"(\d+)\.(\d+)(?!\d|\.\d)", lambda m: f" {_cardinal(m[1])} point {_digits(m[2])} ", text)
     text = re.sub(r"(\d+)(st|nd|rd|th)(?![^\W\d_])", lambda m: f" {_ordinal(m[1])} ", text)
     text = re.sub(r"(\d+)'?s(?![^\W\d_])", lambda m: f" {_plural(_cardinal(m[1]))} ", text)
     text = re.sub(r"[0-9]+", lambda m: f" {_cardinal(m[0])} ", text)
