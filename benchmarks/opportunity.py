@@ -68,8 +68,11 @@ def tilted(pool: pd.DataFrame, planted: str, times: float = planting.TIMES) -> n
     errors than MOST_TILTED count as so many, or the worst few utterances would come again and again.
     """
     shares = {"car": demo_world.USE_SHARES["car"], "phone": DEVICES["narrow"]}
-    shares |= {"long queries": LONG_SHARE} if planted == "long queries" else {}
-    targets, there = planting.wers(pool, planted, shares, times=times), planting.members(pool)
+    there, words = planting.members(pool), pool["n_words"]
+    if planted == "long queries":  # of words; in places and on phones queries are as long as elsewhere
+        odds = LONG_SHARE / (1 - LONG_SHARE) * words[there[planted]].mean() / words[~there[planted]].mean()
+        shares |= {planted: odds / (1 + odds)}
+    targets = planting.wers(pool, planted, shares, times=times)
     cells = pool.groupby(["noise", "device", "intent", there["accent"], there["long queries"]]).ngroup().to_numpy()
     weights = np.zeros(len(pool))
     for cell in np.unique(cells):

@@ -56,11 +56,11 @@ def wers(table: pd.DataFrame, planted: str, shares: Mapping[str, float] | None =
          times: float = TIMES) -> np.ndarray:
     """Give the WER at which each utterance is heard: share x gap is a point in the others, `times` it where planted.
 
-    `shares` are those of use, where the table's own are not.
+    A share is one of words; `shares` are those of use, where the table's own are not.
     """
     rates = np.full(len(table), BASE_WER)
     for name, is_in in members(table).items():
-        share = (shares or {}).get(name, is_in.mean())
+        share = (shares or {}).get(name, float(np.average(is_in, weights=table["n_words"])))
         rates += is_in * (times if name == planted else 1.0) * CEILING / share
     return np.minimum(rates, 0.9)
 

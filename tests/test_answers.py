@@ -74,6 +74,18 @@ def test_without_any_run_it_says_what_to_run(root: Path) -> None:
         answers.latest("mine")
 
 
+def test_what_is_no_declared_part_of_use_is_said_to_be_left_out_and_is_no_slice(run: Path) -> None:
+    table = heard().assign(noise=["car", "car", "quiet", "quiet", "cafe"])
+    leave("other", "scope", promises=PROMISES)
+    leave("other", "train", table)
+    leave("other", "analyze")
+    opened = answers.read(answers.latest("other"))
+    assert "weighted to declared use by noise, without 1 of no declared noise" in explorer.path_line(opened)
+    cafe, everything = (opened.data.mask(Selection(picked)) for picked in ({"noise": ("cafe",)}, {}))
+    assert opened.data.slices(cafe).empty and np.isnan(opened.data.summary(cafe)["wer"].value)
+    assert "noise = cafe" not in opened.data.slices(everything)["name"].tolist()
+
+
 def test_an_opened_source_has_its_weights_slices_and_dataset(run: Path) -> None:
     opened = answers.read(answers.latest())
     assert len(opened.data) == 5 and "arm" not in opened.data.columns and "loud" in opened.data.names

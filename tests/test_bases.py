@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from tests import watched
-from workbench import audio, bases, degrade, model_registry, monitoring, terms
+from workbench import audio, bases, degrade, expected_wer, model_registry, monitoring, terms
 from workbench.audio import Samples
+from workbench.blocks import UNKNOWN_SPEAKER
 from workbench.errors import RegistryError
 from workbench.records import Hypothesis
 
@@ -60,6 +61,18 @@ def test_measuring_writes_what_the_engine_heard_beside_what_the_sound_is(tmp_pat
     sure, unsure = made.calibration.errors(made.rows.head(2))
     assert sure == pytest.approx(0, abs=0.05) and unsure == pytest.approx(1, abs=0.05)
     assert len(monitoring.with_features(made.rows, made.known, made.gap_limit)) == 40
+
+
+def test_of_unknown_speakers_each_utterance_is_somebody_elses_and_a_worse_copy_its_own() -> None:
+    n = 60
+    said = pd.DataFrame({"utterance_id": [f"u{i}" for i in range(n)], "speaker": UNKNOWN_SPEAKER,
+                         "text": "play adele", "reference": "play adele", "duration_s": 1.0})
+    rows = pd.DataFrame({"hypothesis": ["play adele", "play blur"] * 30,
+                         **dict.fromkeys(expected_wer.SOUND, np.linspace(1, 2, n)),
+                         **dict.fromkeys(expected_wer.DOUBT, 0.5)})
+    scored = bases._scored(said, rows)
+    assert scored["speaker"].tolist() == bases._people(said).tolist() == said["utterance_id"].tolist()
+    assert len(expected_wer.calibrate(scored).fits["errors"]) == 1 + expected_wer.N_GROUPS
 
 
 def test_worse_copies_are_heard_by_the_engine_and_teach_beside_the_originals(

@@ -40,6 +40,13 @@ def test_ten_thousand_resamples_of_two_hundred_speakers_take_about_a_second() ->
     assert bench.speed(n_times=1)["median_s"].iloc[0] < 1.5
 
 
+def test_whoever_is_unknown_is_a_block_of_its_own_and_no_speaker_that_is_known() -> None:
+    names = pd.Series(["unknown", "s1", "unknown", "s1", ""])
+    codes, note = blocks.number(names, 5)
+    assert codes.tolist() == [1, 0, 2, 0, 3] and note == "3 of 5 speakers unknown: interval too narrow"
+    assert blocks.n_known(names) == 1
+
+
 @pytest.mark.parametrize("kind", ["object", "str", "category"])
 def test_speakers_numbered_once_are_the_blocks_they_would_be_if_numbered_by_each_rate(kind: str) -> None:
     names = pd.Series(["s2", "s1", "", "s2", None, "s10", "s1"], dtype=object)

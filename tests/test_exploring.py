@@ -112,7 +112,7 @@ def test_slices_are_those_of_slicing_with_the_same_intervals() -> None:
     ours = data.slices(chosen)
     expected = slicing.slice_table(data.scores[chosen], [c for c in data.columns if c != "speaker"],
                                    {"long": "duration_s > 3"}, weights[chosen])
-    columns = ["n_utterances", "n_words", "share", "wer", "wer_low", "wer_high", "query_accuracy",
+    columns = ["n_utterances", "n_words", "share", "word_share", "wer", "wer_low", "wer_high", "query_accuracy",
                "query_accuracy_low", "query_accuracy_high"]
     assert ours["name"].tolist() == expected["name"].tolist()
     np.testing.assert_allclose(ours[columns].to_numpy(float), expected[columns].to_numpy(float), rtol=1e-9)
@@ -140,9 +140,14 @@ def test_unknown_speakers_count_as_one_each_and_are_said_to_be_unknown() -> None
     table = listened().drop(columns="speaker")
     data = exploring.explored(*exploring.scored(table), weights=np.ones(5))
     assert "unknown" in data.summary(data.mask(Selection()))["wer"].note
-    named = listened().assign(speaker=["ann", None, "bob", "", "cid"])
+    named = listened().assign(speaker=["ann", None, "bob", "", "unknown"])
     partly = exploring.explored(*exploring.scored(named), weights=np.ones(5))
-    assert len(partly.speakers.categories) == 5
+    assert (partly.n_speakers, partly.n_blocks) == (2, 5)
+    everything = partly.mask(Selection())
+    wer = partly.summary(everything)["wer"]
+    assert "3 of 5 speakers unknown" in wer.note and wer.low == scoring.summary(partly.scores, np.ones(5))["wer"].low
+    assert partly.slices(everything)["n_speakers"].tolist() == slicing.slice_table(
+        partly.scores, ["noise", "snr_band"])["n_speakers"].tolist()
 
 
 def test_the_order_of_utterances_is_irrelevant() -> None:

@@ -43,8 +43,13 @@ def test_weights_turn_the_collected_mix_into_the_mix_of_use() -> None:
 def test_data_that_does_not_know_the_column_counts_alike() -> None:
     scope = gates.read(FIELDS)
     assert np.array_equal(scope.weights(pd.DataFrame({"text": ["a", "b"]})), [1, 1])
-    assert np.array_equal(scope.weights(pd.DataFrame({"noise": ["quiet", "tunnel"]})), [1, 1])
-    assert np.array_equal(scope.weights(pd.DataFrame({"noise": ["quiet", None]})), [1, 1])
+    assert np.array_equal(scope.weights(pd.DataFrame({"noise": ["tunnel", None]})), [1, 1])
+
+
+def test_what_is_no_declared_part_of_use_has_no_weight_and_what_nobody_placed_its_own() -> None:
+    table, scope = pd.DataFrame({"noise": ["quiet"] * 4 + ["car"] * 4 + ["tunnel", None]}), gates.read(FIELDS)
+    assert scope.weights(table) == pytest.approx([1.6 * 9 / 8] * 4 + [0.4 * 9 / 8] * 4 + [0, 1])
+    assert scope.n_left_out(table) == 1 and scope.n_left_out(table.tail(2)) == 0
 
 
 def test_scope_finds_its_targets() -> None:

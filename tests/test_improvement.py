@@ -36,6 +36,14 @@ def a_round(shown: Arms) -> Round:
     return Round(request, Dataset("v2", pd.DataFrame()), shown, improvement.decide(shown, SCOPE))
 
 
+def test_a_column_of_the_utterances_that_is_called_as_what_was_heard_is_not_mistaken_for_it() -> None:
+    said = pd.DataFrame({"utterance_id": ["a", "b"], "hypothesis": ["old", "old"], "avg_logprob": [0.0, 0.0]})
+    heard = pd.DataFrame({"utterance_id": ["b", "a"], "hypothesis": ["new b", "new a"], "avg_logprob": [-1.0, -2.0]})
+    found = improvement.in_order(said, heard)
+    assert found.to_dict("list") == {"utterance_id": ["a", "b"], "hypothesis": ["new a", "new b"],
+                                     "avg_logprob": [-2.0, -1.0]}
+
+
 MENDED = arms((0.05, 0.40), (0.05, 0.38), (0.05, 0.15))
 
 
@@ -115,6 +123,15 @@ def test_rounds_on_the_same_gate_share_the_risk() -> None:
         if 0.02 < improvement.compare(one, SCOPE).p_better < 0.05)
     assert improvement.decide(drawn, SCOPE).outcome == "yes"
     assert improvement.decide(drawn, SCOPE, alpha=0.05 / 3).outcome == "cannot_tell"
+
+
+@pytest.mark.parametrize(("speaker", "note"), [("ann", "one speaker: interval too narrow"),
+                                               (None, "400 of 400 speakers unknown: interval too narrow")])
+def test_a_relative_change_of_one_or_unknown_speakers_is_as_wide_as_utterances_leave_it_and_says_so(
+        speaker: str | None, note: str) -> None:
+    shown = {name: table.assign(speaker=speaker) for name, table in MENDED.scores.items()}
+    found = rounds.relative_change(Arms({}, shown), np.ones(N_SPEAKERS * N_EACH, bool))
+    assert found.note == note and found.low + 0.05 < found.value < found.high - 0.05
 
 
 def test_a_relative_change_has_an_interval_that_holds_the_truth() -> None:

@@ -24,7 +24,7 @@ def planned_for(first: PairedResult, n_utterances: int) -> float:
 def test_a_look_at_half_of_the_plan_leaves_most_of_the_risk_for_later(root: Path) -> None:
     planned = planned_for(paired(40), 800)
     first = looks.take("better?", "m1", paired(40), planned)
-    assert first.number == 1 and first.fraction == pytest.approx(0.5, rel=0.01)
+    assert first.number == 1 and first.fraction == pytest.approx(0.5, rel=0.01) and not first.is_last
     assert first.alpha == pytest.approx(spending.look_level([first.fraction]))
     second = looks.take("better?", "m1", paired(80), planned)
     assert second.number == 2 and second.fraction == pytest.approx(2 * first.fraction)
@@ -62,5 +62,6 @@ def test_a_second_model_on_the_same_data_is_a_claim_of_its_own_and_is_counted(ro
 
 def test_where_the_plan_was_in_nothing_is_left_to_spend(root: Path) -> None:
     planned = planned_for(paired(40), 400)
+    assert looks.take("better?", "m1", paired(40), planned).is_last
     assert looks.take("better?", "m1", paired(40), planned).alpha == pytest.approx(0.05, rel=0.01)
     assert looks.take("better?", "m1", paired(80), planned).alpha < 1e-3

@@ -1,6 +1,7 @@
 """Weeks of a log that shift on purpose: what is seen, what alarms, which stage reopens, and what pages may show."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,17 @@ import pandas as pd
 import pytest
 
 from tests import simulated_log
-from workbench import catalogue, expected_wer, gates, monitoring, monitoring_figures, monitoring_reports, scoring, terms
+from workbench import (
+    catalogue,
+    expected_wer,
+    gates,
+    monitoring,
+    monitoring_figures,
+    monitoring_reports,
+    new_names,
+    scoring,
+    terms,
+)
 from workbench.datasets import Dataset
 from workbench.errors import ServiceError
 from workbench.monitoring import DAY_S, WEEK_S, Basis, Report, Rules
@@ -136,6 +147,32 @@ def test_an_expectation_is_never_a_verdict(quiet: Report, shifted: Report) -> No
     assert quiet.windows["extrapolating"].eq("").all() and shifted.windows["extrapolating"].ne("").tolist() == [
         False, False, True]
     assert {"n_queries", "expected_wer", "n_alarmed_windows"} <= set(monitoring_reports.metrics(quiet))
+
+
+def test_a_window_that_grows_little_by_little_is_judged_anew_once_it_has_grown_enough() -> None:
+    known, rows, memory = basis(), three_weeks().head(1_030), dict[tuple[int, ...], monitoring.Look]()
+    seen = monitoring.with_features(monitoring.in_windows(rows, WEEK_S), known.known, known.gap_limit)
+    judged = [monitoring.look_through(seen.head(n), known, labels=NO_LABELS, rules=Rules(), memory=memory, slack=0.02)
+              for n in (1_000, 1_015, 1_030)]
+    assert [looks[0].row["n_queries"] for looks in judged] == [1_000, 1_000, 1_030]
+
+
+def test_what_is_typed_later_lets_no_name_rise_in_an_earlier_window() -> None:
+    rows = three_weeks(**SHIFTED)
+    begin_s, third_s = (rows["time_s"].min() // DAY_S * DAY_S + n * WEEK_S for n in (0, 2))
+    typed = pd.DataFrame([(pd.Timestamp(time_s, unit="s"), query, n) for time_s in (begin_s - DAY_S, begin_s, third_s)
+                          for query, n in (("play madonna", 1_000), ("zyxwv", 50 * (time_s == third_s)))],
+                         columns=["date", "query", "n"]).query("n > 0")
+    told = dict[int, pd.DataFrame]()
+
+    def noted(window: pd.DataFrame, *, typed: pd.DataFrame, **_: Any) -> pd.DataFrame:
+        told[int(window["window"].iloc[0])] = typed
+        return typed.head(0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(new_names, "new_terms", noted)
+        monitoring.watch(rows, replace(basis(), typed=typed), labels=NO_LABELS)
+    assert [("zyxwv" in set(told[n]["name"])) for n in (1, 2, 3)] == [False, False, True]
 
 
 def test_words_that_were_dropped_make_a_query_unknown_not_known() -> None:

@@ -17,16 +17,25 @@ def ranked(scores: pd.DataFrame, columns: list[str], max_clips: int = 1200) -> d
     return by("name", opportunities.rank(slicing.slice_table(scores, columns), max_clips=max_clips))
 
 
-def test_the_ceiling_is_the_share_of_use_times_the_gap_to_the_best_slice() -> None:
+def test_the_ceiling_is_the_share_of_words_times_the_gap_to_the_best_slice() -> None:
     scores = drawn({"quiet": 0.05, "car": 0.30, "home": 0.10}, 2000)
     found = ranked(scores, ["noise"])
     assert list(found) == ["noise = car", "noise = home", "noise = quiet"]
     car, quiet = found["noise = car"], found["noise = quiet"]
     assert car["best_name"] == "noise = quiet"
-    assert car["ceiling"] == pytest.approx(car["share"] * (car["shrunk_wer"] - quiet["shrunk_wer"]))
+    assert car["ceiling"] == pytest.approx(car["word_share"] * (car["shrunk_wer"] - quiet["shrunk_wer"]))
     assert car["ceiling"] == pytest.approx(0.25 / 3, abs=0.006)
     assert car["ceiling_low"] < 0.25 / 3 < car["ceiling_high"]
     assert [quiet[name] for name in ("gap", "ceiling", "ceiling_low", "ceiling_high", "gain", "gain_high")] == [0] * 6
+
+
+def test_the_ceiling_is_what_the_wer_of_all_words_would_lose_where_queries_differ_in_length() -> None:
+    scores = drawn({"quiet": 0.05, "car": 0.30}, 2000)
+    is_long = scores["noise"].eq("car")  # nine words in a car beside one in quiet
+    scores = scores.assign(n_errors=scores["n_errors"] * (1 + 8 * is_long), n_words=4 * (1 + 8 * is_long))
+    car = ranked(scores, ["noise"])["noise = car"]
+    assert (car["share"], car["word_share"]) == (0.5, pytest.approx(0.9))
+    assert car["ceiling"] == pytest.approx(0.9 * car["gap"])
 
 
 @pytest.mark.slow

@@ -86,6 +86,11 @@ def test_speech_enough_for_the_plan_that_tells_neither_is_a_tie() -> None:
     assert found.outcome == "tie" and "speech enough to tell 2.0 points" in found.sentence
 
 
+def test_where_the_plan_of_the_first_look_is_in_it_is_a_tie_and_asks_for_nothing() -> None:
+    found = better(unlike(), replace(STAKES, alpha=0.046, is_last=True)).verdict
+    assert found.outcome == "tie" and found.more is None and "no risk is left to look again" in found.sentence
+
+
 def test_more_than_anybody_will_label_is_a_tie_too() -> None:
     found = better(unlike(), replace(STAKES, most_labels=100)).verdict
     assert found.outcome == "tie" and "100 are the most" in found.sentence

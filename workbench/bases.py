@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workbench import audio, degrade, expected_wer, model_registry, scoring, storage, terms
+from workbench import audio, blocks, degrade, expected_wer, model_registry, scoring, storage, terms
 from workbench.audio import Samples
 from workbench.consent import PRODUCTION
 from workbench.datasets import Dataset
@@ -54,10 +54,15 @@ def _measured(clip: Samples) -> tuple[float, ...]:
 
 def _as_log(utterances: pd.DataFrame, measured: Sequence[tuple[float, ...]], heard: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({
-        "request_id": utterances["utterance_id"].to_numpy(), "user_hash": utterances["speaker"].to_numpy(),
+        "request_id": utterances["utterance_id"].to_numpy(), "user_hash": _people(utterances).to_numpy(),
         "time_s": np.nan, "role": "champion", "error": "",
         **{name: [numbers[i] for numbers in measured] for i, name in enumerate(MEASURED)},
         **{name: heard[name].to_numpy() for name in HEARD}})
+
+
+def _people(utterances: pd.DataFrame) -> "pd.Series[str]":
+    """Name who spoke; where nobody knows, an utterance stands for itself, and so does its copy with it."""
+    return utterances["speaker"].mask(blocks.is_unknown(utterances["speaker"]), utterances["utterance_id"])
 
 
 def worsened(utterances: pd.DataFrame, transcribe: Callable[[Sequence[Samples]], Sequence[Hypothesis]], *,
@@ -102,7 +107,7 @@ def measure(utterances: pd.DataFrame, heard: pd.DataFrame, *, weights: np.ndarra
 def _scored(utterances: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Count the errors of utterances as they were heard, beside what the log has of them."""
     seen = {name: rows[name].to_numpy() for name in (*expected_wer.SOUND, *expected_wer.DOUBT)}
-    return scoring.score(utterances.assign(**seen), rows["hypothesis"].tolist())
+    return scoring.score(utterances.assign(speaker=_people(utterances), **seen), rows["hypothesis"].tolist())
 
 
 def known_phrases(train: pd.DataFrame, *, min_users: int = 3) -> set[str]:

@@ -82,7 +82,7 @@ def difference(all_of: Comparison, which: int, mask: Mask) -> PairedResult | Non
     It is wanted for its interval: its p-values say nothing.
     """
     page, rows = all_of.page, mask & all_of.common
-    if not page.words[rows].sum():
+    if not (page.weights * page.words)[rows].any():
         return None
     before, now = (answers.of(answers.data.errors)[rows] for answers in (all_of.before, all_of.now[which]))
     return differences.paired_difference(before, now, page.words[rows], page.speakers_of(rows), page.weights[rows],
@@ -99,7 +99,7 @@ def by_slice(all_of: Comparison, which: int, mask: Mask, columns: Sequence[str] 
     chosen = list(columns) or [name for name in page.names if name != "speaker"]
     before, now = (page.sums(mask, [page.groups[column] for column in chosen], answers.of(answers.data.errors),
                              page.words) for answers in (all_of.before, all_of.now[which]))
-    rows, changes = [], [np.zeros((0, len(page.speakers.categories)))]
+    rows, changes = [], [np.zeros((0, page.n_blocks))]
     for column, a, b in zip(chosen, before, now, strict=True):
         n = np.bincount(page.groups[column][0][mask] + 1, minlength=len(a.totals) + 1)[1:]
         used = [code for code in range(len(n)) if a.totals[code].any()]

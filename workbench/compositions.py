@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench import text
+from workbench import blocks, text
 from workbench.datasets import SPLITS, Dataset
 
 
@@ -33,7 +33,7 @@ def _summary_row(name: str, part: pd.DataFrame, taught: pd.Index) -> dict[str, A
     n_words = int(said.sum())
     return {
         "split": name, "n_utterances": len(part), "hours": part["duration_s"].sum() / 3600,
-        "n_speakers": part["speaker"].nunique(), "duration_s": part["duration_s"].median(),
+        "n_speakers": blocks.n_known(part["speaker"]), "duration_s": part["duration_s"].median(),
         "duration_s_min": part["duration_s"].min(), "duration_s_max": part["duration_s"].max(),
         "level_dbfs": part["level_dbfs"].median(),
         "snr_db": part["snr_db"].median() if "snr_db" in part else float("nan"),

@@ -17,6 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from workbench import audio, remote, shared_datasets, storage, text
+from workbench.blocks import UNKNOWN_SPEAKER as UNKNOWN_SPEAKER
+from workbench.blocks import n_known
 from workbench.errors import ManifestError
 
 SPLITS = ("train", "valid", "dev", "gate", "test")
@@ -26,7 +28,6 @@ PROPORTIONS = {"train": 0.60, "valid": 0.05, "dev": 0.10, "gate": 0.15, "test": 
 MIN_SPEAKERS = 10
 """With fewer, five splits would judge a model by one or two voices: all is train, and one is left out in turn."""
 
-UNKNOWN_SPEAKER = "unknown"
 LEARNED = ("utterance_id", "audio_path", "reference", "speaker", "duration_s", "audio_sha")
 """What a training reads of an utterance: of a million rows a third of the memory that all columns take."""
 
@@ -198,7 +199,7 @@ def save(table: pd.DataFrame, *, parent: str = "", note: str = "", salt: str = "
         storage.write_json(folder(version) / "card.json", {
             "version": version, "parent": parent, "note": note, "salt": salt, "normalizer": text.NORMALIZER_VERSION,
             "n_utterances": len(table), "hours": round(table["duration_s"].sum() / 3600, 4),
-            "n_speakers": table["speaker"].nunique(), "sources": sorted(table["source"].unique()),
+            "n_speakers": n_known(table["speaker"]), "sources": sorted(table["source"].unique()),
             "corpora": [*_corpora_of(parent), *corpora]})
     shared_datasets.publish(folder(version))
     return load(version)

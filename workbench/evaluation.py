@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import audio, corpora, finding, progress, recognizers, scoring, slicing
+from workbench import audio, blocks, corpora, finding, progress, recognizers, scoring, slicing
 from workbench.errors import ManifestError
 
 BATCH = 256
@@ -37,7 +37,7 @@ def _measured(name: str, scores: pd.DataFrame) -> dict[str, Any]:
     row: dict[str, Any] = {
         "slice": name,
         "n_utterances": len(scores),
-        "n_speakers": int(scores["speaker"].nunique()),
+        "n_speakers": blocks.n_known(scores["speaker"]),
         "n_words": int(scores["n_words"].sum()),
     }
     for metric, interval in scoring.summary(scores, np.ones(len(scores))).items():

@@ -43,10 +43,11 @@ def path_line(opened: Opened) -> str:
     """Say in small what it is about: run, model, split, how many, of whom, weighted how, and when."""
     data, scope = opened.data, opened.scope
     split = "answers of models that left the speaker out" if opened.is_cross_fitted else "dev, open for browsing"
-    is_weighted = data.weights.std() > 0
+    is_weighted, n_out = data.weights.std() > 0, scope.n_left_out(data.scores)
+    left_out = f", without {n_out:,} of no declared {scope.use_column}" if n_out else ""
     parts = [f"run {opened.source.run}", f"model of {opened.source.title.split(' · ')[1]}", split,
-             f"{len(data):,} queries", f"{len(data.speakers.categories):,} speakers" if data.has_speakers else "",
-             f"weighted to declared use by {scope.use_column}" if is_weighted else "all queries count alike",
+             f"{len(data):,} queries", f"{data.n_speakers:,} speakers" if data.has_speakers else "",
+             f"weighted to declared use by {scope.use_column}{left_out}" if is_weighted else "all queries count alike",
              f"made {opened.source.finished}"]
     return ('<div class="wb wb-soft wb-path"><b>Error analysis</b> · '
             + " · ".join(escape(part) for part in parts if part) + "</div>")

@@ -122,7 +122,7 @@ class Explored(SpeakerSums):
     def slices(self, mask: Mask) -> pd.DataFrame:
         """Measure every slice within a selection. Returns: what `slicing.slice_table` does, without cer; no speakers.
 
-        Empty slices are left out; share is of the selection.
+        Slices that hold nothing of any weight are left out; share is of the selection.
         """
         chosen = [column for column in self.names if column != "speaker"]
         groups = [self.groups[column] for column in chosen]
@@ -135,19 +135,21 @@ class Explored(SpeakerSums):
                 for row in self._slices_of(mask, column, of_words, of_exact, own[column])]
         return pd.DataFrame(rows, columns=[
             "column", "value", "name", "n_utterances", "n_speakers", "n_words", "mean_duration_s", "share",
-            *_ends("wer", _NOTHING), *_ends("query_accuracy", _NOTHING), "note", *slicing.NOT_EXPLAINED])
+            "word_share", *_ends("wer", _NOTHING), *_ends("query_accuracy", _NOTHING), "note", *slicing.NOT_EXPLAINED])
 
     def _slices_of(self, mask: Mask, column: str, words: Sums, exact: Sums, own: Own) -> list[dict[str, Any]]:
         (codes, values), whole = self.groups[column], float(self.weights[mask].sum())
+        all_words = float(self.weights[mask] @ self.words[mask])
         n, n_words, weight, seconds = (np.bincount(codes[mask] + 1, v, len(values) + 1)[1:]
                                        for v in (None, self.words[mask], self.weights[mask], self.durations[mask]))
         rows = []
-        for i in map(int, np.flatnonzero(n)):
+        for i in map(int, np.flatnonzero(weight)):
             wer, right = self.interval(words.of(i)), self.interval(exact.of(i))
             rows.append({
                 "column": column, "value": values[i], "name": self.names[column][i], "n_utterances": int(n[i]),
-                "n_speakers": int(np.count_nonzero(words.totals[i])), "n_words": int(n_words[i]),
-                "mean_duration_s": seconds[i] / n[i], "share": weight[i] / whole, **_ends("wer", wer),
+                "n_speakers": int(np.count_nonzero(words.totals[i][:self.n_speakers])), "n_words": int(n_words[i]),
+                "mean_duration_s": seconds[i] / n[i], "share": weight[i] / whole,
+                "word_share": words.totals[i].sum() / max(all_words, 1e-12), **_ends("wer", wer),
                 **_ends("query_accuracy", right), "note": wer.note, "own": own.parts[i],
                 "explained_by": own.explained_by[i]})
         return rows

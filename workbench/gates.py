@@ -49,23 +49,38 @@ class Scope:
     planned_difference: float = PLANNED_DIFFERENCE
     most_labels: int = verdicts.MOST_LABELS
 
-    def stakes(self, planned: float = 0.0, margin: float = 0.0, alpha: float = ALPHA) -> Stakes:
+    def stakes(self, planned: float = 0.0, margin: float = 0.0, alpha: float = ALPHA, is_last: bool = False) -> Stakes:
         """Say what a gate is held to, as scope planned it unless another difference or margin is named."""
-        return Stakes(planned or self.planned_difference, margin or self.margin, self.most_labels, alpha)
+        return Stakes(planned or self.planned_difference, margin or self.margin, self.most_labels, alpha, is_last)
 
     def target(self, metric: str) -> Target | None:
         """Find the promise on a metric."""
         return next((t for t in self.targets if t.metric == metric), None)
 
     def weights(self, table: pd.DataFrame) -> np.ndarray:
-        """Weight utterances to the declared mix of use; all alike where the data does not know the column.
+        """Weight utterances to the declared mix of use; all alike where the data knows none of its values.
 
+        An utterance of a value that nobody declared is no part of use and has no weight; one whose value is missing
+        stands for itself.
         Returns: one weight an utterance, 1 on average.
         """
-        known = self.use_column in table and set(self.use_shares) >= set(table[self.use_column].dropna())
-        if not known or table[self.use_column].isna().any():
+        is_declared, is_missing = self._placed(table)
+        if not is_declared.any():
             return np.ones(len(table))
-        return poststratification_weights(table[self.use_column], self.use_shares)
+        weights = is_missing.astype(float)
+        declared = poststratification_weights(table.loc[is_declared, self.use_column], self.use_shares)
+        weights[is_declared] = declared * (len(table) - is_missing.sum()) / len(declared)
+        return weights
+
+    def n_left_out(self, table: pd.DataFrame) -> int:
+        """Count the utterances that have no weight, for nobody declared how often such are asked."""
+        is_declared, is_missing = self._placed(table)
+        return int((~is_declared & ~is_missing).sum()) if is_declared.any() else 0
+
+    def _placed(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Say of each utterance whether its value is declared, and whether it has none."""
+        values = table.get(self.use_column, pd.Series(None, table.index, dtype=object))
+        return values.isin(list(self.use_shares)).to_numpy(bool), (values.isna() | values.eq("")).to_numpy(bool)
 
 
 def parse_target(line: str) -> Target:

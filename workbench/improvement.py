@@ -95,8 +95,9 @@ def steps_of_a_round(speech: Dataset, size: str) -> int:
 
 
 def in_order(utterances: pd.DataFrame, heard: pd.DataFrame) -> pd.DataFrame:
-    """Put hypotheses beside their utterances, in the utterances' order."""
-    return utterances.merge(heard, on="utterance_id", how="left", validate="one_to_one")
+    """Put hypotheses beside their utterances, in the utterances' order; a column that both have is what was heard."""
+    own = utterances.drop(columns=[name for name in heard if name != "utterance_id"], errors="ignore")
+    return own.merge(heard, on="utterance_id", how="left", validate="one_to_one")
 
 
 def go_round(best: Path, speech: Dataset, grown: Dataset, request: Request, plan: Plan) -> Round:
@@ -200,13 +201,13 @@ def protected(arms: Arms, scope: Scope) -> dict[str, np.ndarray]:
     return masks
 
 
-def questions(arms: Arms, scope: Scope, *, alpha: float = ALPHA, ask: Literal["better", "kept"] = "better",
-              ) -> list[Gate]:
+def questions(arms: Arms, scope: Scope, *, alpha: float = ALPHA, is_last: bool = False,
+              ask: Literal["better", "kept"] = "better") -> list[Gate]:
     """Ask what a new model is asked everywhere: better over all use, and no protected slice shown to be worse.
 
     A model that wins something else, such as speed, is asked to be `kept`: no worse than the margin.
     """
-    return [Gate("over all use", ask, compare(arms, scope), scope.stakes(alpha=alpha)),
+    return [Gate("over all use", ask, compare(arms, scope), scope.stakes(alpha=alpha, is_last=is_last)),
             *spared(arms, scope)]
 
 

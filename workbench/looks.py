@@ -18,6 +18,11 @@ class Look:
     n_models: int
 
     @property
+    def is_last(self) -> bool:
+        """Whether the speech of the plan is in, so that all risk is spent."""
+        return self.fraction >= 1
+
+    @property
     def sentence(self) -> str:
         """Say it in words."""
         models = f", {self.n_models} models tried" if self.n_models > 1 else ""

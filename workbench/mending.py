@@ -72,7 +72,7 @@ def _left(data: Explored, mask: Mask, title: str, fixes: Sequence[Fix]) -> Left:
 
 
 def _gain(data: Explored, mask: Mask, less: Floats, more: Floats, totals: Floats) -> Interval:
-    if not (totals * mask).any():
+    if not (data.weights * totals * mask).any():
         return Interval(np.nan, np.nan, np.nan, "nothing to count")
     return differences.paired_difference(less[mask], more[mask], totals[mask], data.speakers_of(mask),
                                          data.weights[mask], n_resamples=1).difference
@@ -84,7 +84,7 @@ def queries_to_win(slices: pd.DataFrame) -> pd.DataFrame:
     The statistic is that of `opportunities.rank`, on the share of queries that are not word for word right.
     """
     wrong = slices.assign(wer=1 - slices["query_accuracy"], wer_low=1 - slices["query_accuracy_high"],
-                          wer_high=1 - slices["query_accuracy_low"])
+                          wer_high=1 - slices["query_accuracy_low"], word_share=slices["share"])  # of queries
     return opportunities.rank(wrong).sort_values(["is_actionable", "ceiling"], ascending=False, ignore_index=True)
 
 

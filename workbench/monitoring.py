@@ -203,7 +203,7 @@ def look_through(seen: pd.DataFrame, basis: Basis, *, labels: pd.DataFrame, rule
     """Look at each window in turn; `seen` has window and the features. What `memory` holds is not looked at again.
 
     A window is known by its number, its rows, those it is held against, and the labels; one that has grown by less
-    than `slack` (a fraction) counts as known.
+    than `slack` (a fraction) since it was looked at counts as known.
     """
     dev = with_features(basis.rows, basis.known, basis.gap_limit) if "piece" not in basis.rows else basis.rows
     normal, looks, memory = list[pd.DataFrame](), list["Look"](), {} if memory is None else memory
@@ -211,12 +211,11 @@ def look_through(seen: pd.DataFrame, basis: Basis, *, labels: pd.DataFrame, rule
         is_known = len(normal) * rules.width_s >= NORMAL_S
         reference = pd.concat(normal) if is_known else dev
         key = (int(number), len(reference), len(labels), len(window))
-        look = _known(memory, key, slack) or _look(window, reference, basis, labels, rules)
+        look = _known(memory, key, slack) or memory.setdefault(key, _look(window, reference, basis, labels, rules))
         look.row["reference"] = f"{len(normal)} normal window{'s' * (len(normal) > 1)}" if is_known else "dev"
         is_normal = look.result.outcome == "quiet" or look.row["window"] <= rules.n_accepted
         normal += [window[window["error"].eq("")]] if is_normal else []
         looks.append(look)
-        memory.setdefault(key, look)
     return looks
 
 
@@ -249,8 +248,10 @@ def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: p
     costed = (rows.assign(errors=basis.calibration.errors(rows), words=basis.calibration.words(rows))
               for rows in (reference, answered))  # so that what moved can be ranked by the errors to expect
     result = drift.compare(*costed, user="block", level=rules.level, seed=rules.seed)
+    since, until = (pd.to_datetime(time_s // DAY_S * DAY_S, unit="s")
+                    for time_s in (window["time_s"].min(), window["time_s"].max() + DAY_S))
     typed = None if basis.typed is None else typed_queries.rising(
-        basis.typed, since=pd.to_datetime(window["time_s"].min() // DAY_S * DAY_S, unit="s"), known_words=basis.known)
+        basis.typed[basis.typed["date"].lt(until)], since=since, known_words=basis.known)
     rising = new_names.new_terms(answered, reference=reference, known_words=basis.known, min_gap=basis.gap_limit,
                                  catalogue=basis.catalogue, typed=typed, min_users=rules.min_users)
     scores = auditing.audited(answered, labels)

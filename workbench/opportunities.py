@@ -1,7 +1,7 @@
 """What mending each slice would buy: the gap that could be closed, what rounds so far really closed, and the cost.
 
-A gain is expected, not promised: ceiling (share x gap) times realization (the part of such ceilings that rounds brought
-beyond their controls). The order follows gain per hour of people's time. Numbers in, tables out.
+A gain is expected, not promised: ceiling (share of words x gap) times realization (the part of such ceilings that
+rounds brought beyond their controls). The order follows gain per hour of people's time. Numbers in, tables out.
 """
 
 from collections.abc import Mapping
@@ -135,9 +135,9 @@ def rank(table: pd.DataFrame, *, realization: Realization = NO_ROUNDS, costs: Co
          max_clips: int = settings.AMOUNTS["small"].n_request, min_comparable: int = MIN_COMPARABLE) -> pd.DataFrame:
     """Rank the slices of a slice table by what a request for each is expected to take off the overall WER an hour.
 
-    ceiling = share x (WER of the slice - WER of the best comparable slice of its column) x the part of it that no
-    other column explains (`own`, where known), both WERs shrunk towards the column's mean first (the worst of many
-    small slices looks worse than it is, the best better), with an interval from both; below `min_comparable`
+    ceiling = share of all words x (WER of the slice - WER of the best comparable slice of its column) x the part of it
+    that no other column explains (`own`, where known), both WERs shrunk towards the column's mean first (the worst of
+    many small slices looks worse than it is, the best better), with an interval from both; below `min_comparable`
     utterances a slice is nobody's model, and where all are, the mean is. gain = ceiling x realization, its interval
     from both. Speakers are left out, and so is what an expression excludes. Bands of SNR, sources and expressions are
     diagnostic: they tell where to look, and a request is made of plain columns (SNR too where there is no noise one).
@@ -175,7 +175,8 @@ def _against_best(group: pd.DataFrame, min_comparable: int) -> pd.DataFrame:
     else:
         best_name, best_wer, best_variance = f"mean of {group['column'].iloc[0]}", mean, mean_variance
     own = group["own"].to_numpy(float) if "own" in group else 1.0
-    gap, share = (shrunk - best_wer) * own, group["share"].to_numpy(float)
+    # A WER is pooled over words; tables of older runs know only the share of utterances.
+    gap, share = (shrunk - best_wer) * own, group["word_share" if "word_share" in group else "share"].to_numpy(float)
     half = _Z * np.sqrt(posterior + best_variance) * (group["name"].to_numpy() != best_name)
     return group.assign(shrunk_wer=shrunk, best_name=best_name, gap=gap, ceiling=share * gap,
                         ceiling_low=share * (gap - half), ceiling_high=share * (gap + half))

@@ -130,15 +130,21 @@ def metrics(rounds: Sequence[Round], scope: Scope) -> dict[str, Interval]:
 def relative_change(arms: Arms, picked: np.ndarray, *, n_resamples: int = 10_000, seed: int = 0) -> Interval:
     """Give treated over before, minus one, with a percentile interval from resampled speakers.
 
+    Where all errors are one speaker's, utterances are resampled, and a note says that this is too narrow.
     Returns: a fraction, -0.33 where a third of the errors went.
     """
-    before, after = (arms.scores[arm].loc[picked, ["speaker", "n_errors"]] for arm in ("before", "treated"))
-    sums = np.stack([t.groupby("speaker")["n_errors"].sum().to_numpy(float) for t in (before, after)])
-    a, b = blocks.resampled(sums.T, n_resamples, seed).T
-    ratios = b[a > 0] / a[a > 0] - 1
-    if not sums[0].sum() or not len(ratios):
+    before, after = (arms.scores[arm][picked] for arm in ("before", "treated"))
+    errors = np.stack([scores["n_errors"].to_numpy(float) for scores in (before, after)], axis=1)
+    codes, note = blocks.number(before["speaker"], len(before))
+    sums = np.stack([blocks.sums(codes, of_arm) for of_arm in errors.T], axis=1)
+    if np.count_nonzero(sums.any(axis=1)) < 2:
+        sums, note = errors, note or blocks.ONE_SPEAKER
+    if not errors[:, 0].any():
         return Interval(0.0, -1.0, 1.0, "no errors before: nothing to change")
-    return Interval(sums[1].sum() / sums[0].sum() - 1, *np.quantile(ratios, (0.025, 0.975)))
+    a, b = blocks.resampled(sums, n_resamples, seed).T
+    ratios = b[a > 0] / a[a > 0] - 1
+    low, high = np.quantile(ratios, (0.025, 0.975))
+    return Interval(float(sums[:, 1].sum() / sums[:, 0].sum()) - 1, float(low), float(high), note)
 
 
 def conclude(rounds: Sequence[Round]) -> Decision:

@@ -8,7 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from workbench import improvement, looks, model_registry, recognizers, scoring, storage, verdicts, whisper_model
+from workbench import (
+    blocks,
+    improvement,
+    looks,
+    model_registry,
+    recognizers,
+    scoring,
+    storage,
+    verdicts,
+    whisper_model,
+)
 from workbench.differences import ALPHA
 from workbench.errors import OvertakenError
 from workbench.gates import Scope, Target
@@ -33,7 +43,7 @@ def promises(scores: pd.DataFrame, scope: Scope) -> pd.DataFrame:
 
 
 def _promise(target: Target, found: Interval, scores: pd.DataFrame, scope: Scope) -> dict[str, Any]:
-    outcome, n_speakers = target.verdict(found), int(scores["speaker"].nunique())
+    outcome, n_speakers = target.verdict(found), int(blocks.number(scores["speaker"], len(scores))[0].max()) + 1
     more = verdicts.missing_for_target(found, len(scores), n_speakers, scope.planned_difference)
     is_tie = more is None or more.n_utterances > scope.most_labels
     to_tell = "" if outcome != "cannot_tell" else "too close to tell: a tie" if is_tie else str(more)
@@ -92,7 +102,7 @@ def gate(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *
     arms = Arms({}, {"before": champion, "treated": candidate})
     is_pilot = rival is not None and rival.is_base
     asked = improvement.questions(arms, scope, alpha=look.alpha if look else ALPHA,
-                                  ask="kept" if is_pilot else "better")
+                                  is_last=look is not None and look.is_last, ask="kept" if is_pilot else "better")
     found = verdicts.conclude(asked, yes=f"Ships as a pilot beside {rival.name}" if rival and is_pilot else "Ships",
                               no="Does not ship", not_yet="Does not ship yet")
     return Decision(found.outcome, f"{found.sentence} ({told})")

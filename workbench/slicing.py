@@ -132,10 +132,11 @@ def slice_table(scores: pd.DataFrame, columns: Sequence[str], expressions: Mappi
     """Measure every slice of a scored set; an expression gives two rows, `name` and `not name`.
 
     Returns: column, value, name, n_utterances, n_speakers, n_words, mean_duration_s (nan where unknown), share
-        (weighted share of all utterances), wer, cer, query_accuracy, each with _low and _high (fractions), note,
-        own (the part, 0 to 1, of what it lags behind the rest of its column that stays when any other column is held
-        alike) and explained_by (the column that explains most of it, "" where none does). Columns stay in the order
-        given, bands in theirs, other values by name; slices that hold nothing are left out.
+        (weighted share of all utterances), word_share (of all words), wer, cer, query_accuracy, each with _low and
+        _high (fractions), note, own (the part, 0 to 1, of what it lags behind the rest of its column that stays when
+        any other column is held alike) and explained_by (the column that explains most of it, "" where none does).
+        Columns stay in the order given, bands in theirs, other values by name; slices that hold nothing of any weight
+        are left out.
     Raises: ValueError for a column that the scores lack; RecipeError for a bad expression.
     """
     table = bands(scores)
@@ -143,12 +144,12 @@ def slice_table(scores: pd.DataFrame, columns: Sequence[str], expressions: Mappi
     if absent:
         raise ValueError(f"no columns {', '.join(absent)}; there are {', '.join(map(str, table.columns))}")
     w = np.ones(len(table)) if weights is None else np.asarray(weights, dtype=float)
-    members = [member for member in _members(table, columns, expressions or {}) if member[3].any()]
+    members = [member for member in _members(table, columns, expressions or {}) if w[member[3]].any()]
     own = _own(table, members, columns, w)
-    measured = _measured(table)
-    rows = [{"column": column, "value": value, "name": name, **_measure(measured[is_in], w[is_in], w.sum()),
+    measured, whole = _measured(table), _whole(table, w)
+    rows = [{"column": column, "value": value, "name": name, **_measure(measured[is_in], w[is_in], whole),
              **own[name]} for column, value, name, is_in in members]
-    return pd.DataFrame(rows, columns=["column", "value", "name", *_measure(measured, w, w.sum()), *NOT_EXPLAINED])
+    return pd.DataFrame(rows, columns=["column", "value", "name", *_measure(measured, w, whole), *NOT_EXPLAINED])
 
 
 def _own(table: pd.DataFrame, members: Sequence[tuple[str, str, str, Any]], columns: Sequence[str], w: Any
@@ -175,10 +176,16 @@ def _measured(table: pd.DataFrame) -> pd.DataFrame:
 def overall(scores: pd.DataFrame, weights: ArrayLike | None = None) -> pd.DataFrame:
     """Measure the whole set: one row with the columns of `slice_table`, its name "all"."""
     w = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=float)
-    return pd.DataFrame([{"column": "", "value": "", "name": "all", **_measure(scores, w, w.sum()), **NOT_EXPLAINED}])
+    measured = _measure(scores, w, _whole(scores, w))
+    return pd.DataFrame([{"column": "", "value": "", "name": "all", **measured, **NOT_EXPLAINED}])
 
 
-def _measure(table: pd.DataFrame, w: Any, all_weight: float) -> dict[str, Any]:
+def _whole(table: pd.DataFrame, w: Any) -> tuple[float, float]:
+    """Give the weight of all utterances, and of all their words."""
+    return float(w.sum()), float(w @ table["n_words"])
+
+
+def _measure(table: pd.DataFrame, w: Any, whole: tuple[float, float]) -> dict[str, Any]:
     speakers, n_speakers = _speakers(table)
     has_speech = table["n_words"].to_numpy() > 0
 
@@ -191,7 +198,8 @@ def _measure(table: pd.DataFrame, w: Any, all_weight: float) -> dict[str, Any]:
     return {
         "n_utterances": len(table), "n_speakers": n_speakers,
         "n_words": int(table["n_words"].sum()), "mean_duration_s": _mean_duration_s(table),
-        "share": float(w.sum() / all_weight) if all_weight else np.nan,
+        **{name: part / all_of if all_of else np.nan
+           for name, part, all_of in zip(("share", "word_share"), _whole(table, w), whole, strict=True)},
         "wer": wer.value, "wer_low": wer.low, "wer_high": wer.high,
         "cer": cer.value, "cer_low": cer.low, "cer_high": cer.high,
         "query_accuracy": exact.value, "query_accuracy_low": exact.low, "query_accuracy_high": exact.high,
@@ -200,10 +208,11 @@ def _measure(table: pd.DataFrame, w: Any, all_weight: float) -> dict[str, Any]:
 
 
 def _speakers(table: pd.DataFrame) -> tuple[pd.Categorical | None, int]:
-    """Number the speakers once for all rates. Returns: None where nobody knows them, and how many names there are."""
+    """Number the speakers once for all rates. Returns: None where nobody knows them, and how many are known."""
     if "speaker" not in table:
         return None, 0
-    return of_speakers.numbered(table["speaker"]), int(table["speaker"].nunique())
+    speakers = of_speakers.numbered(table["speaker"])
+    return speakers, len(speakers.categories)
 
 
 def _mean_duration_s(table: pd.DataFrame) -> float:
@@ -214,7 +223,8 @@ def crossed(scores: pd.DataFrame, down: str, across: str, weights: ArrayLike | N
     """Cross two columns. Returns: row, column (their values), wer, n_utterances; a row for each pair that occurs."""
     table = bands(scores)
     w = np.ones(len(table)) if weights is None else np.asarray(weights, dtype=float)
+    whole = _whole(table, w)
     rows = [{"row": row, "column": column, **{k: measured[k] for k in ("wer", "n_utterances")}}
             for (row, column), group in table.groupby([down, across], observed=True)
-            for measured in [_measure(group, w[table.index.get_indexer(group.index)], w.sum())]]
+            for measured in [_measure(group, w[table.index.get_indexer(group.index)], whole)]]
     return pd.DataFrame(rows, columns=["row", "column", "wer", "n_utterances"])

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from workbench import blocks as of_speakers
 from workbench import differences, intervals
 from workbench.differences import PairedResult
 from workbench.records import Interval
@@ -34,19 +35,18 @@ class SpeakerSums:
 
     def __init__(self, utterances: pd.DataFrame, weights: Floats) -> None:
         """Number the speakers of a table; one whose speaker is unknown is a block of its own."""
-        self.weights, self.has_speakers = np.asarray(weights, float), "speaker" in utterances
-        known = utterances["speaker"] if self.has_speakers else pd.Series(pd.NA, utterances.index, dtype="object")
-        own = "unknown " + utterances["utterance_id"].astype(str)
-        self.speakers = pd.Categorical(known.where(known.notna() & known.ne(""), own))
-        self._speaker = np.asarray(self.speakers.codes, np.int64)
-        numbers = np.arange(len(self.speakers.categories))
-        self._numbered = pd.Categorical.from_codes(numbers, pd.RangeIndex(len(numbers)))
+        self.weights = np.asarray(weights, float)
+        named = utterances["speaker"] if "speaker" in utterances else pd.Series("", utterances.index, dtype="object")
+        self.speakers = pd.Categorical(named.astype(object).mask(of_speakers.is_unknown(named)))
+        self.n_speakers, self.has_speakers = len(self.speakers.categories), len(self.speakers.categories) > 0
+        self._speaker, _ = of_speakers.number(self.speakers, len(utterances))  # unknown ones last
+        self.n_blocks = int(self._speaker.max(initial=-1)) + 1
 
     def __len__(self) -> int:
         return len(self.weights)
 
     def speakers_of(self, mask: Mask) -> pd.Categorical | None:
-        """Give the speakers of a selection, none but those; None where speakers are unknown."""
+        """Give the speakers of a selection, none but those; None where none is known."""
         return self.speakers[mask].remove_unused_categories() if self.has_speakers else None
 
     def rate(self, mask: Mask, errors: Floats, totals: Floats) -> Interval:
@@ -74,15 +74,18 @@ class SpeakerSums:
         used = (sums.totals > 0) | np.any([part.errors > 0 for part in (sums, *others)], axis=0)
         e, n, q = (values[used] for values in sums)
         weights = np.divide(q, n, out=np.ones_like(n), where=n > 0)
-        return e / weights, n / weights, self._numbered[: len(n)] if self.has_speakers else None, weights
+        n_known = int(np.count_nonzero(used[:self.n_speakers]))
+        numbers = np.where(np.arange(len(n)) < n_known, np.arange(len(n)), -1)
+        speakers = pd.Categorical.from_codes(numbers, pd.RangeIndex(n_known)) if self.has_speakers else None
+        return e / weights, n / weights, speakers, weights
 
     def sums(self, mask: Mask, groups: Sequence[Group], errors: Floats, totals: Floats) -> list[Sums]:
         """Sum by the values of each column and by speaker. Shape: [values, speakers] each."""
-        rows, n_speakers = np.flatnonzero(mask), len(self.speakers.categories)
+        rows, n_blocks = np.flatnonzero(mask), self.n_blocks
         w, speaker = self.weights[rows], self._speaker[rows]
         weighted, found = (w * errors[rows], w * totals[rows], w * w * totals[rows]), []
         for codes, values in groups:
-            key, size = (codes[rows] + 1) * n_speakers + speaker, (len(values) + 1) * n_speakers  # unknown values first
-            sums = (np.bincount(key, v, size)[n_speakers:].astype(float) for v in weighted)
-            found.append(Sums(*(part.reshape(-1, n_speakers) for part in sums)))
+            key, size = (codes[rows] + 1) * n_blocks + speaker, (len(values) + 1) * n_blocks  # unknown values first
+            sums = (np.bincount(key, v, size)[n_blocks:].astype(float) for v in weighted)
+            found.append(Sums(*(part.reshape(-1, n_blocks) for part in sums)))
         return found

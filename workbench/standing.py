@@ -10,6 +10,7 @@ import pandas as pd
 
 from workbench import auditing, blocks, drift, expected_wer, intervals, timelines, verdicts
 from workbench.cards import Tile
+from workbench.log_reading import ALL
 from workbench.monitoring import DISAGREES, OUR_FAULTS, Report, Rules
 from workbench.records import Interval, Outcome
 from workbench.watching import Scene
@@ -192,12 +193,19 @@ def tiles(scene: Scene, since_s: float) -> list[Tile]:
     if whole.empty:
         return [Tile("Queries", "0", "none in this time")]
     answered = rows[rows["error"].eq("")]
-    return [Tile("Queries", f"{int(whole['n_queries']):,}", f"{rows['block'].nunique() / scene.share:,.0f} users"),
+    return [Tile("Queries", f"{int(whole['n_queries']):,}", f"{_n_users(rows, scene):,.0f} users"),
             _expected_tile(scene, answered), _audit_tile(scene, since_s), _latency_tile(whole, scene.rules),
             _failed_tile(whole, rows, scene.rules),
             _share_tile("Empty answers", answered["is_empty"], answered),
             _share_tile("Asked again within 30 s", rows["is_again"], rows),
             Tile("Consented clips", f"{scene.clips['n_clips']:,}", f"{_share(scene.clips)} of users; 21 days")]
+
+
+def _n_users(rows: pd.DataFrame, scene: Scene) -> float:
+    """Estimate how many users asked, from those who would have been drawn in each of the windows."""
+    share = float(scene.reading.shares.reindex(rows["window"].unique()).min()) if len(rows) else 1.0
+    is_drawn = rows["block"].str[:4].lt(f"{round(share * ALL):04x}") | (share == 1)
+    return rows.loc[is_drawn, "block"].nunique() / share
 
 
 def _share(clips: Mapping[str, int]) -> str:

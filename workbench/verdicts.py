@@ -25,12 +25,16 @@ WORDS = {"yes": "yes", "no": "no", "cannot_tell": "cannot tell", "tie": "tie"}
 
 @dataclass(frozen=True, slots=True)
 class Stakes:
-    """What a gate is held to: the gain worth finding, how much worse is too much (fractions), and at what risk."""
+    """What a gate is held to: the gain worth finding, how much worse is too much (fractions), and at what risk.
+
+    `is_last` says that the plan of the first look is in: all risk is spent, and looking again could hardly say yes.
+    """
 
     planned: float
     margin: float
     most_labels: int = MOST_LABELS
     alpha: float = ALPHA
+    is_last: bool = False
 
     def __post_init__(self) -> None:
         if not (self.planned > 0 and self.margin > 0):
@@ -102,7 +106,10 @@ def _better(gate: Gate) -> Verdict:
     if paired.difference.low > -stakes.planned:
         return Verdict("no", f"{gate.name} the gain is below the {100 * stakes.planned:.1f} points planned for: {seen}")
     early = f" at the risk of {100 * stakes.alpha:.2g} % that this look may spend" if stakes.alpha < ALPHA else ""
-    return _unsettled(gate, stakes.planned, f"{gate.name} a change of {seen} does not tell better from worse{early}")
+    told = f"{gate.name} a change of {seen} does not tell better from worse{early}"
+    if stakes.is_last:
+        return Verdict("tie", f"{told}; a tie, for the speech that the plan takes is in: no risk is left to look again")
+    return _unsettled(gate, stakes.planned, told)
 
 
 def _no_worse(gate: Gate) -> Verdict:
