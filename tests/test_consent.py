@@ -180,6 +180,20 @@ def test_a_forgetting_that_was_cut_off_is_finished_by_the_same_call(
     assert traces(root, ANN, 0) == {}
 
 
+@pytest.mark.parametrize("step", ["_delete_clips", "_forget_in_tables"])
+def test_wherever_a_forgetting_is_cut_off_the_same_call_deletes_the_clips_and_names_what_had_used_them(
+    root: Path, log: QueryLog, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    served(log)
+    _, more = learned_from(log)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(consent, step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        consent.forget(ANN, log)
+    done = consent.forget(ANN, log)
+    assert traces(root, ANN, 0) == {}
+    assert done.datasets == (more.version,) and done.models == ("default/retrain", "default-retrain-1")
+
+
 def test_a_recording_that_another_user_sent_too_stays_theirs(root: Path, log: QueryLog) -> None:
     sha = consented_audio.store_clip(voice(7))
     log.append([row(ANN, 1, audio_sha=sha), row(BOB, 1, audio_sha=sha)])
@@ -237,6 +251,16 @@ def test_a_clip_whose_row_never_came_is_swept_and_a_fresh_one_is_not(root: Path,
     os.utime(consented_audio.clip_path(fresh), (0, 0))
     assert consented_audio.store_clip(voice(1)) == fresh  # the same sound comes again, and is about to have a row
     assert consent.enforce_retention(log, 0.0, 7, 90).n_clips == 0
+
+
+def test_a_clip_that_is_renamed_while_it_is_looked_at_does_not_end_the_sweep(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = consented_audio.clip_path(consented_audio.store_clip(voice(0)))
+    os.utime(lost, (0, 0))
+    listed = [lost.with_name(".renamed.wav"), lost]
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(listed))
+    assert consented_audio.sweep(set(), older_than_s=600) == 1 and not lost.exists()
 
 
 def test_a_clip_is_kept_once_for_its_owner_only_and_reads_as_it_was(root: Path) -> None:

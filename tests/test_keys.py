@@ -47,6 +47,8 @@ def test_a_name_is_needed_and_is_given_once(root: Path) -> None:
         keys.create("phone")
     with pytest.raises(KeysError, match="needs a name"):
         keys.create(" ")
+    with pytest.raises(KeysError, match="'server-17' is what a server calls its own key.*another name"):
+        keys.create("server-17")
     with pytest.raises(KeysError, match="no key 'watch'; there are: phone"):
         keys.revoke("watch")
 

@@ -14,6 +14,7 @@ from workbench import cli, expected_wer, labelling, storage
 from workbench.errors import ManifestError
 from workbench.expected_wer import Calibration
 from workbench.log_database import LoggedQuery
+from workbench.log_reading import LOAD_TEST
 from workbench.marks import Marks
 from workbench.query_log import QueryLog
 
@@ -23,6 +24,7 @@ def table(n: int = 60, n_users: int = 20, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({
         "request_id": [f"r{i:04d}" for i in range(n)], "user_hash": [f"h{i % n_users}" for i in range(n)],
         "role": "champion", "error": "", "consent": "audio", "audio_sha": [f"{i:064x}" for i in range(n)],
+        "app_version": "3.1.0",
         "hypothesis": "play queen", "ctc_gap": rng.exponential(0.2, n), "avg_logprob": -rng.exponential(0.2, n),
         "no_speech_prob": 0.0, "compression_ratio": 0.8, "snr_db": 20.0, "bandwidth_hz": 7_000.0, "level_dbfs": -20.0,
         "duration_s": rng.uniform(1, 4, n)})
@@ -48,6 +50,14 @@ def test_nobody_is_listened_to_without_consent_and_nothing_that_cannot_be_heard(
     assert labelling.askable(log)["request_id"].tolist() == ["r0005", "r0006", "r0007"]
     asked = choose(log, n_audit=10, n_chosen=10, seed=0)
     assert set(asked["request_id"]) == {"r0005", "r0006", "r0007"}
+
+
+def test_a_recording_sent_again_is_asked_about_as_it_was_answered_last_and_replays_are_not_people() -> None:
+    first = table(3)
+    again = first.assign(request_id=["again0", "again1", "again2"], hypothesis="play adele")
+    replayed = first.assign(request_id=["x0", "x1", "x2"], app_version=LOAD_TEST)
+    rows = labelling.askable(pd.concat([first, again.head(2), replayed], ignore_index=True))
+    assert set(rows["request_id"]) == {"again0", "again1", "r0002"}
 
 
 def test_the_audit_is_fair_and_follows_the_seed() -> None:
@@ -221,6 +231,7 @@ def test_what_people_marked_on_the_page_is_asked_first(root: Path) -> None:
     log = pd.DataFrame({
         "request_id": [f"q{i}" for i in range(40)], "user_hash": [f"u{i}" for i in range(40)], "consent": "audio",
         "audio_sha": [f"s{i}" for i in range(40)], "error": "", "role": "champion", "hypothesis": "play adele",
+        "app_version": "3.1.0",
         "ctc_gap": np.linspace(0, 1, 40), "avg_logprob": np.linspace(-1, 0, 40), "no_speech_prob": 0.0,
         "compression_ratio": 0.8, "snr_db": 20.0, "bandwidth_hz": 7_000.0, "level_dbfs": -20.0, "duration_s": 2.0})
     with closing(Marks()) as marks:

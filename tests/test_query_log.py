@@ -245,6 +245,13 @@ def test_a_later_label_replaces_and_only_consented_queries_take_one(log: QueryLo
     assert log.labels().set_index("request_id")["reference"].to_dict() == {"r1": "jazz", "r2": "weather"}
 
 
+def test_what_an_audit_drew_stays_of_the_audit_when_it_is_chosen_again(log: QueryLog) -> None:
+    log.append([query(number, consent="audio") for number in (1, 2)])
+    log.add_labels(labels(r1="jaz", r2="jazz").assign(kind=["audit", "chosen"]))
+    log.add_labels(labels(r1="jazz", r2="jazz").assign(kind=["chosen", "audit"]))
+    assert log.labels()[["reference", "kind"]].to_numpy().tolist() == [["jazz", "audit"]] * 2
+
+
 # --- consent ---------------------------------------------------------------------------------------------------------
 
 

@@ -67,6 +67,18 @@ def test_without_consented_queries_there_is_nobody() -> None:
     assert not pool.learned and not pool.judged
 
 
+def test_in_a_first_week_it_says_what_is_missing_and_how_to_go_on() -> None:
+    log = a_log()
+    for days, n_consented, lacks in ((7, 420, "420 consented queries over 7.0 days, 0 may be learned from and 420"),
+                                     (7, 0, "0 consented queries over 0.0 days"), (3, 420, "")):
+        rows = log.assign(consent=log["consent"].where(log.index < n_consented, ""))
+        pool = retraining.pools(rows, n_later_days=days)
+        missing = retraining.what_lacks(rows, pool, n_later_days=days, run="mine")
+        assert (missing is None) == (not lacks)
+        assert missing is None or (missing.outcome == "waiting" and lacks in missing.sentence
+                                   and "workbench run retrain --force --run mine" in missing.sentence)
+
+
 # --- the data --------------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +236,7 @@ def test_a_look_at_production_spends_what_the_plan_leaves_it(root: Path) -> None
     held, look = retraining.look(Trial(arms(.10, .10), few, SCOPE, .01), run="r", champion="1", challenger="a")
     assert look.fraction < 1 and held.alpha == look.alpha < .05
     whole, later = retraining.look(trial((.30, .15), (.10, .10)), run="r", champion="1", challenger="b")
+    assert later.fraction >= 1 and whole.is_last and not held.is_last
     assert later.number == 2 and later.n_models == 2 and whole.alpha == pytest.approx(.05 - look.alpha, abs=1e-3)
 
 

@@ -54,6 +54,18 @@ def test_a_quiet_week_is_quiet_and_a_few_queries_are_too_few_to_tell(watcher: Wa
     assert len(scene.rows) == len(rows) and standing.alarms(scene).empty
 
 
+def test_users_are_counted_alike_in_windows_of_which_unlike_shares_were_drawn(watcher: Watcher) -> None:
+    first = watched.week(1)
+    rows = pd.concat([first.assign(user_hash=first["user_hash"].str[::-1]), watched.week(2)])  # other people each week
+    watched.fill(rows)
+    scene = watcher.refresh()
+    is_drawn = scene.rows["window"].eq(2) | scene.rows["block"].str[:4].lt("8000")
+    unlike = replace(scene, rows=scene.rows[is_drawn],
+                     reading=replace(scene.reading, shares=pd.Series({1: 0.5, 2: 1.0})))
+    told = [int(standing.tiles(one, 0)[0].interval.split()[0].replace(",", "")) for one in (scene, unlike)]
+    assert told == [rows["user_hash"].nunique(), pytest.approx(rows["user_hash"].nunique(), rel=0.15)]
+
+
 def test_a_shifted_week_calls_for_action_while_it_is_still_going_on(watcher: Watcher) -> None:
     third = watched.week(3, **watched.SHIFTED)
     watched.fill(pd.concat([watched.week(1), watched.week(2), third.head(500)]))
@@ -141,6 +153,8 @@ def test_a_user_who_is_forgotten_leaves_the_page_with_the_next_look(watcher: Wat
     user = rows["user_hash"].value_counts().index[0]
     assert watcher.refresh().rows["user_hash"].eq(user).any()
     log = QueryLog()
+    log.refuse(user)
+    watcher.refresh()  # while datasets and tables are cleaned; the rows go last
     log.forget(user)
     log.close()
     scene = watcher.refresh()

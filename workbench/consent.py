@@ -4,11 +4,12 @@ A forgetting that was cut off is simply done again: the log's rows, which know w
 """
 
 import contextlib
+import hashlib
 import json
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pyarrow
 import pyarrow.parquet
 
 from workbench import consented_audio, datasets, query_log, shared_datasets, shared_store, storage
+from workbench.blocks import n_known
 from workbench.query_log import QueryLog
 
 PRODUCTION = "production"  # the `source` of those rows of a dataset that users gave
@@ -68,8 +70,7 @@ def forget(user: str, log: QueryLog | None = None) -> Forgetting:
     requests = log.refuse(name)
     whose = {"request_id": set(requests), "utterance_id": set(requests), "user_hash": {name}, "speaker": {name},
              "user": {user}}
-    used, shas = _forget_in_datasets(whose, storage.data_folder())
-    n_given = _delete_clips(shas)
+    used, n_given = _forget_in_datasets(whose, storage.data_folder(), _delete_clips)
     n_rows, unreadable = _forget_in_tables(whose, storage.data_folder())
     used_there, n_rows_there, unreadable_there = _forget_in_store(whose)
     used = tuple(sorted({*used, *used_there}))
@@ -104,17 +105,24 @@ def _sweep(log: QueryLog) -> int:
 # --- datasets --------------------------------------------------------------------------------------------------------
 
 
-def _forget_in_datasets(whose: Mapping[str, Collection[str]], data: Path) -> tuple[tuple[str, ...], set[str]]:
-    """Take a user's rows out of all versions under `data`. Returns: the versions, and clips that none names now."""
+def _forget_in_datasets(whose: Mapping[str, Collection[str]], data: Path,
+                        delete: Callable[[Collection[str]], int]) -> tuple[tuple[str, ...], int]:
+    """Take a user's rows out of all versions under `data`, clips first: without its rows nobody would find a clip.
+
+    Returns: the versions, those included that an earlier call got to, and how many clips were deleted.
+    """
     cards = sorted((data / "datasets").glob("*/card.json"))
     tables = {card: pd.read_parquet(card.with_name("manifest.parquet")) for card in cards}
     theirs = {card: _is_theirs(table, whose) & table["source"].eq(PRODUCTION) for card, table in tables.items()}
     given = {sha for card, table in tables.items() for sha in table.loc[theirs[card], "audio_sha"]}
     others = {sha for card, table in tables.items() for sha in table.loc[~theirs[card], "audio_sha"]}
-    used = [card for card in cards if theirs[card].any()]
-    for card in used:
-        _bury(card, tables[card], theirs[card])
-    return tuple(card.parent.name for card in used), given - others
+    n_clips = delete(given - others)
+    (name,) = whose["user_hash"]
+    mark = hashlib.sha256(f"buried {name}".encode()).hexdigest()[:32]  # as the log has it: not even the hash stays
+    for card in cards:
+        if theirs[card].any():
+            _bury(card, tables[card], theirs[card], mark)
+    return tuple(card.parent.name for card in cards if mark in _marks_on(card)), n_clips
 
 
 def _clip(sha: str) -> Path:
@@ -129,14 +137,18 @@ def _delete_clips(shas: Collection[str]) -> int:
     return len(there)
 
 
-def _bury(card: Path, table: pd.DataFrame, is_theirs: pd.Series) -> None:
+def _marks_on(card: Path) -> set[str]:
+    return {stone.get("mark", "") for stone in _json(card).get("tombstones", [])}
+
+
+def _bury(card: Path, table: pd.DataFrame, is_theirs: pd.Series, mark: str) -> None:
     """Rewrite a version without some rows: it keeps its name, and its card says that it is no longer what it was."""
     left = table[~is_theirs]
-    known = json.loads(card.read_text(encoding="utf-8"))
-    stone = {"n_removed": int(is_theirs.sum()), "time": time.strftime("%Y-%m-%d %H:%M:%S")}
+    known = _json(card)
+    stone = {"n_removed": int(is_theirs.sum()), "time": time.strftime("%Y-%m-%d %H:%M:%S"), "mark": mark}
     storage.write_json(card, {
         **known, "n_utterances": len(left), "hours": round(left["duration_s"].sum() / 3600, 4),
-        "n_speakers": left["speaker"].nunique(), "sources": sorted(left["source"].unique()),
+        "n_speakers": n_known(left["speaker"]), "sources": sorted(left["source"].unique()),
         "tombstones": [*known.get("tombstones", []), stone], "is_reproducible": False})
     storage.write_table(card.with_name("manifest.parquet"), left)
 
@@ -168,16 +180,23 @@ def _forget_in_store(whose: Mapping[str, Collection[str]]) -> tuple[tuple[str, .
     store, data = shared_store.opened(), storage.data_folder()
     if store is None:
         return (), 0, ()
+
+    def delete(shas: Collection[str]) -> int:
+        store.delete([_clip(sha) for sha in shas])
+        return len(shas)
+
     there = [path for place in (*TABLES_IN, "datasets") for path in store.sizes(data / place)
              if path.suffix in TABLES or path.name == shared_datasets.CARD]
     with tempfile.TemporaryDirectory() as folder:
         copies = {path: Path(folder) / path.relative_to(data) for path in there}
         store.get(copies)
         before = {path: storage.hash_file(copy) for path, copy in copies.items()}
-        used, shas = _forget_in_datasets(whose, Path(folder))
+        used, _ = _forget_in_datasets(whose, Path(folder), delete)
         n_rows, unreadable = _forget_in_tables(whose, Path(folder))
-        store.delete([_clip(sha) for sha in shas])
-        store.replace({path: copy for path, copy in copies.items() if storage.hash_file(copy) != before[path]})
+        changed = {path: copy for path, copy in copies.items() if storage.hash_file(copy) != before[path]}
+        cards = {path: copy for path, copy in changed.items() if path.name == shared_datasets.CARD}
+        store.replace(cards)  # as in `_bury`, so that a repeated call still finds whom a version held
+        store.replace({path: copy for path, copy in changed.items() if path not in cards})
     return used, n_rows, unreadable
 
 

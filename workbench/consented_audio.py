@@ -3,6 +3,7 @@
 Whoever stores one commits a row of the query log that names it; what no row names is swept away (`consent`).
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Collection
@@ -46,8 +47,10 @@ def delete_clip(sha: str) -> bool:
 def sweep(kept: Collection[str], *, older_than_s: float) -> int:
     """Delete clips that are not to be kept and were not touched for a while. Returns: how many."""
     limit_s = time.time() - older_than_s
-    stray = [path for path in (storage.data_folder() / "production" / "audio").glob("*/*")
-             if path.stem not in kept and path.stat().st_mtime < limit_s]
-    for path in stray:
-        path.unlink(missing_ok=True)
-    return len(stray)
+    n_swept = 0
+    for path in (storage.data_folder() / "production" / "audio").glob("*/*"):
+        with contextlib.suppress(FileNotFoundError):  # a clip that is being written has another name in a moment
+            if path.stem not in kept and path.stat().st_mtime < limit_s:
+                path.unlink()
+                n_swept += 1
+    return n_swept

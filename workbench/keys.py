@@ -15,6 +15,7 @@ from workbench import storage
 from workbench.errors import KeysError
 
 PREFIX = "wb_"  # lets people, and scanners for leaked secrets, see what it is
+SERVER = "server-"  # with a process after it, the name of a running server's own key
 KEY_BYTES = 32  # nobody guesses 256 bits, so that a plain hash, without salt or stretching, is enough
 
 
@@ -34,10 +35,28 @@ _known: dict[Path, tuple[tuple[int, ...], dict[str, str]]] = {}
 def create(name: str) -> str:
     """Make a key for somebody. Returns: the key itself, which is nowhere kept.
 
-    Raises: KeysError when the name is taken or empty; SettingsError when `data/` cannot be written to.
+    Raises: KeysError when the name is taken, empty or a server's; SettingsError when `data/` cannot be written to.
     """
     if not name.strip():
         raise KeysError("a key needs a name, to be revoked by: `workbench keys create NAME`")
+    if server_of(name) is not None:
+        raise KeysError(f"{name!r} is what a server calls its own key, which goes when the server has ended; choose "
+                        "another name, such as room-server")
+    return _create(name)
+
+
+def create_for_server(pid: int) -> str:
+    """Make a server's own key, as `create` does."""
+    return _create(f"{SERVER}{pid}")
+
+
+def server_of(name: str) -> int | None:
+    """Tell by a key's name the process of the server whose own it is; None for people's keys."""
+    number = name.removeprefix(SERVER)
+    return int(number) if name == f"{SERVER}{number}" and number.isdecimal() and number.isascii() else None
+
+
+def _create(name: str) -> str:
     key = PREFIX + secrets.token_urlsafe(KEY_BYTES)
     with _alone():
         kept = listing()

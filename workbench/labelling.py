@@ -17,6 +17,7 @@ import pandas as pd
 from workbench import consented_audio, settings, storage, text
 from workbench.errors import ManifestError
 from workbench.expected_wer import Calibration
+from workbench.log_reading import LOAD_TEST
 from workbench.marks import Marks
 from workbench.query_log import CONSENTED, QueryLog
 from workbench.records import Decision
@@ -43,13 +44,14 @@ DEMO = "demo"
 def askable(log: pd.DataFrame) -> pd.DataFrame:
     """Give the answered queries whose recording we may listen to, one row a recording, of users told apart.
 
+    A recording that people sent again, as the demo's weeks are by each run, was answered last by who answers now.
     A log that machines share names recordings that lie where they were answered, and never leave there.
     """
     is_askable = (log["consent"].eq(CONSENTED) & log["audio_sha"].ne("") & log["error"].eq("")
-                  & log["user_hash"].ne("") & log["role"].ne("shadow"))
+                  & log["user_hash"].ne("") & log["role"].ne("shadow") & log["app_version"].ne(LOAD_TEST))
     if settings.Settings().query_log_url:
         is_askable &= log["audio_sha"].map(lambda sha: consented_audio.clip_path(sha).is_file()).astype(bool)
-    return log[is_askable].drop_duplicates("audio_sha").reset_index(drop=True)
+    return log[is_askable].drop_duplicates("audio_sha", keep="last").reset_index(drop=True)
 
 
 def asked_for() -> set[str]:

@@ -22,6 +22,8 @@ CONNECT_S = 5  # a database that takes longer to pick up is as good as away
 WRITERS_LOCK = 0x766F696365  # PostgreSQL's advisory locks are numbers: "voice" in ASCII
 REGISTRY_LOCK = 0x6D6F64656C  # "model": who changes which model answers
 NO_NUMBER = float("nan")
+LOAD_TEST = "load-test"
+"""The app_version that deploy's own queries carry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

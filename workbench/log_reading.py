@@ -12,10 +12,9 @@ import pandas as pd
 import sqlalchemy as sql
 
 from workbench import log_database
+from workbench.log_database import LOAD_TEST as LOAD_TEST  # which is no person's
 from workbench.log_database import Database, forgotten, labels, queries
 
-LOAD_TEST = "load-test"
-"""The app_version that deploy's own queries carry."""
 HOUR_S = 3_600
 DAY_S = 86_400.0
 N_SAMPLED = 6_000
@@ -77,7 +76,7 @@ class LogReader:
         return int(self._one(sql.select(sql.func.max(queries.c.row_id))) or 0)
 
     def n_forgotten(self) -> int:
-        """Count the users that asked to be forgotten."""
+        """Count what was noted of users who are forgotten: that they asked, and once more when their rows are empty."""
         return int(self._one(sql.select(sql.func.count()).select_from(forgotten)))
 
     def counts(self, after_row: int, up_to_row: int) -> pd.DataFrame:

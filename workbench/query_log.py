@@ -105,6 +105,14 @@ class QueryLog:
         with self._database.reading() as connection:
             return int(connection.scalar(sql.select(sql.func.max(queries.c.row_id))) or 0)
 
+    def last_asked_s(self) -> float | None:
+        """Give the time of what people asked last, None before they do. Raises: QueryLogError when it does not answer.
+        """
+        is_asked = sql.and_(queries.c.role != "shadow", queries.c.app_version != log_database.LOAD_TEST)
+        last = sql.select(queries.c.time_s).where(is_asked).order_by(queries.c.row_id.desc()).limit(1)
+        with self._database.reading() as connection:
+            return connection.scalar(last)
+
     def check(self) -> str:
         """Write something small. Returns: "" when that worked, else the reason why the log cannot be written."""
         try:
@@ -143,6 +151,7 @@ class QueryLog:
     def add_labels(self, rows: "pd.DataFrame") -> int:
         """Keep what people wrote: request_id, reference, labeller, kind ("audit" or "chosen"); a later one replaces.
 
+        What an audit drew stays of the audit, or it would lose those that are chosen again: the ones likely wrong.
         A query without consent, or of a user who was forgotten meanwhile, takes none.
         Returns: the number of labels kept.
         Raises: QueryLogError when they cannot be written.
@@ -151,7 +160,9 @@ class QueryLog:
         given = {str(row["request_id"]): {str(name): clean(str(value)) for name, value in row.items()} for row in said}
         with self._database.writing() as connection:
             consented = set(connection.scalars(sql.select(queries.c.request_id).where(queries.c.consent == CONSENTED)))
-            kept = [label for request_id, label in given.items() if request_id in consented]
+            drawn = set(connection.scalars(sql.select(labels.c.request_id).where(labels.c.kind == "audit")))
+            kept = [label | ({"kind": "audit"} if request_id in drawn else {})
+                    for request_id, label in given.items() if request_id in consented]
             if kept:
                 theirs = labels.c.request_id == sql.bindparam("replaced")
                 connection.execute(sql.delete(labels).where(theirs), [{"replaced": row["request_id"]} for row in kept])
@@ -178,9 +189,7 @@ class QueryLog:
         if not user_hash:
             raise ValueError("queries without a user cannot be told apart, so that nobody's can be forgotten")
         with self._database.writing() as connection:
-            mark = {"mark": _mark(user_hash)}
-            if not connection.scalar(sql.select(forgotten.c.mark).filter_by(**mark)):
-                connection.execute(sql.insert(forgotten), mark)
+            _note(connection, _mark(user_hash))
             found = sql.select(queries.c.request_id).distinct().where(queries.c.user_hash == user_hash)
             return tuple(sorted(connection.scalars(found)))
 
@@ -199,6 +208,7 @@ class QueryLog:
             for sha in shas:
                 connection.execute(sql.delete(marks).where(marks.c.audio_sha == sha))
             n_queries = connection.execute(sql.update(queries).where(theirs).values(_ANONYMOUS)).rowcount
+            _note(connection, _mark(f"{user_hash} emptied"))  # who watches has seen the mark, and rows full of words
         return Forgotten(n_queries, shas, request_ids)
 
     def drop_words(self, before_s: float) -> int:
@@ -227,6 +237,11 @@ def _released(connection: sql.Connection, rows: sql.ColumnElement[bool]) -> tupl
     """Name the sounds that these rows hold and no others do: two users may have sent the very same recording."""
     named = sql.select(queries.c.audio_sha).where(queries.c.audio_sha != "")
     return tuple(sorted(connection.scalars(named.where(rows).except_(named.where(sql.not_(rows))))))
+
+
+def _note(connection: sql.Connection, mark: str) -> None:
+    if connection.scalar(sql.select(forgotten.c.mark).filter_by(mark=mark)) is None:
+        connection.execute(sql.insert(forgotten), {"mark": mark})
 
 
 def _as_values(row: LoggedQuery) -> dict[str, Any]:

@@ -71,6 +71,18 @@ def pools(log: pd.DataFrame, *, n_later_days: float) -> Pools:
                  frozenset(rows.loc[is_later & (is_judge | is_new), "request_id"]), later_s)
 
 
+def what_lacks(log: pd.DataFrame, pool: Pools, *, n_later_days: float, run: str) -> Decision | None:
+    """Say what nobody can be asked without, or None: queries that teach, and later ones that judge."""
+    if pool.learned and pool.judged:
+        return None
+    times = labelling.askable(log)["time_s"]
+    days = (times.max() - times.min()) / DAY_S if len(times) else 0.0
+    return Decision("waiting", f"Waiting for people to call: of {len(times):,} consented queries over {days:.1f} days, "
+                    f"{len(pool.learned):,} may be learned from and {len(pool.judged):,} judge; it takes some of each. "
+                    f"The last {n_later_days:g} days judge, those before teach. Afterwards: workbench run retrain "
+                    f"--force --run {run}; or let fewer days judge: -p retrain.later_days={n_later_days / 2:g}.")
+
+
 def split_of(users: pd.Series) -> dict[str, str]:
     """Give each user train, valid or judge, for ever, by salted hash."""
     return datasets.assign_splits(users, SALT, SHARES)
@@ -181,7 +193,7 @@ def compare(champion: Path, challenger: Path, utterances: pd.DataFrame) -> Arms:
 class Trial:
     """Both models on the base gate split and on production that judges; how much may be forgotten, as a fraction.
 
-    `alpha` is the risk that this look at production may spend.
+    `alpha` is the risk that this look at production may spend, `is_last` whether it spends all that is left.
     """
 
     base: Arms
@@ -189,6 +201,7 @@ class Trial:
     scope: Scope
     budget: float
     alpha: float = ALPHA
+    is_last: bool = False
 
 
 def listened(challenger: Path, speech: Dataset, *, is_accepted: bool) -> pd.DataFrame:
@@ -215,11 +228,11 @@ def look(trial: Trial, *, run: str, champion: str, challenger: str) -> tuple[Tri
     production = improvement.compare(trial.production, trial.scope)
     taken = looks.take(f"retrain of {run}: better than version {champion} on production", challenger, production,
                        _a_third(trial, production).planned)
-    return replace(trial, alpha=taken.alpha), taken
+    return replace(trial, alpha=taken.alpha, is_last=taken.is_last), taken
 
 
 def _a_third(trial: Trial, production: PairedResult) -> Stakes:
-    return trial.scope.stakes(planned=production.rate_a / 3, alpha=trial.alpha)
+    return trial.scope.stakes(planned=production.rate_a / 3, alpha=trial.alpha, is_last=trial.is_last)
 
 
 def gates(trial: Trial) -> pd.DataFrame:

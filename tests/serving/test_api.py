@@ -62,6 +62,13 @@ def test_an_answer_is_in_the_log_with_everything_that_is_known_of_it(server: Ser
     assert (row["consent"], row["audio_sha"], row["error"]) == ("", "", "")
 
 
+def test_on_a_simulated_clock_who_knows_no_time_asks_at_the_last_one_told(server: Server) -> None:
+    told = {"X-App-Version": "5.2", "X-Query-Time": "604800"}
+    load = {"X-App-Version": "load-test", "X-Query-Time": "86400"}
+    ids = [server.send(headers=headers).headers["X-Request-Id"] for headers in (told, load, {})]
+    assert [server.rows(f"request_id = '{name}'")[0]["time_s"] for name in ids] == [604800, 86400, 604800]
+
+
 def test_a_refused_query_is_in_the_log_without_a_word(server: Server) -> None:
     answer = server.send(b"no audio", headers={"X-Consent": "audio", "X-User-Id": "ann"})
     assert answer.status_code == 400

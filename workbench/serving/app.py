@@ -116,7 +116,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
     async def transcriptions(request: Request) -> Response:
         """Write down a recording."""
         _authorize(request, service)
-        arrived_s, row = time.monotonic(), _row_of(request, service)
+        arrived_s, row = time.monotonic(), await _row_of(request, service)
         try:
             return await _transcribe(request, service, row=row, arrived_s=arrived_s)
         except ApiError as error:
@@ -204,15 +204,17 @@ def _holder(key: str) -> str | None:
         raise ApiError(503, str(error), code="keys_unreadable") from error
 
 
-def _row_of(request: Request, service: Service) -> LoggedQuery:
+async def _row_of(request: Request, service: Service) -> LoggedQuery:
     """Begin a query's row with what its headers say. Raises: ApiError, status 400, for a time that is none."""
     headers = request.headers
     is_simulated = service.options.has_simulated_clock and "x-query-time" in headers
+    told_s = _simulated_time_s(headers["x-query-time"]) if is_simulated else None
+    app_version = headers.get("x-app-version", "")[:HEADER_LENGTH]
     return LoggedQuery(
         request_id=request.state.request_id,
-        time_s=_simulated_time_s(headers["x-query-time"]) if is_simulated else time.time(),
+        time_s=await service.time_s(told_s, app_version=app_version),
         user_hash=query_log.user_hash(_as_utf8(headers.get("x-user-id", "")).strip()),
-        app_version=headers.get("x-app-version", "")[:HEADER_LENGTH],
+        app_version=app_version,
         device=headers.get("x-device", "")[:HEADER_LENGTH],
         model_version=service.version,
         consent="audio" if headers.get("x-consent", "").strip().lower() == "audio" else "",

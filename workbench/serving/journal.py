@@ -58,6 +58,19 @@ class Journal:
                 if not done.done():
                     done.set_exception(_refusal(problem)) if problem else done.set_result(None)
 
+    async def last_asked_s(self) -> float | None:
+        """Give the time of what people asked last. Raises: ApiError, status 503, when the log does not answer."""
+        found = list[float | None]()
+
+        def read() -> str:
+            found.append(self._opened().last_asked_s())
+            return ""
+
+        problem = await self._in_thread(read)
+        if problem:
+            raise _refusal(problem)
+        return found[0]
+
     async def check(self) -> None:
         """See whether the log can be written now; `problem` says what is wrong."""
         self.problem = await self._in_thread(lambda: self._opened().check())

@@ -27,9 +27,6 @@ DRAIN_S = 30
 ANSWER_S = 5
 """A server that takes longer to say that it lives is as good as away."""
 
-OWN_KEY = "server-"
-"""The key of the server itself is called that and its process."""
-
 MEMORY = "process_resident_memory_bytes "
 """The line of /metrics that tells of it. Source: prometheus_client.ProcessCollector."""
 
@@ -130,17 +127,16 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 @contextlib.contextmanager
 def own_key(needs_key: bool) -> Iterator[str]:
     """Make a key that lives as long as this process; those of killed servers go now."""
-    names = {key.name for key in keys.listing() if key.name.startswith(OWN_KEY)}
-    for name in names:
-        if not _is_process(int(name.removeprefix(OWN_KEY))) or name == f"{OWN_KEY}{os.getpid()}":
-            _revoke(name)
+    for pid in [keys.server_of(key.name) for key in keys.listing()]:
+        if pid is not None and (pid == os.getpid() or not _is_process(pid)):
+            _revoke(f"{keys.SERVER}{pid}")
     if not needs_key:
         yield ""
         return
     try:
-        yield keys.create(f"{OWN_KEY}{os.getpid()}")
+        yield keys.create_for_server(os.getpid())
     finally:
-        _revoke(f"{OWN_KEY}{os.getpid()}")
+        _revoke(f"{keys.SERVER}{os.getpid()}")
 
 
 def _revoke(name: str) -> None:
@@ -280,6 +276,6 @@ def _is_process(pid: int) -> bool:
         os.waitpid(pid, os.WNOHANG)  # our own child stays as a zombie until somebody asks for its end
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
+    except (ProcessLookupError, PermissionError, OverflowError):
+        return False  # no process, or by now another user's, or no number of one: no server that kept its files here
     return True

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from workbench import name_list, settings
-from workbench.errors import WorkbenchError
+from workbench.log_database import LOAD_TEST
 from workbench.marks import Marks
 from workbench.name_list import NameList
 from workbench.query_log import QueryLog
@@ -63,6 +63,7 @@ class Service:
         self._loading = ThreadPoolExecutor(1, "loading")
         self._notes: set[asyncio.Task[None]] = set()
         self._is_stopping = False
+        self._clock_s: float | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -85,6 +86,20 @@ class Service:
         """Unpack an upload away from the event loop. Raises: ApiError, status 400."""
         unpack = asyncio.get_running_loop().run_in_executor
         return await unpack(self._decoding, lambda: decode(content, longest_s=self.longest_s))
+
+    async def time_s(self, told_s: float | None, *, app_version: str) -> float:
+        """Give a query's time: what its sender says on a simulated clock, which stands still until the next one does.
+
+        The page with the microphone knows of no simulated weeks: by our clock its query would be months after them.
+        Raises: ApiError, status 503, when the log, which knows the time after a start, does not answer.
+        """
+        if self.options.has_simulated_clock and app_version != LOAD_TEST:
+            if told_s is not None:
+                self._clock_s = told_s
+            elif self._clock_s is None:
+                self._clock_s = await self.journal.last_asked_s()
+            told_s = self._clock_s
+        return time.time() if told_s is None else told_s
 
     def note(self, entry: Entry) -> None:
         """Log a query that failed; nobody waits for it, so that a log in trouble does not hold up the refusal."""
@@ -147,8 +162,8 @@ class Service:
             await asyncio.sleep(CLEAN_UP_S)
             try:
                 await asyncio.to_thread(_enforce_retention)
-            except WorkbenchError as error:
-                log.warning("retention could not be enforced: %s", error)
+            except Exception:  # whatever a database or a disk raises: the next hour's attempt must come
+                log.exception("retention could not be enforced")
 
 
 def _enforce_retention() -> None:
