@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -104,6 +105,12 @@ def make_project(folder: Path) -> Project:
     """Copy the notebooks and recipes into a root of their own."""
     shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     return Project(folder)
+
+
+def pytest_configure() -> None:
+    """Let the programs that tests start hear of Ctrl-C: what a script's shell starts beside itself ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

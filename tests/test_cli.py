@@ -1,6 +1,7 @@
 """The command line: exit codes, one clear message, and no heavy library before it is needed."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -8,11 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from tests.conftest import Project
 from tests.processes import wait_until
-from workbench import clusters, locks, service_cli
+from workbench import clusters, errors, locks, service_cli, traffic
+from workbench.serving import server
 
 HEAVY = ("torch", "whisper", "papermill", "nbconvert", "plotly", "pandas", "mlflow", "scipy")
 SPY = f"""
@@ -47,11 +51,34 @@ def test_a_mistake_ends_with_2_and_one_message_and_nothing_is_written(
     (["serve", "--port", "99999"], "--port"), (["serve", "--replicas", "-1"], "--replicas"),
     (["dashboards", "--port", "99999"], "--port"), (["simulate", "--week", "0"], "--week"),
     (["simulate", "--manifest", "m.csv", "--concurrency", "0"], "--concurrency"),
-    (["simulate", "--manifest", "m.csv", "--consent-share", "2"], "--consent-share")])
+    (["simulate", "--manifest", "m.csv", "--consent-share", "2"], "--consent-share"),
+    (["promote", "2", "--by", ""], "--by"), (["rollback", "--by", " "], "--by")])
 def test_an_amount_that_cannot_be_is_refused_at_the_door(project: Project, words: list[str], message: str) -> None:
     ended = project.workbench(*words)
     assert ended.returncode == 2 and f"Invalid value for '{message}'" in ended.stderr
     assert "Traceback" not in ended.stderr and nothing_was_written(project)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["forget", ""], "no user is named"), (["simulate", "--week", "1", "--name", "../../out"], "cannot name a folder"),
+    (["evaluate", "m", "--manifest", "m.csv", "--json", "."], "--json . is no file"),
+    (["evaluate", "m", "--manifest", "m.csv", "--json", "absent/n.json"], "--json absent/n.json is no file")])
+def test_what_could_not_end_well_is_not_begun(project: Project, words: list[str], message: str) -> None:
+    ended = project.workbench(*words)
+    assert ended.returncode == 2 and message in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr
+
+
+def test_a_second_server_is_not_mistaken_for_the_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "find", lambda: server.Running("http://127.0.0.1:8000", os.getpid(), "key"))
+    with pytest.raises(errors.ServiceError, match="runs already at http://127.0.0.1:8000; end it first"):
+        service_cli._detach(port=8001, needs_key=True)
+
+
+def test_a_simulation_that_nobody_answered_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"status": [0, 0], "latency_ms": [1.0, 1.0], "error": ["ReadError", "ReadError"]}
+    monkeypatch.setattr(traffic, "simulate", lambda *_, **how: pd.DataFrame(rows))
+    told = CliRunner().invoke(service_cli.app, ["simulate", "--week", "1"])
+    assert told.exit_code == 1 and "0 of 2 queries were answered" in told.output and "2 failed" in told.output
 
 
 @pytest.mark.parametrize(("asked", "n"), [
@@ -113,7 +140,9 @@ def test_an_unchanged_run_is_quick_and_loads_nothing_heavy_and_runs_and_diff_tel
 def test_help_loads_nothing_heavy_and_gives_examples(project: Project) -> None:
     spied = subprocess.run([sys.executable, "-c", SPY, "run", "--help"], check=False, capture_output=True, text=True,
                            env=project.environment())
-    assert "workbench run --to train" in " ".join(spied.stdout.split()) and spied.stdout.endswith("loaded:\n")
+    said = " ".join(spied.stdout.split())
+    assert "workbench run --to train" in said and "-p 'collect.sources=[digits/manifest.csv]'" in said
+    assert spied.stdout.endswith("loaded:\n")
 
 
 def test_without_a_terminal_a_long_cell_is_told_in_plain_lines(project: Project, tmp_path: Path) -> None:

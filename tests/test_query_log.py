@@ -273,7 +273,7 @@ def test_forgetting_leaves_measurements_and_no_trace_of_who_said_what(log: Query
     assert log.read(after_row=3)[["user_hash", "hypothesis", "audio_sha"]].eq("").all(None)
     assert log.add_labels(labels(r4="play jazz", r1="play jazz")) == 0
     assert log.forget("ann") == query_log.Forgotten(0, (), ())
-    with pytest.raises(ValueError, match="without a user"):
+    with pytest.raises(QueryLogError, match="no user is named"):
         log.forget("")
 
 

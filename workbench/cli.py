@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench import people_cli, service_cli
-from workbench.errors import RunHeldError, WorkbenchError
+from workbench.errors import ParameterError, RunHeldError, WorkbenchError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
                   help="The whole life of a voice-search recognizer, stage by stage, each stage a notebook.",
@@ -38,7 +38,7 @@ def _code(error: BaseException) -> int:
 
 
 @app.command(epilog="Examples: workbench run  |  workbench run --to train --size toy  |  "
-                    "workbench run --run digits -p 'collect.sources=[digits/manifest.csv]'")
+                    "workbench run --run digits -p 'collect.sources=\\[digits/manifest.csv]'")
 def run(
     stages: Annotated[list[str] | None, typer.Argument(help="Stages to run; all if none is named.")] = None,
     run: Annotated[str, typer.Option(help="Name of the run.")] = "default",
@@ -159,15 +159,17 @@ def evaluate(
     from workbench.records import Interval
 
     places = [place if not place or remote.is_url(place) else str(Path(place).resolve()) for place in (manifest, root)]
+    if json is not None and (json.is_dir() or not json.resolve().parent.is_dir()):
+        raise ParameterError(f"--json {json} is no file in a folder that is there; name one to write the numbers to")
     found = evaluation.evaluate(model, places[0], by=by, audio_root=places[1] or None)
-    if json is not None:
-        storage.write_json(json.resolve(), found.to_dict("records"))
     metrics = [name for name in found if f"{name}_low" in found]
     table = Table("slice", "utterances", "speakers", *map(str, metrics), "note", box=None, pad_edge=False)
     for row in found.to_dict("records"):
         rates = [Interval(row[m], row[f"{m}_low"], row[f"{m}_high"]).percent() for m in metrics]
         table.add_row(row["slice"], f"{row['n_utterances']:,}", str(row["n_speakers"]), *rates, row["note"])
     _print(table, "nothing to score")
+    if json is not None:
+        storage.write_json(json.resolve(), found.to_dict("records"))
 
 
 @app.command()

@@ -29,7 +29,8 @@ def evaluate(model: str, manifest: str | Path, *, by: str = "", audio_root: str 
         paths = utterances["audio_path"].iloc[start : start + BATCH]
         heard += [hypothesis.text for hypothesis in recognizer.transcribe([audio.read(path) for path in paths])]
     scores = finding.with_results(slicing.bands(scoring.score(utterances, heard)))
-    groups = [("all", scores)] + ([(f"{by} = {value}", group) for value, group in scores.groupby(by)] if by else [])
+    of = utterances[by].to_numpy() if by else None  # the manifest's own, though the scores may have a `wer` too
+    groups = [("all", scores)] + ([(f"{by} = {value}", group) for value, group in scores.groupby(of)] if by else [])
     return pd.DataFrame([_measured(name, group) for name, group in groups])
 
 

@@ -220,7 +220,8 @@ def reasons(table: pd.DataFrame) -> pd.Series:
         "is_repeated": column(lambda found: ~found, "utterance_id is a duplicate; make it unique"),
         "reference": column(lambda words: words.ne(""), "text is empty; write down what is said"),
         "is_elsewhere": column(lambda found: ~found,
-                               f"audio is outside {root}; move it there or give its folder with --root"),
+                               f"audio is outside {root}; move it there or give its folder with --root (in a run as "
+                               "collect.audio_root)"),
         "is_absent": column(lambda found: ~found, "audio file is absent; correct its path"),
         "duration_s": column(_are_durations, "duration is not a number above 0; correct it or leave it empty"),
         "offset": column(_are_whole, "it is a piece of a longer recording (offset); cut the audio into queries"),

@@ -184,10 +184,10 @@ class QueryLog:
     def refuse(self, user_hash: str) -> tuple[str, ...]:
         """Keep nothing of a user from now on; what is there stays until `forget`. Returns: ids of their requests.
 
-        Raises: QueryLogError when the log cannot be written; ValueError for no user.
+        Raises: QueryLogError when the log cannot be written, or for no user.
         """
         if not user_hash:
-            raise ValueError("queries without a user cannot be told apart, so that nobody's can be forgotten")
+            raise QueryLogError("no user is named; queries without one cannot be told apart, and nobody's be forgotten")
         with self._database.writing() as connection:
             _note(connection, _mark(user_hash))
             found = sql.select(queries.c.request_id).distinct().where(queries.c.user_hash == user_hash)

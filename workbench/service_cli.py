@@ -1,6 +1,7 @@
 """The commands around the live service; `cli` adds them to its own. What they do lives in the modules they call."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 app = typer.Typer()
 Engine = Literal["auto", "fast", "torch", "ray"]
 MAX_PORT = 65_535
+
+
+def _named(by: str) -> str:
+    if not by.strip():
+        raise typer.BadParameter("nobody is named; give the name of who decides this")
+    return by
+
+
+WHO = typer.Option(help="Who decides this.", callback=_named)
 keys_app = typer.Typer(no_args_is_help=True, help="Who may use the service: make, list and revoke keys.")
 app.add_typer(keys_app, name="keys")
 
@@ -67,6 +77,9 @@ def _detach(*flags: str, port: int, needs_key: bool) -> None:
     """Start a server that outlives this command, and say where it answers, and with what."""
     from workbench.serving import server
 
+    running = server.find()
+    if running is not None:  # with a model, a port and keys of its own
+        raise ServiceError(f"a server runs already at {running.url}; end it first: workbench stop")
     running = server.start(*flags, port=port, needs_key=needs_key)
     print(f"serving at {running.url}, process {running.pid}, with {server.wait_ready(running)}")
 
@@ -167,17 +180,17 @@ def models() -> None:
 @app.command(epilog="Example: workbench promote 4 --by ada")
 def promote(
     version: Annotated[str, typer.Argument(help="A version, or `challenger`.")],
-    by: Annotated[str, typer.Option(help="Who decides this.")],
+    by: Annotated[str, WHO],
 ) -> None:
     """Make a version the champion; a running server changes to it without dropping a query."""
     from workbench import model_registry
 
     promoted = model_registry.promote(version, by=by)
-    print(f"version {promoted.version} is the champion; back with: workbench rollback --by {by}")
+    print(f"version {promoted.version} is the champion; back with: workbench rollback --by {shlex.quote(by)}")
 
 
 @app.command(epilog="Example: workbench rollback --by ada")
-def rollback(by: Annotated[str, typer.Option(help="Who decides this.")]) -> None:
+def rollback(by: Annotated[str, WHO]) -> None:
     """Make the previous champion the champion again."""
     from workbench import model_registry
 
@@ -238,3 +251,5 @@ def simulate(
         if len(answered) else ""))
     for error, n_failed in sent.loc[sent["status"] != 200, "error"].value_counts().items():
         print(f"{n_failed:,} failed: {error}")
+    if not len(answered):
+        raise typer.Exit(1)

@@ -221,8 +221,10 @@ def simulate(run: str, *, weeks: Sequence[int] = (), n: int = 0, manifest: Path 
     Returns: all that the run has sent, a row a query: the clip's columns, its truth as text and reference, then
         request_id, status, hypothesis, error, latency_ms, model_version.
     Raises: ServiceError when no server runs, answers or accepts the key: nothing counts as sent then; ManifestError for
-    a manifest that cannot be used.
+    a manifest that cannot be used, or a name that is none.
     """
+    if Path(run).name != run or not run.strip("."):
+        raise ServiceError(f"name {run!r} cannot name a folder of data/traffic; use letters, digits, . _ -")
     n, seed = _as_before(run, n, seed)
     if sent_by(run).empty:  # speaking takes a while, for nothing where nobody listens
         server.reached(url, key)
