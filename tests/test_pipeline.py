@@ -58,6 +58,20 @@ def test_a_run_leaves_records_pages_and_an_index_and_redoes_only_what_changed(pr
     assert "01_first     unchanged" in said and "no: The sum is 6." in said
 
 
+def test_an_earlier_stage_takes_the_run_s_model_back_only_with_another_result(project: Project) -> None:
+    save = "from pathlib import Path\nstage.save_model(storage.write_text(Path(stage.folder.parent, 'weights'), {}))"
+    project.notebook("01_first", [*FIRST[:4], save.format("names[0]"), FIRST[5]])
+    project.notebook("02_second", [*SECOND[:2], SECOND[2].replace("json('items')", "path('model.pt').read_text()"),
+                                   save.format("items + ', improved'"), SECOND[4].replace("total", "2")])
+    model = storage.run_folder("default") / "model.pt"
+    go()
+    assert model.read_text() == "a, improved"
+    go(stages=["first"], is_forced=True)
+    assert model.read_text() == "a, improved"
+    go(stages=["first"], assignments=["first.names=[b]"])
+    assert model.read_text() == "b"
+
+
 def test_force_a_missing_page_and_a_missing_output_make_a_stage_run_again(project: Project) -> None:
     go(stages=["first"])
     record = storage.read_record("default", "first")

@@ -8,7 +8,7 @@ import pytest
 from test_improvement import SCOPE, scores
 
 from tests import published, watched
-from workbench import model_registry, shipping, whisper_model
+from workbench import datasets, model_registry, shipping, whisper_model
 from workbench.records import Decision
 from workbench.shipping import Rival
 
@@ -57,6 +57,54 @@ def test_a_verdict_says_who_answers_unless_a_colleague_s_version_came_first(root
     assert late.outcome == "cannot_tell" and "by now 1 is the champion; judge it again with --force" in late.sentence
     state = model_registry.alias_state()
     assert (state["champion"], state["challenger"], state["challenger_mode"]) == ("1", "2", "shadow")
+
+
+def test_what_a_person_rolled_back_answers_again_only_by_a_person(root: Path) -> None:
+    watched.give_store(root)
+    yes = Decision("yes", "Ships.")
+    for version in [watched.release(root, weights, has_basis=False).version for weights in "ab"]:
+        shipping.release(version, yes, over=model_registry.alias_state()["champion"])
+    model_registry.rollback(by="bob")
+    again = watched.release(root, "b").version  # the same weights under another number
+    for version in ("2", again):
+        told = shipping.release(version, yes, over="1")
+        assert told.outcome == "cannot_tell"
+        assert f"by bob; to let it answer again: workbench promote {version} --by NAME" in told.sentence
+    assert model_registry.alias_state()["champion"] == "1"
+    model_registry.promote("2", by="ann")
+    assert shipping.release("2", yes, over="1") == yes == shipping.release(again, yes, over="2")
+    undecided = Decision("cannot_tell", "Does not ship yet.")
+    assert shipping.release(again, undecided, over="1") == undecided and model_registry.reigns(again)
+
+
+def test_a_champion_that_is_deployed_again_goes_on_answering_and_is_nothing_to_go_back_to(root: Path) -> None:
+    for weights in "ab":
+        shipping.release(watched.release(root, weights, has_basis=False).version, Decision("yes", "Ships."),
+                         over=model_registry.alias_state()["champion"])
+    rival = shipping.rival("2", "", model=model_registry.resolve("2").facts["checkpoint"][:12])
+    champion = scores(0.05, 0.40, 1)
+    assert shipping.look(champion, champion, SCOPE, run="r", model="m", rival=rival) is None
+    found = shipping.gate(champion, champion, SCOPE, rival=rival)
+    assert found.outcome == "yes" and "version 2 is this model" in found.sentence
+    renewed = watched.release(root, "b").version
+    assert shipping.release(renewed, found, over="2") == found
+    state = model_registry.alias_state()
+    assert (state["champion"], state["previous"]) == (renewed, "1")
+
+
+def test_a_champion_that_was_trained_on_what_judges_is_left_to_a_person(root: Path) -> None:
+    watched.give_store(root)
+    speech = datasets.save(pd.DataFrame({
+        "utterance_id": ["1"], "audio_path": ["1.wav"], "audio_sha": ["sha"], "text": ["a"], "reference": ["a"],
+        "speaker": ["ann"], "duration_s": [1.0], "level_dbfs": [-20.0], "source": ["files"], "split": ["train"]}))
+    (root / "model.pt").write_text("a")
+    model_registry.register(root / "model.pt", None, run="mine", stage="deploy", metrics={},
+                            tags={"dataset": speech.version})
+    unheard = speech.train.assign(audio_sha="other")
+    rivals = [shipping.rival("1", "", unsplit=judged) for judged in (speech.train, unheard)]
+    taught = shipping.gate(scores(0.05, 0.15, 2), scores(0.05, 0.40, 1), SCOPE, rival=rivals[0])
+    assert taught.outcome == "cannot_tell" and "workbench promote" in taught.sentence
+    assert shipping.gate(scores(0.05, 0.15, 2), scores(0.05, 0.40, 1), SCOPE, rival=rivals[1]).outcome == "yes"
 
 
 def test_a_short_context_ships_only_where_it_is_no_worse_than_the_published_model(root: Path, tmp_path: Path) -> None:

@@ -139,8 +139,8 @@ def load(version: str, catalogue: Sequence[str] = (), typed: pd.DataFrame | None
     folder = released.folder / model_registry.BASIS
     if not all((folder / name).is_file() for name in (ROWS, KNOWN, CALIBRATION)):
         raise RegistryError(f"version {released.version} was released without a basis to watch it against, as with "
-                            "speech of fewer than ten speakers, or by an older workbench; release it again: "
-                            "workbench run deploy --force")
+                            "speech of fewer than ten speakers, or by an older workbench; with ten or more, release "
+                            f"it again: workbench run deploy --force --run {released.tags.get('run', 'RUN')}")
     return replace(_read(folder), catalogue=catalogue, typed=typed)
 
 

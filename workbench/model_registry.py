@@ -107,7 +107,8 @@ def reigns(*versions: str) -> bool:
 def promote(version: str, *, by: str, over: str | None = None) -> ModelVersion:
     """Make a version the champion; who was champion becomes previous, and nobody is challenger.
 
-    `over` is the champion ("" for none) that it was judged against: with another one, nothing changes.
+    `over` is the champion ("" for none) that it was judged against: with another one, nothing changes. A champion that
+    answers with the same files was registered anew: it is nothing to go back to.
     Raises: RegistryError for a version that does not exist or whose files are missing; OvertakenError when `over` no
         longer reigns.
     """
@@ -117,7 +118,8 @@ def promote(version: str, *, by: str, over: str | None = None) -> ModelVersion:
         if over is not None and state["champion"] not in (over, chosen.version):
             raise OvertakenError(f"version {chosen.version} was judged against {over or 'no champion'}, but by now "
                                  f"{state['champion'] or 'nobody'} is the champion; judge it again with --force")
-        if state["champion"] not in ("", chosen.version):
+        reigning = [v for v in _versions(client) if v.version == state["champion"] != chosen.version]
+        if reigning and _answering(reigning[0]) != _answering(chosen):
             _point(client, "previous", state["champion"])
         _point(client, "champion", chosen.version)  # the moment that counts: before it all is as it was
         _clear_challenger(client)
@@ -142,6 +144,19 @@ def rollback(*, by: str) -> ModelVersion:
             _clear_challenger(client)
         _note(client, state["champion"], "rolled_back", by)
         return _resolve(client, chosen.version)
+
+
+def rolled_back_by(version: str) -> str:
+    """Tell who rolled back a version, or its weights under another number, and nobody promoted them since; or "".
+
+    Raises: RegistryError for a version that does not exist or whose files are missing.
+    """
+    with _asking() as client:
+        weights = _answering(_resolve(client, version))["model.pt"]
+        same = [v for v in _versions(client) if _answering(v).get("model.pt") == weights]
+    told = [(v.tags.get("promoted_at", ""), "") for v in same]
+    told += [(v.tags.get("rolled_back_at", ""), v.tags.get("rolled_back_by", "")) for v in same]
+    return "" if any("champion" in v.aliases for v in same) else max(told)[1]
 
 
 def set_challenger(version: str, mode: Mode = "shadow", share: float = 0.0) -> ModelVersion:
@@ -245,6 +260,12 @@ def _resolve(client: Any, name: str) -> ModelVersion:
                                     "checkpoint again, do `workbench publish` where it was made, or promote another")
             return found
     raise RegistryError(f"no model {name!r} in the registry; {_there_is(client)}")
+
+
+def _answering(found: ModelVersion) -> dict[str, str]:
+    """Give the hashes of the weights and the engine that a version answers with; {} where its files are not here."""
+    files = found.facts["files"] if (found.folder / FACTS).is_file() else {}
+    return {name: sha for name, sha in files.items() if name == "model.pt" or name.startswith("engine/")}
 
 
 def _there_is(client: Any) -> str:

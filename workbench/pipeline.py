@@ -6,6 +6,7 @@ What starts kernels and executes notebooks loads once a kernel is really needed:
 import contextlib
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED = 0, 1
 KERNEL_LOG = ".{stage}.kernel.log"
+MODEL = "model.pt"
 MOST_KERNELS = 2
 """How many a stage is given until one of them answers."""
 STILLS = "stills"
@@ -152,10 +154,24 @@ class _Batch:
         if failure is not None and not isinstance(failure.mistake, StageWaits):
             return self._fail(notebook, failure)
         assert record is not None
+        self._keep_later_model(record)
         pages.write_page(self._executed(notebook), notebook, record)
         self._write_index()
         self.display.ended(notebook.folder_name, record.decision, time.monotonic() - started_s)
         return DONE
+
+    def _keep_later_model(self, record: StageRecord) -> None:
+        """Let the run's model stay that of a later stage, where this one left again what the later one began from."""
+        left, last = {record.stage: storage.hash_value(record.content["outputs"])}, record
+        for later in filter(None, (storage.read_record(self.order.run, notebook.name) for notebook in self.every)):
+            outputs, read = later.content["outputs"], later.content["inputs"].keys() & left.keys()
+            if MODEL in outputs and read:
+                is_valid = all(later.content["inputs"][name] == left[name] for name in read)
+                left[later.stage] = storage.hash_value(outputs) if is_valid else ""
+                last = later if is_valid else last
+        if MODEL in record.content["outputs"] and last is not record and last.path(MODEL).is_file():
+            with storage.replacing(storage.run_folder(self.order.run) / MODEL) as temporary:
+                shutil.copyfile(last.path(MODEL), temporary)
 
     def _is_unchanged(self, record: StageRecord, fingerprint: str) -> bool:
         is_whole = all((record.folder / name).is_file() for name in record.content["outputs"])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 
 from workbench import (
     blocks,
+    datasets,
     improvement,
     looks,
     model_registry,
@@ -20,14 +22,16 @@ from workbench import (
     whisper_model,
 )
 from workbench.differences import ALPHA
-from workbench.errors import OvertakenError
+from workbench.errors import ManifestError, OvertakenError
 from workbench.gates import Scope, Target
 from workbench.improvement import Arms
 from workbench.looks import Look
+from workbench.model_registry import ModelVersion
 from workbench.records import Decision, Interval
 
 VERDICTS = {"yes": "met", "no": "missed", "cannot_tell": "cannot tell"}
 ROLLBACK = "workbench rollback --by NAME"
+PROMOTE = "workbench promote {version} --by NAME"
 NO_BASE = ("", "demo")
 """What a model starts from when it is no checkpoint."""
 
@@ -53,34 +57,51 @@ def _promise(target: Target, found: Interval, scores: pd.DataFrame, scope: Scope
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """The model that a candidate must hold against: a champion, which it must better, or the base that it came from."""
+    """The model that a candidate must hold against: a champion, which it must better, or the base that it came from.
+
+    No comparison tells anything with a champion that is the candidate itself, or was trained on what judges.
+    """
 
     name: str
     checkpoint: Path
     is_base: bool
+    is_same: bool = False
+    was_taught: bool = False
 
     def answers(self, utterances: pd.DataFrame) -> list[str]:
         """Decode utterances with it."""
         return list(recognizers.transcribe(self.checkpoint, utterances)["hypothesis"])
 
 
-def rival(champion: str, base: str) -> Rival | None:
+def rival(champion: str, base: str, *, model: str = "", unsplit: pd.DataFrame | None = None) -> Rival | None:
     """Name a candidate's rival: the champion; before there is one, the published model that it was fine-tuned from.
 
     That one hears every clip in thirty seconds: the speed of a short context is only taken where accuracy holds.
+    `model` begins the candidate's hash; `unsplit` is what judges it where speakers are too few for a gate split.
     Raises: RegistryError for a champion that is not there, CheckpointError for a base that is lost.
     """
     if champion:
-        return Rival(f"version {champion}", model_registry.resolve(champion).folder / "model.pt", is_base=False)
-    found = whisper_model.find(base) if base not in NO_BASE else None
-    is_published = found is not None and not whisper_model.notes(found)
-    return Rival(f"{base}, padded", found, is_base=True) if found and is_published else None
+        found = model_registry.resolve(champion)
+        is_same = bool(model) and str(found.facts["checkpoint"]).startswith(model)
+        return Rival(f"version {champion}", found.folder / "model.pt", is_base=False, is_same=is_same,
+                     was_taught=unsplit is not None and _was_taught(found, unsplit))
+    path = whisper_model.find(base) if base not in NO_BASE else None
+    is_published = path is not None and not whisper_model.notes(path)
+    return Rival(f"{base}, padded", path, is_base=True) if path and is_published else None
+
+
+def _was_taught(released: ModelVersion, judged: pd.DataFrame) -> bool:
+    """Whether a version is known to be trained on recordings that judge."""
+    with suppress(ManifestError):  # a colleague's dataset may not be here: the comparison then favours the champion
+        learned = datasets.load(released.tags.get("dataset", ""), needs_audio=False).split("train", ["audio_sha"])
+        return bool(judged["audio_sha"].isin(learned["audio_sha"]).any())
+    return False
 
 
 def look(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *, run: str, model: str,
          rival: Rival | None) -> Look | None:
     """Note that a run looks at the gate split for a better model; None without a champion, where nothing is spent."""
-    if champion is None or rival is None or rival.is_base:
+    if champion is None or rival is None or rival.is_base or rival.is_same or rival.was_taught:
         return None
     seen = improvement.compare(Arms({}, {"before": champion, "treated": candidate}), scope)
     return looks.take(f"deploy of {run}: better than {rival.name} on gate", model, seen, scope.planned_difference)
@@ -92,13 +113,20 @@ def gate(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *
 
     With a champion only a yes of the comparison ships: better over all use, no protected slice shown to be worse.
     Without one it ships as a pilot, and the sentence says which targets are met; where it was fine-tuned from a
-    published model, only when it is no worse than that by more than scope's margin.
+    published model, only when it is no worse than that by more than scope's margin. What reigns already ships again;
+    where the champion learned what judges, a person has to decide.
     """
     kept = promises(candidate, scope)
     told = "; ".join(f"{row.target}: {row.verdict}" for row in kept.itertuples()) or "no target is set"
     if champion is None:
         wer = scoring.summary(candidate, scope.weights(candidate))["wer"].percent()
         return Decision("yes", f"Ships as a pilot, there is no champion yet: WER {wer} on gate ({told}).")
+    if rival is not None and rival.is_same:
+        return Decision("yes", f"Goes on answering: {rival.name} is this model ({told}).")
+    if rival is not None and rival.was_taught:
+        return Decision("cannot_tell", f"Does not ship by itself: {rival.name} was trained on what judges, while each "
+                        "answer of the candidate is by a model that left the speaker out. If improve says it is "
+                        f"better: {PROMOTE.format(version='VERSION')} ({told})")
     arms = Arms({}, {"before": champion, "treated": candidate})
     is_pilot = rival is not None and rival.is_base
     asked = improvement.questions(arms, scope, alpha=look.alpha if look else ALPHA,
@@ -112,14 +140,18 @@ def release(version: str, decision: Decision, *, over: str) -> Decision:
     """Let a judged version answer: all users after a yes, nobody but beside the champion where nothing can be told.
 
     `over` is the champion ("" for none) that it was judged against.
-    Returns: the decision, or that nothing is told when another version became champion meanwhile.
+    Returns: the decision, or that nothing is told when another version became champion meanwhile, or a person rolled
+        this one back: then a person lets it answer again.
     """
+    if decision.outcome == "yes" and (by := model_registry.rolled_back_by(version)):
+        return Decision("cannot_tell", f"Not released: this model was rolled back by {by}; to let it answer again: "
+                        f"{PROMOTE.format(version=version)}.")
     if decision.outcome == "yes":
         try:
             model_registry.promote(version, by="deploy", over=over)
         except OvertakenError as error:
             return Decision("cannot_tell", f"Not released: {error}.")
-    elif decision.outcome == "cannot_tell":
+    elif decision.outcome == "cannot_tell" and not model_registry.reigns(version):
         model_registry.set_challenger(version, "shadow")
     return decision
 
