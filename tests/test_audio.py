@@ -6,6 +6,8 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
+from scipy import signal
 
 from workbench import audio
 from workbench.audio import SAMPLE_RATE_HZ, Samples
@@ -202,6 +204,29 @@ def test_a_rate_that_no_converter_has_is_a_damaged_header(tmp_path: Path) -> Non
     soundfile.write(tmp_path / "clip.wav", tone(), 2_000_000_000)
     with pytest.raises(AudioError, match="2000000000 samples a second.*export it again"):
         audio.read(tmp_path / "clip.wav")
+
+
+@pytest.mark.parametrize("rate_hz", [383_987, 15_999, 15_001, 1_009])
+def test_a_rate_that_shares_nothing_with_ours_needs_no_larger_filter(
+    rate_hz: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    design = audio._low_pass
+
+    def watched(factor: int) -> NDArray[np.float64]:
+        assert factor <= audio.MAX_FACTOR, "the filter has 20 taps for each"
+        return design(factor)
+
+    monkeypatch.setattr(audio, "_low_pass", watched)
+    samples = audio.resample(tone(rate_hz=rate_hz), rate_hz, SAMPLE_RATE_HZ)
+    assert len(samples) == pytest.approx(SAMPLE_RATE_HZ, rel=2e-4)
+    assert np.argmax(np.abs(np.fft.rfft(samples))) == 440
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 384_000])
+def test_usual_rates_are_resampled_as_scipy_does(rate_hz: int) -> None:
+    common = np.gcd(rate_hz, SAMPLE_RATE_HZ)
+    wanted = signal.resample_poly(tone(rate_hz=rate_hz), SAMPLE_RATE_HZ // common, rate_hz // common)
+    np.testing.assert_array_equal(audio.resample(tone(rate_hz=rate_hz), rate_hz, SAMPLE_RATE_HZ), wanted)
 
 
 def test_a_tone_is_a_line_in_the_spectrogram_low_sounds_at_the_bottom() -> None:

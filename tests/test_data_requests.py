@@ -57,6 +57,54 @@ def test_what_people_bring_becomes_a_new_version_and_leaves_the_old_one(root: Pa
     assert len(datasets.load(speech.version).table) == 6
 
 
+def test_recordings_that_another_request_or_the_manifest_brought_answer_a_request_without_a_round(
+    root: Path, speech: datasets.Dataset
+) -> None:
+    first, second = (data_requests.ask("mine", NEED | {"value": noise}, dataset_version=speech.version)
+                     for noise in ("car", "street"))
+    more = manifest(root / "more", "adde")
+    for request in (first, second):
+        data_requests.fulfil(request.request_id, more)
+    grown = data_requests.bring(first, speech, size="toy", seed=0)
+    assert grown is not None and data_requests.bring(second, grown, size="toy", seed=0) is None
+    assert data_requests.state(second) == "all are in the data already"
+    assert data_requests.state(first) == "4 are in the data"
+
+
+def test_a_manifest_that_changed_since_it_was_fulfilled_is_to_be_fulfilled_again(
+    root: Path, speech: datasets.Dataset
+) -> None:
+    request = data_requests.ask("mine", NEED, dataset_version=speech.version)
+    more = manifest(root / "more", "adde")
+    data_requests.fulfil(request.request_id, more)
+    more.write_text("\n".join(more.read_text().splitlines()[:-1]))
+    again = f"changed.*workbench fulfil {request.request_id} --manifest"
+    with pytest.raises(RequestError, match=again):
+        data_requests.bring(request, speech, size="toy", seed=0)
+    assert data_requests.fulfil(request.request_id, more) == 3
+    grown = data_requests.bring(request, speech, size="toy", seed=0)
+    assert grown is not None and len(grown.table) == 9
+    more.unlink()
+    with pytest.raises(RequestError, match=again):
+        data_requests.bring(request, speech, size="toy", seed=0)
+
+
+def test_a_folder_of_recordings_fulfils_a_request_and_a_damaged_file_is_named(
+    root: Path, speech: datasets.Dataset
+) -> None:
+    request = data_requests.ask("mine", NEED, dataset_version=speech.version)
+    more = manifest(root / "more", "adde")
+    for row in pd.read_csv(more).itertuples():
+        (more.parent / row.audio_path).with_suffix(".txt").write_text(row.text)
+    more.unlink()
+    assert data_requests.fulfil(request.request_id, more.parent) == 4
+    assert data_requests.bring(request, speech, size="toy", seed=0) is not None
+    assert [r.request_id for r in data_requests.every("mine")] == [request.request_id] and not data_requests.every("")
+    (data_requests.folder("mine") / "torn.json").write_text('{"a": 1}')
+    with pytest.raises(RequestError, match=r"torn.json is damaged or of another version"):
+        data_requests.every()
+
+
 def test_an_unknown_request_names_the_known_ones(root: Path) -> None:
     request = data_requests.ask("mine", NEED, dataset_version="v1")
     with pytest.raises(RequestError, match=request.request_id):

@@ -150,7 +150,7 @@ def _stop_if_bad(source: str, listed: pd.DataFrame, reasons: pd.Series, max_bad_
     shown = "; ".join(f"line {listed['line'][index]}: {reason}" for reason, index in examples.head(3).items())
     more = f"; and {len(examples) - 3} other reasons" if len(examples) > 3 else ""
     allowed = "none is good" if n_bad == n_rows else f"at most {max_bad_share:.0%} may be bad"
-    hint = "" if n_bad == n_rows else ", or allow more with max_bad_share"
+    hint = "" if n_bad == n_rows else ", or allow more with max_bad_share when they are collected"
     raise ManifestError(f"{source}: {n_bad} of {n_rows} rows cannot be used, {allowed}. {shown}{more}. "
                         f"Mend or drop these rows{hint}")
 
@@ -228,6 +228,7 @@ def _repeats(table: pd.DataFrame) -> pd.DataFrame:
 def _split(table: pd.DataFrame, salt: str) -> tuple[pd.DataFrame, str]:
     """Give every utterance a split: the one its source says, or the salted hash of its speaker.
 
+    Speakers that join move nobody: the salt is the one by which these recordings were split before.
     Returns: the table, and the salt that was used.
     """
     groups, own = datasets.blocks(table), table["split"]
@@ -238,11 +239,15 @@ def _split(table: pd.DataFrame, salt: str) -> tuple[pd.DataFrame, str]:
         return table.assign(split="train"), salt
     if own.isna().all():
         base = groups[table["source"] == table["source"].iloc[0]]  # a source that joins later must not move anybody
-        salt = _settled(base if base.nunique() >= MIN_SPEAKERS else groups, salt, PROPORTIONS)
+        salt = (_served(table, groups, salt, PROPORTIONS)
+                or _settled(base if base.nunique() >= MIN_SPEAKERS else groups, salt, PROPORTIONS))
     elif own.notna().all() and own.nunique() == 1:
         raise ManifestError(f"all {groups.nunique()} speakers are in one split ({own.iloc[0]}), so nothing can be "
                             "judged; spread them over train, valid, dev, gate and test, or drop the split column "
                             "(workbench prepare --no-splits, for a part of a published corpus)")
+    elif own.isna().any() and (kin := datasets.kin(table["audio_sha"], salt)) is not None:  # its people stay too
+        own = own.fillna(groups.map(dict(zip(datasets.blocks(kin.table), kin.table["split"], strict=True))))
+        salt = str(kin.card["salt"])
     table = table.assign(split=own.fillna(groups.map(datasets.assign_splits(groups, salt))))
     return _fill_missing(table, salt)
 
@@ -257,15 +262,26 @@ def _fill_missing(table: pd.DataFrame, salt: str) -> tuple[pd.DataFrame, str]:
         raise ManifestError(f"no utterance is in {', '.join(missing)}, and train has too few speakers to give some "
                             f"({groups.nunique()}, wanted {MIN_SPEAKERS}); fill these splits, or drop the split column")
     shares = {"train": 1 - sum(PROPORTIONS[name] for name in missing)} | {name: PROPORTIONS[name] for name in missing}
-    salt = _settled(groups, salt, shares)
+    salt = _served(table, groups, salt, shares) or _settled(groups, salt, shares)
     taken = groups.map(datasets.assign_splits(groups, salt, shares))
     return table.assign(split=taken.reindex(table.index).fillna(table["split"])), salt
+
+
+def _served(table: pd.DataFrame, groups: pd.Series, salt: str, proportions: dict[str, float]) -> str | None:
+    """Give the salt that these recordings were split by before, unless so many are gone that a split is empty."""
+    kin = datasets.kin(table["audio_sha"], salt)
+    used = None if kin is None else str(kin.card["salt"])
+    return used if used is not None and _fills(groups, used, proportions) else None
 
 
 def _settled(groups: pd.Series, salt: str, proportions: dict[str, float]) -> str:
     """Find the first salt of a fixed series that leaves no split empty: with few speakers chance alone may."""
     for number in range(1000):  # at ten speakers about one in six serves
         candidate = f"{salt}#{number}" if number else salt
-        if set(datasets.assign_splits(groups, candidate, proportions).values()) == set(proportions):
+        if _fills(groups, candidate, proportions):
             return candidate
     raise ManifestError(f"{groups.nunique()} speakers do not fill {', '.join(proportions)}; add speakers")
+
+
+def _fills(groups: pd.Series, salt: str, proportions: dict[str, float]) -> bool:
+    return set(datasets.assign_splits(groups, salt, proportions).values()) == set(proportions)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from workbench import corpora, datasets, slicing, storage, synthesis
 from workbench.datasets import Dataset
-from workbench.errors import RequestError, SynthesisError
+from workbench.errors import ManifestError, RequestError, SynthesisError
 from workbench.records import Decision, Interval
 
 Method = Literal["collect", "augment"]
@@ -119,10 +119,13 @@ def _keep(request: Request) -> Request:
 
 
 def _read(path: Path) -> Request:
-    known = json.loads(path.read_text(encoding="utf-8"))
-    if "column" in known:  # requests had one condition once
-        known["where"] = {known.pop("column"): known.pop("value")}
-    return Request(**known)
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if "column" in known:  # requests had one condition once
+            known["where"] = {known.pop("column"): known.pop("value")}
+        return Request(**known)
+    except (ValueError, TypeError) as error:
+        raise RequestError(f"{path} is damaged or of another version ({error}); move it away") from error
 
 
 def find(request_id: str) -> Request:
@@ -135,9 +138,10 @@ def find(request_id: str) -> Request:
 
 
 def every(run: str = "*") -> list[Request]:
-    """Read all requests, of one run or of all."""
-    paths = sorted((storage.data_folder() / "requests").glob(f"{run}/*.json"))
-    return [_read(path) for path in paths if not path.name.endswith((FULFILLED, ANSWERED))]
+    """Read all requests, of one run or of all. Raises: RequestError for a file that is none."""
+    paths = sorted((storage.data_folder() / "requests").glob("*/*.json"))
+    return [_read(path) for path in paths
+            if run in ("*", path.parent.name) and not path.name.endswith((FULFILLED, ANSWERED))]
 
 
 def of_people(run: str) -> list[Request]:
@@ -154,7 +158,8 @@ def state(request: Request) -> str:
     """Say in a few words what has become of a request."""
     brought, answered = _note(request, FULFILLED), _note(request, ANSWERED)
     if answered:
-        return f"refused: {answered['refused']}" if "refused" in answered else f"{answered['n']} are in the data"
+        arrived = "all are in the data already" if answered.get("n") == 0 else f"{answered.get('n')} are in the data"
+        return f"refused: {answered['refused']}" if "refused" in answered else arrived
     return f"{brought['n']} brought" if brought else "open"
 
 
@@ -205,16 +210,22 @@ def fulfil(request_id: str, manifest: Path) -> int:
     """
     request = find(request_id)
     collection = corpora.read_rows([str(manifest.resolve())])
-    brought = {"manifest": str(manifest.resolve()), "sha256": storage.hash_file(manifest), "n": len(collection)}
+    brought = {"manifest": str(manifest.resolve()), "content": _content(collection), "n": len(collection)}
     _write_note(request, FULFILLED, brought)
     return len(collection)
+
+
+def _content(rows: pd.DataFrame) -> str:
+    return storage.hash_table(rows[["audio_sha", "reference"]])
 
 
 def bring(request: Request, speech: Dataset, *, size: str, seed: int, number: int = 0) -> Dataset | None:
     """Give the dataset version that holds what was asked for, or None: people still have to record it, or nobody can.
 
+    Where all that people brought is in the data already, by another request or the manifest, that is noted, and None.
     A demo dataset is answered by the demo world with new recordings of training speakers, others for each `number`; a
     slice that this world cannot record is noted, and None.
+    Raises: RequestError when the manifest is no longer what was taken.
     """
     try:
         rows = _rows(request, speech, size, seed, number)
@@ -222,6 +233,9 @@ def bring(request: Request, speech: Dataset, *, size: str, seed: int, number: in
         _write_note(request, ANSWERED, {"refused": str(error)})
         rows = None
     if rows is None:
+        return None
+    if "audio_sha" in rows and rows["audio_sha"].isin(speech.table["audio_sha"]).all():
+        _write_note(request, ANSWERED, {"n": 0, "dataset": speech.version})
         return None
     grown = datasets.extend(speech, rows, note=request.title)
     _write_note(request, ANSWERED, {"n": len(grown.table) - len(speech.table), "dataset": grown.version})
@@ -231,7 +245,13 @@ def bring(request: Request, speech: Dataset, *, size: str, seed: int, number: in
 def _rows(request: Request, speech: Dataset, size: str, seed: int, number: int) -> pd.DataFrame | None:
     brought = fulfilment(request)
     if brought is not None:
-        rows = corpora.read_rows([brought["manifest"]])
+        again = f"fulfil again: workbench fulfil {request.request_id} --manifest FILE"
+        try:
+            rows = corpora.read_rows([brought["manifest"]])
+        except ManifestError as error:
+            raise RequestError(f"what was changed since it was fulfilled cannot be used: {error}; {again}") from error
+        if _content(rows) != brought.get("content", _content(rows)):  # which notes of earlier versions lack
+            raise RequestError(f"{brought['manifest']} has changed since it was fulfilled; {again}")
         rows = rows.assign(utterance_id=request.request_id + "-" + rows["utterance_id"])
         return rows.assign(**{column: value for column, value in request.where.items() if column not in rows})
     if set(speech.table["source"]) != {"demo"}:

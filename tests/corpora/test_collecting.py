@@ -159,6 +159,23 @@ def test_a_source_that_joins_leaves_the_first_ones_rows_as_they_were(corpus: Pat
     pd.testing.assert_frame_equal(both[both["source"] == "corpus"].reset_index(drop=True)[list(alone)], alone)
 
 
+def test_speakers_that_join_a_manifest_move_nobody(corpus: Path) -> None:
+    few, more = (pd.DataFrame(rows()).query(f"speaker in {[f's{i}' for i in range(n)]}") for n in (11, 20))
+    before, after = (corpora.collect([manifest(corpus, part.to_dict("records"))]).dataset for part in (few, more))
+    was, now = (part.table.set_index("utterance_id")["split"] for part in (before, after))
+    assert before.card["salt"] != "voice-search" and after.card["salt"] == before.card["salt"]
+    assert now[was.index].equals(was) and len(now) > len(was)
+
+
+def test_a_source_with_splits_of_its_own_that_joins_moves_nobody(corpus: Path) -> None:
+    few = manifest(corpus, pd.DataFrame(rows()).query(f"speaker in {[f's{i}' for i in range(11)]}").to_dict("records"))
+    told = pd.read_csv(another(corpus, 1000)).assign(split=[*datasets.SPLITS] * 6)
+    second = manifest(corpus.with_name("other1000"), told.to_dict("records"))
+    before, after = (corpora.collect(sources).dataset for sources in ([few], [few, second]))
+    was, now = (part.table.set_index("utterance_id")["split"] for part in (before, after))
+    assert now[was.index].equals(was) and len(now) == len(was) + 30 and after.card["salt"] == before.card["salt"]
+
+
 def test_a_recording_that_is_there_already_is_set_aside_with_whose_it_is(corpus: Path) -> None:
     listed = rows()
     listed[1] |= {"audio_path": "00.wav", "speaker": "s0"}
