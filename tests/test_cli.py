@@ -61,9 +61,12 @@ def test_an_amount_that_cannot_be_is_refused_at_the_door(project: Project, words
 
 @pytest.mark.parametrize(("words", "message"), [
     (["forget", ""], "no user is named"), (["simulate", "--week", "1", "--name", "../../out"], "cannot name a folder"),
+    (["evaluate", "m", "--manifest", ""], "--manifest is empty"),
+    (["run", "--params", "torn.yaml"], "torn.yaml\", line 2, column 1"),
     (["evaluate", "m", "--manifest", "m.csv", "--json", "."], "--json . is no file"),
     (["evaluate", "m", "--manifest", "m.csv", "--json", "absent/n.json"], "--json absent/n.json is no file")])
 def test_what_could_not_end_well_is_not_begun(project: Project, words: list[str], message: str) -> None:
+    (project.root / "torn.yaml").write_text("first: [1,\n")
     ended = project.workbench(*words)
     assert ended.returncode == 2 and message in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr
 

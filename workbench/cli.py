@@ -159,6 +159,8 @@ def evaluate(
     from workbench.records import Interval
 
     places = [place if not place or remote.is_url(place) else str(Path(place).resolve()) for place in (manifest, root)]
+    if not manifest:
+        raise ParameterError("--manifest is empty; name a manifest, or a folder of recordings with texts beside them")
     if json is not None and (json.is_dir() or not json.resolve().parent.is_dir()):
         raise ParameterError(f"--json {json} is no file in a folder that is there; name one to write the numbers to")
     found = evaluation.evaluate(model, places[0], by=by, audio_root=places[1] or None)

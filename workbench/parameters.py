@@ -59,11 +59,12 @@ def read_given(assignments: Iterable[str], file: Path | None) -> Given:
 
 def _read_file(file: Path) -> Given:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        with file.open(encoding="utf-8") as text:
+            content = yaml.safe_load(text) or {}
     except FileNotFoundError as error:
         raise ParameterError(f"--params {file}: there is no such file; correct its path") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ParameterError(f"--params {file} cannot be read as YAML: {str(error).splitlines()[0]}") from error
+        raise ParameterError(f"--params {file} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not all(isinstance(values, dict) for values in content.values()):
         raise ParameterError(f"--params {file} must say `stage:` and below it, indented, `name: value`")
     return {str(stage): dict(values) for stage, values in content.items()}
