@@ -74,7 +74,7 @@ def test_what_could_not_end_well_is_not_begun(project: Project, words: list[str]
 def test_a_second_server_is_not_mistaken_for_the_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "find", lambda: server.Running("http://127.0.0.1:8000", os.getpid(), "key"))
     with pytest.raises(errors.ServiceError, match="runs already at http://127.0.0.1:8000; end it first"):
-        service_cli._detach(port=8001, needs_key=True)
+        service_cli.serve(port=8001, no_auth=True, detach=True, is_started=True)
 
 
 def test_a_simulation_that_nobody_answered_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:

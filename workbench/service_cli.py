@@ -1,5 +1,6 @@
 """The commands around the live service; `cli` adds them to its own. What they do lives in the modules they call."""
 
+import inspect
 import os
 import shlex
 import sys
@@ -50,6 +51,8 @@ def serve(
     is_started: Annotated[bool, typer.Option("--started", hidden=True)] = False,
 ) -> None:
     """Answer queries over HTTP as OpenAI's API does: POST /v1/audio/transcriptions; / is a page with a microphone."""
+    usual = inspect.signature(serve).parameters
+    asked = {name for name, value in locals().items() if name in usual and value != usual[name].default}
     # Numpy has little to multiply here, and threads of its own would spin beside the model's: 127 instead of 230 ms of
     # processor time for one clip on two cores. It reads this when it is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -65,7 +68,8 @@ def serve(
     if detach:
         return _detach("--model", model, "--host", host, "--engine", engine, "--replicas", str(fleet), "--max-replicas",
                        str(max_replicas), "--ray-address", ray_address,
-                       *(["--simulated-clock"] if simulated_clock else []), port=port, needs_key=not no_auth)
+                       *(["--simulated-clock"] if simulated_clock else []), port=port, needs_key=not no_auth,
+                       is_plain=asked == {"detach"})
     from workbench.serving import sources
     from workbench.serving.service import Options
 
@@ -73,12 +77,13 @@ def serve(
     return _serve(Options(found, not no_auth, simulated_clock), fleet, max_replicas, host=host, port=port)
 
 
-def _detach(*flags: str, port: int, needs_key: bool) -> None:
-    """Start a server that outlives this command, and say where it answers, and with what."""
+def _detach(*flags: str, port: int, needs_key: bool, is_plain: bool) -> None:
+    """Start a server that outlives this command, and say where it answers, and with what; a plain one may run already.
+    """
     from workbench.serving import server
 
     running = server.find()
-    if running is not None:  # with a model, a port and keys of its own
+    if running is not None and not is_plain:  # it has a model, a port and keys of its own
         raise ServiceError(f"a server runs already at {running.url}; end it first: workbench stop")
     running = server.start(*flags, port=port, needs_key=needs_key)
     print(f"serving at {running.url}, process {running.pid}, with {server.wait_ready(running)}")
