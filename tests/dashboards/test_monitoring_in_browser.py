@@ -239,8 +239,8 @@ def test_queries_come_by_themselves_and_a_page_that_is_not_seen_does_not_ask(wat
 
 
 def test_while_phones_ask_the_live_server_the_page_goes_along(finished: Project, door: Door, visit: Visitors) -> None:
-    started = workbench(finished, "serve", "--detach", "--simulated-clock", "--port", "0")  # it may run already
-    assert started.returncode == 0, started.stderr
+    started = workbench(finished, "serve", "--detach", "--simulated-clock", "--port", "0")
+    assert started.returncode == 0 or "a server runs already" in started.stderr, started.stderr
     page = visit(door.page("monitoring"))
     latest = page.inner_text(QUERIES)
     page.get_by_role("button", name="all").click()
