@@ -70,11 +70,10 @@ def serve(
                        str(max_replicas), "--ray-address", ray_address,
                        *(["--simulated-clock"] if simulated_clock else []), port=port, needs_key=not no_auth,
                        is_plain=asked == {"detach"})
-    from workbench.serving import sources
-    from workbench.serving.service import Options
+    from workbench.serving import service, sources
 
     found = sources.find(model, "auto" if engine == "ray" else engine)
-    return _serve(Options(found, not no_auth, simulated_clock), fleet, max_replicas, host=host, port=port)
+    return _serve(service.Options(found, not no_auth, simulated_clock), fleet, max_replicas, host=host, port=port)
 
 
 def _detach(*flags: str, port: int, needs_key: bool, is_plain: bool) -> None:
