@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import signal
 import socket
 from pathlib import Path
 
@@ -20,11 +21,15 @@ class Dashboards(Voila):
     def listen(self) -> None:
         """Listen until the process is ended."""
         self.log.addFilter(lambda record: record.msg != UNTRUSTED)
-        IOLoop.current().add_callback(self.print_links)  # the loop begins when the port is open
+        IOLoop.current().add_callback(self.begin)  # the loop begins when the port is open
         super().listen()
 
-    def print_links(self) -> None:
-        """Print each page's address; the token lets its holder in."""
+    def begin(self) -> None:
+        """Print each page's address; the token lets its holder in. Ctrl-C ends the loop from now on, whatever it does.
+
+        By Python's own way it would end whatever runs that moment, with what that prints.
+        """
+        signal.signal(signal.SIGINT, self._handle_signal_stop)  # as Voila does with SIGTERM
         token = self.identity_provider.token
         query = f"?token={token}" if token else ""
         host = socket.gethostname() if self.ip in EVERYWHERE else self.ip
