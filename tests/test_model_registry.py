@@ -48,6 +48,11 @@ def test_a_version_keeps_its_files_and_says_what_it_is(project: Path) -> None:
     assert (with_engine.folder / "engine" / "model.bin").read_text() == "otherother"
     assert with_engine.facts["metrics"]["wer"]["high"] == 0.2
     assert made.tags["gate"] == "yes" and made.tags["run"] == "mine" and made.aliases == ()
+    (project / "model.pt").write_text("weights")
+    card.write_text("# The same model, beside another rival")
+    again = model_registry.register(project / "model.pt", None, run="mine", stage="deploy", metrics={"n": 3.0}, tags={},
+                                    card=card)
+    assert again.version == "1" and (again.folder / "card.md").read_text() == "# A model"
 
 
 def test_the_same_files_are_the_same_version_and_damage_is_mended(project: Path) -> None:

@@ -55,6 +55,7 @@ def test_a_verdict_says_who_answers_unless_a_colleague_s_version_came_first(root
     assert shipping.release("2", cannot_tell, over="1") == cannot_tell
     late = shipping.release("3", yes, over="")
     assert late.outcome == "cannot_tell" and "by now 1 is the champion; judge it again with --force" in late.sentence
+    assert shipping.release("1", yes, over="1") == yes  # deployed again, it is nobody's rival
     state = model_registry.alias_state()
     assert (state["champion"], state["challenger"], state["challenger_mode"]) == ("1", "2", "shadow")
 

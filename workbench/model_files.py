@@ -38,7 +38,7 @@ def copy(files: Mapping[str, Path], target: Path, known: Mapping[str, Any]) -> N
     """Copy a release's files, and write what is known of them; what is there whole already is left as it is."""
     for left_over in target.parent.glob(".copy-*"):  # from a registration that was killed: we hold the lock
         shutil.rmtree(left_over, ignore_errors=True)
-    if _is_whole(target, known["files"]):
+    if _is_whole(target):
         return
     with storage.explaining(target):
         temporary = Path(tempfile.mkdtemp(prefix=".copy-", dir=target.parent))
@@ -51,9 +51,13 @@ def copy(files: Mapping[str, Path], target: Path, known: Mapping[str, Any]) -> N
         temporary.rename(target)
 
 
-def _is_whole(target: Path, shas: Mapping[str, str]) -> bool:
+def _is_whole(target: Path) -> bool:
+    """Whether all files that a release says it has are there and unchanged."""
+    if not (target / FACTS).is_file():
+        return False
+    shas = json.loads((target / FACTS).read_text(encoding="utf-8"))["files"]
     paths = {target / name: sha for name, sha in shas.items()}
-    return (target / FACTS).is_file() and all(p.is_file() and storage.hash_file(p) == sha for p, sha in paths.items())
+    return all(path.is_file() and storage.hash_file(path) == sha for path, sha in paths.items())
 
 
 def publish(version_folder: Path) -> None:
@@ -72,7 +76,7 @@ def fetch(target: Path) -> bool:
     store = shared_store.opened()
     if store is None or not store.fetch(target, FACTS):
         return False
-    if not _is_whole(target, json.loads((target / FACTS).read_text(encoding="utf-8"))["files"]):
+    if not _is_whole(target):
         shutil.rmtree(target)
         raise RegistryError(f"{store.url} holds a damaged {target.name}; on the machine that released it, delete its "
                             f"{FACTS} there and do `workbench publish`")

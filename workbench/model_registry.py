@@ -53,17 +53,18 @@ def register(
     card: Path | None = None,
     basis: Path | None = None,
 ) -> ModelVersion:
-    """Release a checkpoint; the same files of the same stage are the same version, however often they are registered.
+    """Release a checkpoint; the same files of the same stage are the same version, which keeps the card it had first.
 
     Raises: CheckpointError without a checkpoint; RegistryError when the tracking store does not answer.
     """
     if not checkpoint.is_file():
         raise CheckpointError(f"no checkpoint at {checkpoint}; train one first")
-    files = {"model.pt": checkpoint, **({"card.md": card} if card else {})}
+    answering = {"model.pt": checkpoint}
     for name, given in {"engine": engine_folder, BASIS: basis}.items():
-        files |= {f"{name}/{path.name}": path for path in sorted(given.iterdir())} if given else {}
+        answering |= {f"{name}/{path.name}": path for path in sorted(given.iterdir())} if given else {}
+    files = answering | ({"card.md": card} if card else {})
     shas = {name: storage.hash_file(path) for name, path in files.items()}
-    named = f"{run}-{stage}-{storage.hash_value([run, stage, shas])[:12]}"
+    named = f"{run}-{stage}-{storage.hash_value([run, stage, {name: shas[name] for name in answering}])[:12]}"
     plain = {name: m.as_dict() if isinstance(m, Interval) else m for name, m in metrics.items()}
     known = {"run": run, "stage": stage, "checkpoint": shas["model.pt"], "files": shas, "metrics": plain,
              "registered": time.strftime("%Y-%m-%d %H:%M:%S")}

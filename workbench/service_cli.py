@@ -243,6 +243,7 @@ def simulate(
 ) -> None:
     """Send queries to a server as phones would, and say how they were answered."""
     from workbench import traffic
+    from workbench.serving import server
 
     if not weeks and manifest is None:
         raise ServiceError("nothing to send; name a --week of the demo world, or a --manifest")
@@ -257,3 +258,6 @@ def simulate(
         print(f"{n_failed:,} failed: {error}")
     if not len(answered):
         raise typer.Exit(1)
+    if "time_s" in sent and not server.has_simulated_clock(url):
+        print("each was logged as of now, whenever it was recorded; for days and weeks to pass as recorded: workbench "
+              "stop, then workbench serve --detach --simulated-clock")

@@ -143,6 +143,8 @@ def release(version: str, decision: Decision, *, over: str) -> Decision:
     Returns: the decision, or that nothing is told when another version became champion meanwhile, or a person rolled
         this one back: then a person lets it answer again.
     """
+    if model_registry.reigns(version):  # a challenger beside it, and who promoted it, stay as they are
+        return decision
     if decision.outcome == "yes" and (by := model_registry.rolled_back_by(version)):
         return Decision("cannot_tell", f"Not released: this model was rolled back by {by}; to let it answer again: "
                         f"{PROMOTE.format(version=version)}.")
@@ -151,7 +153,7 @@ def release(version: str, decision: Decision, *, over: str) -> Decision:
             model_registry.promote(version, by="deploy", over=over)
         except OvertakenError as error:
             return Decision("cannot_tell", f"Not released: {error}.")
-    elif decision.outcome == "cannot_tell" and not model_registry.reigns(version):
+    elif decision.outcome == "cannot_tell":
         model_registry.set_challenger(version, "shadow")
     return decision
 

@@ -158,7 +158,7 @@ def _add_operation(app: FastAPI, service: Service) -> None:
         """Say whether queries are answered, and if not, why."""
         said = {"status": "not ready" if service.problems else "ready", "problems": service.problems,
                 "model_version": service.version, "warning": service.models.problem,
-                "names": service.names}
+                "names": service.names, "clock": "simulated" if service.options.has_simulated_clock else "own"}
         return JSONResponse(said, 503 if service.problems else 200)
 
     @app.get("/metrics", tags=["operation"])

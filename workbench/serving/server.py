@@ -212,6 +212,14 @@ def readiness(running: Running) -> dict[str, Any]:
                            "with `workbench serve`") from error
 
 
+def has_simulated_clock(url: str = "") -> bool:
+    """Tell whether a server, the project's own without a URL, takes a query's time from its sender.
+
+    Raises: ServiceError when none answers.
+    """
+    return readiness(Running(reached(url)[0], 0)).get("clock") == "simulated"
+
+
 def memory_mb(running: Running) -> float:
     """Ask a server how much memory it holds. Returns: MB (10^6 bytes) resident, nan where the system does not tell."""
     lines = httpx.get(f"{running.url}/metrics", timeout=10).text.splitlines()
