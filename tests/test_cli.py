@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +116,8 @@ def test_a_folder_without_notebooks_is_a_mistake(project: Project, tmp_path: Pat
     assert ended.returncode == 2 and "has no notebooks/ folder" in ended.stderr
 
 
-def test_an_unchanged_run_is_quick_and_loads_nothing_heavy_and_runs_and_diff_tell_of_it(project: Project) -> None:
+def test_an_unchanged_run_loads_nothing_heavy_and_runs_and_diff_tell_of_it(project: Project) -> None:
     assert project.workbench("run", "first", "-p", "first.rate=0.25").returncode == 0
-    began_s = time.monotonic()
-    again = project.workbench("run", "first", "-p", "first.rate=0.25")
-    assert again.returncode == 0 and "unchanged" in again.stdout
-    assert time.monotonic() - began_s < 3
     spied = subprocess.run([sys.executable, "-c", SPY, "run", "first", "-p", "first.rate=0.25"], check=False,
                            env=project.environment(), capture_output=True, text=True)
     assert "unchanged" in spied.stdout and spied.stdout.endswith("loaded:\n")

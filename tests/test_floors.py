@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,7 @@ OWNERS = {
 HEAVY = ("torch", "whisper", "mlflow", "plotly", "papermill", "nbconvert")
 
 
+@cache
 def imports(path: Path, *, only_top: bool = False) -> set[str]:
     """Give the names of the modules that a file or a package imports, `workbench.x` for our own."""
     trees = [ast.parse(file.read_text()) for file in ([path] if path.is_file() else sorted(path.glob("*.py")))]

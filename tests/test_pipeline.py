@@ -1,6 +1,7 @@
 """What the batch run promises: skip, resume, kept evidence, one runner, and no kernel left behind."""
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -36,6 +37,26 @@ def fingerprint_of(name: str, **passed: Any) -> str:
 
 
 # --- done, unchanged, changed ----------------------------------------------------------------------------------------
+
+
+def test_a_run_goes_on_with_what_it_was_given_until_that_is_forgotten(project: Project) -> None:
+    go(assignments=["first.n_items=4"], size="small")
+    _, said = go(assignments=["second.target=100"])
+    assert "as given before: --size small -p first.n_items=4  (--defaults forgets it)" in said
+    assert "01_first     unchanged" in said and "no: The sum is 6." in said
+    _, said = go(size="small", run="other")
+    assert "as given before" not in said  # each run by itself
+
+    project.notebook("01_first", [source.replace("n_items", "n_things") for source in FIRST])
+    _, said = go(size="small")
+    assert "as given before: -p second.target=100  (" in said and "done: There are 3 items." in said
+    project.notebook("01_first", FIRST)
+    _, said = go(assignments=["first.n_items=5"], is_plain=True)
+    assert "as given before" not in said and "yes: The sum is 10." in said
+    _, said = go()
+    assert said.count("unchanged") == 2 and "as given before: -p first.n_items=5  (" in said
+    assert json.loads((project.root / "data" / "runs" / "default" / "given.json").read_text()) == {
+        "size": "", "parameters": {"first": {"n_items": 5}}}
 
 
 def test_a_run_leaves_records_pages_and_an_index_and_redoes_only_what_changed(project: Project) -> None:

@@ -49,17 +49,22 @@ def run(
                                                         help="Set a parameter; the value is YAML.")] = None,
     params: Annotated[Path | None, typer.Option(help="A YAML file of {stage: {name: value}}.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run also what is unchanged.")] = False,
+    defaults: Annotated[bool, typer.Option("--defaults", help="Forget the size and the parameters that the run was "
+                                           "given before.")] = False,
     json: Annotated[bool, typer.Option("--json", help="End with a line of JSON: exit code, outcomes, report.")] = False,
     engine: Annotated[Literal["local", "ray"] | None, typer.Option(help="Where models train and decode: local "
                                                                    "(this machine) or ray (a cluster).")] = None,
     ray_address: Annotated[str, typer.Option(help="Its head node: auto or HOST:PORT; none makes a cluster of "
                                                   "this machine.")] = "",
 ) -> None:
-    """Run the stages in order, skipping what is unchanged; after a failure the same command goes on there."""
+    """Run the stages in order, skipping what is unchanged; after a failure the same command goes on there.
+
+    A run keeps the size and the parameters that it was given.
+    """
     from workbench import clusters, outcomes, pipeline
 
     order = pipeline.Order(stages=stages or (), run=run, size=size, first=first, last=last,
-                           assignments=parameter or (), parameter_file=params, is_forced=force)
+                           assignments=parameter or (), parameter_file=params, is_forced=force, is_plain=defaults)
     pipeline.stop_on_sigterm()
     try:
         with clusters.prepared(engine or "", ray_address):

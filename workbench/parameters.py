@@ -1,22 +1,33 @@
-"""Which stages a command means and with what values, checked against the notebooks before any kernel starts."""
+"""Which stages a command means and with what values, checked against the notebooks before any kernel starts.
+
+A run keeps what it was given, so that every later command goes on with the same data, steps and size.
+"""
 
 import difflib
+import json
 import math
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from workbench import corpus_cards, settings
+from workbench import corpus_cards, settings, storage
 from workbench.errors import ParameterError, RecipeError
 from workbench.notebooks import Parameter, StageNotebook
 
 Given = dict[str, dict[str, Any]]
 
+GIVEN = "given.json"
+"""In a run's folder: the size and the parameters that it was given last."""
+
 PATH_SUFFIXES = (".csv", ".jsonl", ".parquet", ".pt")
 NEVER_PATHS = ("run", "size", "recipe")
+ENDING = "...\n"
+"""How YAML ends a text that is one plain value."""
+
 _COUNTS = ("n_", "max_")  # how the names of what cannot be negative begin
 
 
@@ -70,10 +81,50 @@ def _read_file(file: Path) -> Given:
     return {str(stage): dict(values) for stage, values in content.items()}
 
 
-def check(notebooks: Sequence[StageNotebook], given: Given, *, run: str, size: str, folder: Path) -> Given:
+def kept(run: str, notebooks: Sequence[StageNotebook]) -> tuple[str, Given]:
+    """Give what earlier commands gave a run, of what its notebooks still ask for.
+
+    Returns: the size ("" for the notebooks' own), values by stage and name.
+    """
+    path = storage.run_folder(run) / GIVEN
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    there = {notebook.name: notebook.parameters for notebook in notebooks}
+    return found.get("size", ""), {
+        stage: left for stage, values in found.get("parameters", {}).items()
+        if (left := {name: value for name, value in values.items() if name in there.get(stage, {})})}
+
+
+def keep(run: str, size: str, checked: Given) -> None:
+    """Write down what a run goes by from now on. Raises: StorageError where it cannot be written."""
+    own = {stage: {name: value for name, value in values.items() if name != "run" and (name, value) != ("size", size)}
+           for stage, values in checked.items()}
+    content = {"size": size, "parameters": {stage: values for stage, values in own.items() if values}}
+    storage.write_json(storage.run_folder(run) / GIVEN, content)
+
+
+def words(size: str, given: Given) -> str:
+    """Say a size and values as a command line does."""
+    said = [f"--size {size}"] if size else []
+    for stage, values in given.items():
+        for name, value in values.items():
+            text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True)
+            said.append("-p " + shlex.quote(f"{stage}.{name}={text.removesuffix(ENDING).strip()}"))
+    return " ".join(said)
+
+
+def without(given: Given, other: Given) -> Given:
+    """Give the values that another does not name."""
+    left = {stage: {name: value for name, value in values.items() if name not in other.get(stage, {})}
+            for stage, values in given.items()}
+    return {stage: values for stage, values in left.items() if values}
+
+
+def check(notebooks: Sequence[StageNotebook], given: Given, *, run: str, size: str, folder: Path,
+          before: Given | None = None) -> Given:
     """Check every given value against the parameter cells, and add the run and the size where a notebook has them.
 
-    Relative paths become absolute from `folder`, the caller's.
+    Relative paths become absolute from `folder`, the caller's. What was given `before` (`kept`) holds where nothing else
+    is given; its paths are absolute.
 
     Returns: for every stage the values to pass to its notebook.
     Raises: ParameterError for an unknown stage, parameter or size, or a wrong type; RecipeError for a missing recipe.
@@ -87,7 +138,9 @@ def check(notebooks: Sequence[StageNotebook], given: Given, *, run: str, size: s
     shared = {"run": run, **({"size": size} if size else {})}
     checked = {}
     for stage, notebook in by_name.items():
-        own = {name: _check_value(notebook, name, value, folder) for name, value in given.get(stage, {}).items()}
+        own = {name: _typed(f"{stage}.{name}", notebook.parameters[name], value)
+               for name, value in (before or {}).get(stage, {}).items()}
+        own |= {name: _check_value(notebook, name, value, folder) for name, value in given.get(stage, {}).items()}
         checked[stage] = {**{name: value for name, value in shared.items() if name in notebook.parameters}, **own}
         _check_recipe(effective(notebook, checked[stage]))
     return checked

@@ -51,7 +51,10 @@ _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What one `workbench run` asks for; `folder` is where the caller stands."""
+    """What one `workbench run` asks for; `folder` is where the caller stands.
+
+    What the run was given before holds where nothing else is given, unless the order is plain.
+    """
 
     stages: Sequence[str] = ()
     run: str = "default"
@@ -61,6 +64,7 @@ class Order:
     assignments: Sequence[str] = ()
     parameter_file: Path | None = None
     is_forced: bool = False
+    is_plain: bool = False
     folder: Path = field(default_factory=Path.cwd)
 
 
@@ -76,11 +80,15 @@ def run(order: Order, console: Console) -> int:
     every = notebooks.discover()
     chosen = parameters.select(every, order.stages, first=order.first, last=order.last)
     given = parameters.read_given(order.assignments, order.parameter_file)
-    passed = parameters.check(every, given, run=order.run, size=order.size, folder=order.folder)
+    size, before = ("", {}) if order.is_plain else parameters.kept(order.run, every)
+    passed = parameters.check(every, given, run=order.run, size=order.size or size, folder=order.folder, before=before)
     _check_upstream(every, chosen, order.run)
     preflight.check()
     shared_runs.claim(order.run)
     with locks.held(order.run) as lock:
+        parameters.keep(order.run, order.size or size, passed)
+        if told := parameters.words("" if order.size else size, parameters.without(before, given)):
+            console.print(f"as given before: {told}  (--defaults forgets it)", markup=False, highlight=False, soft_wrap=True)
         return _Batch(order, every, passed, console, lock).go(chosen)
 
 
