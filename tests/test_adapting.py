@@ -96,3 +96,15 @@ def test_lora_without_peft_and_other_ways_to_learn_say_what_to_do(monkeypatch: p
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(RecipeError, match=r"pip install -e \"\.\[peft\]\""):
         adapting.prepare(model, Fit(learns="lora"), seed=0)
+
+
+def test_low_rank_changes_begin_by_their_seed_whatever_else_draws(clips: pd.DataFrame) -> None:
+    def begun(seed: int) -> list[torch.Tensor]:
+        model = adapting.prepare(whisper_model.build("", "toy", seed=0), Fit(learns="lora"), seed=seed)
+        return [weights.detach() for name, weights in model.named_parameters() if "lora_A" in name]
+
+    torch.manual_seed(1)
+    first, first_again, other = begun(0), begun(0), begun(1)
+    assert all(torch.equal(a, b) for a, b in zip(first, first_again, strict=True))
+    assert not torch.equal(first[0], other[0]) and not torch.equal(first[0], first[1])
+    assert all(0.9 < weights.abs().max() * weights.shape[1] ** 0.5 <= 1 for weights in first)

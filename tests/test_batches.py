@@ -11,7 +11,7 @@ from whisper.decoding import DecodingTask
 
 from tests import published
 from workbench import batches, objective, recognizers, whisper_model
-from workbench.errors import AudioError, CheckpointError
+from workbench.errors import AudioError, CheckpointError, ManifestError
 
 DURATIONS_S = np.random.default_rng(0).uniform(1, 6, 200)
 
@@ -86,3 +86,13 @@ def test_a_model_knows_no_language_that_came_after_it(tmp_path: Path) -> None:
     base = published.checkpoint(tmp_path / "base.pt", kind="multilingual", width=64, n_layers=1)
     with pytest.raises(CheckpointError, match="does not know language 'yue'"):
         whisper_model.load(base, language="yue")
+
+
+def test_a_reference_that_the_decoder_cannot_hold_is_named(tmp_path: Path) -> None:
+    clips, model = tones(tmp_path, 8, 0), whisper_model.build("", "toy", seed=0)
+    limit = model.dims.n_text_ctx
+    fitting = clips.assign(reference=["a" * (limit + 50), *clips["reference"][1:]])  # many letters, few tokens
+    batches.BatchSource(fitting, RECIPE, model, seed=0)
+    clips = clips.assign(reference=["one " * (limit - 1), *clips["reference"][1:]])
+    with pytest.raises(ManifestError, match=f"the reference of {clips['utterance_id'].iloc[0]} has .* at most {limit}"):
+        batches.BatchSource(clips, RECIPE, model, seed=0)

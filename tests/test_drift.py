@@ -186,3 +186,12 @@ def test_without_errors_no_cost_is_named() -> None:
     rng = np.random.default_rng(14)
     row = drift.compare(queries(rng, 600, 3, prefix="r"), queries(rng, 600, 3, car=0.6)).table.iloc[0].to_dict()
     assert np.isnan(row["quality"]) and "WER" not in drift.describe(row)
+
+
+def test_a_gap_that_is_infinite_hides_no_move() -> None:
+    rng = np.random.default_rng(20)
+    before, now = queries(rng, 900, 3, prefix="r"), queries(rng, 900, 3)
+    now = now.assign(no_speech_prob=now["no_speech_prob"] + 0.5)
+    assert "no_speech_prob" in drift.compare(before, now).moved
+    before.loc[before.index[0], "no_speech_prob"] = np.inf
+    assert "no_speech_prob" in drift.compare(before, now).moved

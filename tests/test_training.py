@@ -276,3 +276,10 @@ def test_the_tokens_of_words_are_those_of_the_references() -> None:
     words = batches.tokenizer(model.whisper.is_multilingual)
     wanted = {token for each in {*said, ""} for tokens in batches.spell_tokens(each, words) for token in tokens}
     assert objective.occurring_tokens(said, model).tolist() == sorted(wanted)
+
+
+def test_a_recipe_may_leave_out_the_warm_up(root: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, fit=replace(RECIPE.fit, n_warmup_steps=0))
+    done = training.fit(whisper_model.build("", "toy", seed=0), tones(tmp_path, 16, 0), valid=None, recipe=recipe,
+                        n_steps=3)
+    assert done.best_step == 3

@@ -27,10 +27,20 @@ def prepare(model: SpeechModel, fit: Fit, *, seed: int) -> SpeechModel:
     model.whisper.decoder.requires_grad_(fit.learns != "lora")
     model.whisper.encoder.is_checkpointed = fit.is_checkpointed
     if fit.learns == "lora":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            _peft().inject_adapter_in_model(_lora(fit), model.whisper)
+        _peft().inject_adapter_in_model(_lora(fit), model.whisper)
+        _begin(model, torch.Generator().manual_seed(seed))
     return model
+
+
+def _begin(model: SpeechModel, rng: torch.Generator) -> None:
+    """Draw the weights that low-rank changes begin with, as peft does, but by a chance that no other thread draws from.
+
+    Source: peft.tuners.lora.layer.LoraLayer.reset_lora_parameters; the other factor is zero.
+    """
+    for name, weights in model.named_parameters():
+        if "lora_A" in name:
+            bound = weights.shape[1] ** -0.5  # kaiming_uniform_ with a = sqrt(5)
+            torch.nn.init.uniform_(weights, -bound, bound, generator=rng)
 
 
 def merged(model: SpeechModel) -> SpeechModel:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from whisper.tokenizer import Tokenizer, get_tokenizer
 
 from workbench import audio, prompts
+from workbench.errors import ManifestError
 from workbench.letters import CHARACTERS
 from workbench.recipes import Recipe
 from workbench.whisper_model import TEXT_CONTEXT, SpeechModel, log_mel
@@ -31,6 +32,9 @@ takes 40 ms, with batches of 8 processes 48, of 4 69; one makes such a batch in 
 
 IGNORED = -100
 """The target that cross-entropy leaves out. Source: torch.nn.functional.cross_entropy, ignore_index."""
+
+N_SPECIAL = 4
+"""The most tokens before a reference's own. Source: whisper.tokenizer, sot_sequence_including_notimestamps."""
 
 N_LANGUAGES = 99
 """Languages of every published Whisper before large-v3, which has one more. Source: whisper.tokenizer.get_tokenizer."""
@@ -157,10 +161,20 @@ class BatchSource:
         self.durations_s = table["duration_s"].to_numpy(float)
         self.recipe, self.model, self.seed, self.n_eased_epochs = recipe, model, seed, n_eased_epochs
         self.words = tokenizer_of(model)
+        self._check_lengths(table)
         self.n_batches = len(epoch_order(self.durations_s, recipe.fit.batch_size, seed, 0))
         self._epochs: dict[int, list[np.ndarray]] = {}
         share = recipe.fit.prompt_share
         self._lists = prompts.Lists(self.references, share) if share else None
+
+    def _check_lengths(self, table: pd.DataFrame) -> None:
+        """Look for references that the decoder cannot hold; a token is a letter at least. Raises: ManifestError."""
+        most = self.model.dims.n_text_ctx
+        for row in table[table["reference"].str.len() > most - N_SPECIAL].itertuples():
+            n_tokens = len(spell_tokens(str(row.reference), self.words)[0])
+            if n_tokens > most:
+                raise ManifestError(f"the reference of {row.utterance_id} has {n_tokens} tokens, the model writes at "
+                                    f"most {most}: shorten it to what this clip says, or leave the row out")
 
     def batch(self, step: int) -> Batch:
         """Make the batch of a step, the same whenever it is asked for."""

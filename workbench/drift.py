@@ -179,7 +179,8 @@ def _effects(feature: Feature, x: Floats, sides: Sides, curve: Curve) -> Floats:
     effects = feature.turned(curve.now - curve.before)
     if feature.is_share:
         return effects
-    tolerance = TOLERANCE_SD * float(np.nanstd(x[sides.reference.rows]))
+    known = x[sides.reference.rows]
+    tolerance = TOLERANCE_SD * float(known[np.isfinite(known)].std())  # a gap may be infinite
     higher, lower = distributions.beyond(x, sides, curve.points, tolerance)
     further = np.maximum({1: higher, -1: lower, 0: np.maximum(higher, lower)}[feature.worse], 0.0)
     return effects if further.max() >= effects.max() / 2 else further

@@ -140,7 +140,8 @@ class FastRecognizer(recognizing.ShortContextRecognizer):
         with self._pools.limit(limits=n_cores, user_api="openmp"):  # which CTranslate2 sets here, for PyTorch too
             self._engine = ctranslate2.models.Whisper(str(folder), device=device, compute_type=compute_type,
                                                       inter_threads=self.n_at_once, intra_threads=n_each)
-        self._words, self._head = Words(folder, known.get("language", "en")), None
+        self.language = known.get("language", "en")
+        self._words, self._head = Words(folder, self.language), None
         if "head.npz" in known["files"]:
             with np.load(folder / "head.npz") as head:
                 self._head = head["weight"], head["bias"]

@@ -123,8 +123,8 @@ def check(notebooks: Sequence[StageNotebook], given: Given, *, run: str, size: s
           before: Given | None = None) -> Given:
     """Check every given value against the parameter cells, and add the run and the size where a notebook has them.
 
-    Relative paths become absolute from `folder`, the caller's. What was given `before` (`kept`) holds where nothing else
-    is given; its paths are absolute.
+    Relative paths become absolute from `folder`, the caller's. What was given `before` (`kept`) holds where nothing
+    else is given; its paths are absolute.
 
     Returns: for every stage the values to pass to its notebook.
     Raises: ParameterError for an unknown stage, parameter or size, or a wrong type; RecipeError for a missing recipe.

@@ -88,7 +88,8 @@ def run(order: Order, console: Console) -> int:
     with locks.held(order.run) as lock:
         parameters.keep(order.run, order.size or size, passed)
         if told := parameters.words("" if order.size else size, parameters.without(before, given)):
-            console.print(f"as given before: {told}  (--defaults forgets it)", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"as given before: {told}  (--defaults forgets it)", markup=False, highlight=False,
+                          soft_wrap=True)
         return _Batch(order, every, passed, console, lock).go(chosen)
 
 

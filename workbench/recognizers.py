@@ -55,7 +55,7 @@ class WhisperRecognizer(ShortContextRecognizer):
     def __init__(self, model: SpeechModel, *, has_times: bool = False) -> None:
         self.model, self.has_times = model, has_times
         self.context, self.n_text_ctx, self.has_head = model.context, model.dims.n_text_ctx, model.head is not None
-        self.n_prompt_names = model.n_prompt_names
+        self.n_prompt_names, self.language = model.n_prompt_names, model.language
         if model.device.type != "cpu":
             self.batch_size = recognizing.batch_size(model.dims.n_audio_state, recognizing.CHUNK, recognizing.CHUNK)
 

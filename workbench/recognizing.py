@@ -31,8 +31,11 @@ CHUNK = 8 * BATCH_SIZE
 TOKENS_PER_SECOND = 8
 """The longest answer that a clip's length allows; fast English speech is about 6 tokens a second."""
 
+OTHER_TOKENS_PER_SECOND = 24
+"""Of other languages, which Whisper spells in more tokens: a Hindi query of 3.2 s in 57."""
+
 SPARE_TOKENS = 8
-"""Tokens beyond TOKENS_PER_SECOND, for clips shorter than their words' first tokens."""
+"""Tokens beyond those, for clips shorter than their words' first tokens."""
 
 WHOLE_S = 5
 """Where all clips are padded to one length their answers' is counted in so many seconds, for most to share a batch."""
@@ -66,6 +69,7 @@ class ShortContextRecognizer(ABC):
     context: Context
     n_text_ctx: int
     has_head: bool
+    language = "en"
     n_prompt_names = 0
     batch_size = BATCH_SIZE
     n_at_once = 1
@@ -132,7 +136,8 @@ class ShortContextRecognizer(ABC):
         n_samples = frames.context_samples(len(recording), self.context)
         step = WHOLE_S * audio.SAMPLE_RATE_HZ
         longest = -(-len(recording) // step) * step if self.context == "padded" else n_samples
-        n_tokens = int(longest / audio.SAMPLE_RATE_HZ * TOKENS_PER_SECOND) + SPARE_TOKENS
+        a_second = TOKENS_PER_SECOND if self.language == "en" else OTHER_TOKENS_PER_SECOND
+        n_tokens = int(longest / audio.SAMPLE_RATE_HZ * a_second) + SPARE_TOKENS
         return n_samples, min(n_tokens, self.n_text_ctx // 2)
 
     def _batch(self, recordings: Sequence[np.ndarray], kind: Kind) -> list[Hypothesis]:

@@ -287,4 +287,4 @@ def with_head(model: SpeechModel, seed: int) -> SpeechModel:
 
 
 def _warm_up_and_decay(n_warmup: int, n_steps: int) -> Callable[[int], float]:
-    return lambda step: min((step + 1) / n_warmup, max(0.0, (n_steps - step) / max(1, n_steps - n_warmup)))
+    return lambda step: min((step + 1) / max(1, n_warmup), max(0.0, (n_steps - step) / max(1, n_steps - n_warmup)))
