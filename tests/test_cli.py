@@ -1,6 +1,7 @@
 """The command line: exit codes, one clear message, and no heavy library before it is needed."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -77,10 +78,12 @@ def test_a_second_server_is_not_mistaken_for_the_one_that_runs(monkeypatch: pyte
 
 
 def test_a_simulation_that_nobody_answered_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = {"status": [0, 0], "latency_ms": [1.0, 1.0], "error": ["ReadError", "ReadError"]}
+    rows = {"status": [0, 0], "latency_ms": [1.0, 1.0], "error": ["ReadError", "ReadError"], "sent_s": [math.inf] * 2}
     monkeypatch.setattr(traffic, "simulate", lambda *_, **how: pd.DataFrame(rows))
     told = CliRunner().invoke(service_cli.app, ["simulate", "--week", "1"])
     assert told.exit_code == 1 and "0 of 2 queries were answered" in told.output and "2 failed" in told.output
+    rows["sent_s"] = [0.0, 0.0]
+    assert "nothing was sent" in CliRunner().invoke(service_cli.app, ["simulate", "--week", "1"]).output
 
 
 @pytest.mark.parametrize(("asked", "n"), [
@@ -97,10 +100,11 @@ def test_a_detached_server_is_told_a_number_of_replicas(
 
 def test_a_setting_that_cannot_be_is_named_as_it_is_set(project: Project) -> None:
     ended = project.workbench("runs", WORKBENCH_ENGINE="warp", WORKBENCH_MAX_BATCH="many",
-                              WORKBENCH_N_BEST="0")
+                              WORKBENCH_N_BEST="0", WORKBENCH_BATCH_WAIT_MS="-1")
     assert ended.returncode == 2 and ended.stderr.count("\n") == 1
     assert "WORKBENCH_ENGINE is 'warp': input should be 'local' or 'ray'" in ended.stderr
     assert "WORKBENCH_MAX_BATCH is 'many'" in ended.stderr and "WORKBENCH_N_BEST is '0'" in ended.stderr
+    assert "WORKBENCH_BATCH_WAIT_MS is '-1': input should be greater than or equal to 0" in ended.stderr
 
 
 def test_a_run_that_is_held_ends_with_3(project: Project) -> None:
@@ -139,7 +143,7 @@ def test_help_loads_nothing_heavy_and_gives_examples(project: Project) -> None:
     spied = subprocess.run([sys.executable, "-c", SPY, "run", "--help"], check=False, capture_output=True, text=True,
                            env=project.environment())
     said = " ".join(spied.stdout.split())
-    assert "workbench run --to train" in said and "-p 'collect.sources=[digits/manifest.csv]'" in said
+    assert "workbench run --run toy --to train" in said and "-p 'collect.sources=[digits/manifest.csv]'" in said
     assert spied.stdout.endswith("loaded:\n")
 
 

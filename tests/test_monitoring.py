@@ -216,8 +216,9 @@ def speech(split: str) -> Dataset:
 
 
 def test_without_people_or_speech_to_compare_with_it_waits() -> None:
-    assert monitoring.what_lacks(speech("dev"), dev()) is None
-    few = monitoring.what_lacks(speech("train"), dev())
-    nobody = monitoring.what_lacks(speech("dev"), dev().assign(app_version=monitoring.LOAD_TEST))
+    assert monitoring.what_lacks(speech("dev"), dev(), run="mine") is None
+    few = monitoring.what_lacks(speech("train"), dev(), run="mine")
+    nobody = monitoring.what_lacks(speech("dev"), dev().assign(app_version=monitoring.LOAD_TEST),
+                                   run="mine")
     assert few and few.outcome == "waiting" and "ten speakers" in few.sentence
     assert nobody and nobody.outcome == "waiting" and "people to call" in nobody.sentence

@@ -277,8 +277,9 @@ def start(project: Project) -> tuple[subprocess.Popen[bytes], set[int]]:
     """
     project.notebook("02_second", SLOW_SECOND)
     project.notebook("03_third", [cell.replace("second", "third") for cell in SECOND])
-    runner = subprocess.Popen(project.command("run"), env=project.environment(), stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)
+    with (project.root / "stderr").open("wb") as said:
+        runner = subprocess.Popen(project.command("run"), env=project.environment(), stdout=subprocess.DEVNULL,
+                                  stderr=said)
     told = project.root / "kernel.pid"
     wait_until(lambda: told.is_file() and told.read_text())
     nursery, = children(runner.pid)
@@ -298,12 +299,16 @@ def test_killed_at_once_the_same_command_finishes_and_no_kernel_lives_on(project
     assert code == 0 and "01_first     unchanged" in said and said.count("yes: The sum is 3.") == 2
 
 
-def test_a_second_runner_is_refused_with_the_pid_and_an_interrupt_ends_cleanly(project: Project) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_runner_is_refused_with_the_pid_and_an_interrupt_ends_cleanly(
+        project: Project, stop: signal.Signals) -> None:
     runner, kernels = start(project)
     with pytest.raises(errors.RunHeldError, match=f"held by process {runner.pid}"):
         go()
-    runner.send_signal(signal.SIGINT)
+    runner.send_signal(stop)
     assert runner.wait(timeout=60) == 130
+    told = "workbench: stopped; the same command goes on where this one was\n"
+    assert (project.root / "stderr").read_text() == told
     wait_until_gone(*kernels, within_s=10)
     assert not (project.root / "data/runs/default/02_second/record.json").exists()
     with locks.held("default"):

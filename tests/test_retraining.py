@@ -233,9 +233,9 @@ def test_a_challenger_that_is_worse_on_production_may_not_answer() -> None:
 
 def test_a_look_at_production_spends_what_the_plan_leaves_it(root: Path) -> None:
     few = Arms({}, {arm: scores(.3, seed, n_speakers=6) for seed, arm in enumerate(("before", "treated"))})
-    held, look = retraining.look(Trial(arms(.10, .10), few, SCOPE, .01), run="r", champion="1", challenger="a")
+    held, look = retraining.look(Trial(arms(.10, .10), few, SCOPE, .01), champion="1", challenger="a")
     assert look.fraction < 1 and held.alpha == look.alpha < .05
-    whole, later = retraining.look(trial((.30, .15), (.10, .10)), run="r", champion="1", challenger="b")
+    whole, later = retraining.look(trial((.30, .15), (.10, .10)), champion="1", challenger="b")
     assert later.fraction >= 1 and whole.is_last and not held.is_last
     assert later.number == 2 and later.n_models == 2 and whole.alpha == pytest.approx(.05 - look.alpha, abs=1e-3)
 

@@ -37,8 +37,8 @@ def test_a_better_model_that_harms_a_protected_slice_does_not_ship() -> None:
 def test_a_look_is_taken_only_against_a_champion_and_may_spend_its_share(root: Path) -> None:
     champion, candidate = scores(0.05, 0.40, 1), scores(0.05, 0.15, 2)
     rival = Rival("version 1", Path("model.pt"), is_base=False)
-    assert shipping.look(candidate, None, SCOPE, run="r", model="m1", rival=None) is None
-    look = shipping.look(candidate, champion, SCOPE, run="r", model="m1", rival=rival)
+    assert shipping.look(candidate, None, SCOPE, model="m1", rival=None) is None
+    look = shipping.look(candidate, champion, SCOPE, model="m1", rival=rival)
     assert look is not None and 0 < look.alpha <= 0.05
     assert shipping.gate(candidate, champion, SCOPE, look=look).outcome == "yes"
     told = shipping.gate(scores(0.05, 0.37, 5), champion, SCOPE, look=replace(look, alpha=0.0))
@@ -84,7 +84,7 @@ def test_a_champion_that_is_deployed_again_goes_on_answering_and_is_nothing_to_g
                          over=model_registry.alias_state()["champion"])
     rival = shipping.rival("2", "", model=model_registry.resolve("2").facts["checkpoint"][:12])
     champion = scores(0.05, 0.40, 1)
-    assert shipping.look(champion, champion, SCOPE, run="r", model="m", rival=rival) is None
+    assert shipping.look(champion, champion, SCOPE, model="m", rival=rival) is None
     found = shipping.gate(champion, champion, SCOPE, rival=rival)
     assert found.outcome == "yes" and "version 2 is this model" in found.sentence
     renewed = watched.release(root, "b").version
@@ -115,7 +115,7 @@ def test_a_short_context_ships_only_where_it_is_no_worse_than_the_published_mode
     good = shipping.gate(scores(0.05, 0.15, 2), scores(0.05, 0.40, 1), SCOPE, rival=rival)
     assert good.outcome == "yes" and "pilot" in good.sentence
     assert shipping.gate(scores(0.05, 0.80, 2), scores(0.05, 0.40, 1), SCOPE, rival=rival).outcome == "no"
-    assert shipping.look(scores(0.05, 0.15, 2), scores(0.05, 0.40, 1), SCOPE, run="r", model="m", rival=rival) is None
+    assert shipping.look(scores(0.05, 0.15, 2), scores(0.05, 0.40, 1), SCOPE, model="m", rival=rival) is None
 
 
 def test_what_was_not_published_is_no_rival(root: Path, tmp_path: Path) -> None:

@@ -220,6 +220,17 @@ def test_what_a_run_has_sent_is_not_sent_again(stub: Stub, week: pd.DataFrame) -
     assert len(stub.seen) == 9
 
 
+def test_what_nobody_answered_is_sent_again_and_counted_once(stub: Stub, week: pd.DataFrame,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_send = traffic.send
+    with monkeypatch.context() as away:
+        away.setattr(traffic, "send", lambda some, **more: whole_send(some, **more).assign(status=503, error="away"))
+        failed = traffic.simulate("r", weeks=(1,), n=9, url=stub.url)
+    assert failed["status"].eq(503).all()
+    sent = traffic.simulate("r", weeks=(1, 2), n=9, url=stub.url)
+    assert len(sent) == 18 and sent["status"].eq(200).all() and sent["sent_s"].gt(failed["sent_s"].max()).all()
+
+
 def test_a_later_week_goes_on_with_the_same_people_and_amount(stub: Stub, week: pd.DataFrame) -> None:
     traffic.simulate("r", weeks=(1,), n=5, seed=7, url=stub.url)
     sent = traffic.simulate("r", weeks=(2,), url=stub.url)

@@ -3,6 +3,7 @@
 Only this module imports papermill, and only when a notebook is executed.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -71,6 +72,9 @@ def execute(notebook: StageNotebook, target: Path, passed: Mapping[str, Any], ke
             engine_name=_engine(), progress_bar=False, execution_timeout=MAX_SECONDS_A_CELL,
             start_timeout=MAX_SECONDS_TO_ANSWER, on_cell_start=cell_starts, km=kernel,
             on_notebook_start=kernel.tell_environment)
+    except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # that the kernel which now ends has ended is no news
+        raise
     except PapermillExecutionError as error:
         return _failure_of_cell(error.ename, error.evalue, error.exec_count or 0)
     except DeadKernelError:

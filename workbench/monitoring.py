@@ -116,14 +116,14 @@ class Report:
 # --- from the log ----------------------------------------------------------------------------------------------------
 
 
-def what_lacks(speech: Dataset, rows: pd.DataFrame) -> Decision | None:
+def what_lacks(speech: Dataset, rows: pd.DataFrame, *, run: str) -> Decision | None:
     """Say what production cannot be watched without, or None: queries of people, and speech to hold them against."""
     if speech.is_few_speakers:
         return Decision("waiting", "Waiting for speech of ten speakers: with fewer, nothing is left over to hold "
                                    "production against.")
     if not is_of_people(rows).any():
         return Decision("waiting", "Waiting for people to call: the query log holds no query of theirs since this "
-                                   "model went live. Afterwards: workbench run monitor --force.")
+                                   f"model went live. Afterwards: workbench run monitor --force --run {run}.")
     return None
 
 

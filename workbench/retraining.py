@@ -223,10 +223,11 @@ def questions(trial: Trial) -> list[Gate]:
             *improvement.spared(trial.base, trial.scope)]
 
 
-def look(trial: Trial, *, run: str, champion: str, challenger: str) -> tuple[Trial, Look]:
-    """Note that a run looks at production: what this look may spend goes with the trial."""
+def look(trial: Trial, *, champion: str, challenger: str) -> tuple[Trial, Look]:
+    """Note that a challenger is looked at on production: what this look may spend goes with the trial."""
     production = improvement.compare(trial.production, trial.scope)
-    taken = looks.take(f"retrain of {run}: better than version {champion} on production", challenger, production,
+    judged = trial.production.scores["before"]["utterance_id"]
+    taken = looks.take(f"better than version {champion} on production", challenger, judged, production,
                        _a_third(trial, production).planned)
     return replace(trial, alpha=taken.alpha, is_last=taken.is_last), taken
 

@@ -4,6 +4,7 @@ import inspect
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +15,8 @@ from workbench.errors import QueryLogError, ServiceError
 from workbench.people_cli import print_table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from workbench.serving.service import Options
 
 app = typer.Typer()
@@ -189,8 +192,13 @@ def promote(
     """Make a version the champion; a running server changes to it without dropping a query."""
     from workbench import model_registry
 
+    before = model_registry.alias_state()["champion"]
+    if before and model_registry.resolve(version).version == before:
+        print(f"version {before} is the champion already")
+        return
     promoted = model_registry.promote(version, by=by)
-    print(f"version {promoted.version} is the champion; back with: workbench rollback --by {shlex.quote(by)}")
+    back = f"; back with: workbench rollback --by {shlex.quote(by)}" if model_registry.alias_state()["previous"] else ""
+    print(f"version {promoted.version} is the champion{back}")
 
 
 @app.command(epilog="Example: workbench rollback --by ada")
@@ -245,10 +253,25 @@ def simulate(
     from workbench import traffic
     from workbench.serving import server
 
+    began_s = time.time()
     if not weeks and manifest is None:
         raise ServiceError("nothing to send; name a --week of the demo world, or a --manifest")
     sent = traffic.simulate(name, weeks=weeks or (), n=n, manifest=manifest.resolve() if manifest else None, seed=seed,
                             url=url, key=key, concurrency=concurrency, rate=rate, consent_share=consent_share)
+    sent = sent[sent["sent_s"].ge(began_s)] if "sent_s" in sent else sent.head(0)
+    if sent.empty:
+        print(f"nothing was sent: all of it was answered before, under the name {name}; another --name or --seed sends "
+              "anew")
+        return
+    if not _tell(sent):
+        raise typer.Exit(1)
+    if "time_s" in sent and not server.has_simulated_clock(url):
+        print("each was logged as of now, whenever it was recorded; for days and weeks to pass as recorded: workbench "
+              "stop, then workbench serve --detach --simulated-clock")
+
+
+def _tell(sent: "pd.DataFrame") -> bool:
+    """Say how what was sent was answered. Returns: whether anything was."""
     answered = sent[sent["status"] == 200]
     latency_ms = answered["latency_ms"]
     print(f"{len(answered):,} of {len(sent):,} queries were answered" + (
@@ -256,8 +279,4 @@ def simulate(
         if len(answered) else ""))
     for error, n_failed in sent.loc[sent["status"] != 200, "error"].value_counts().items():
         print(f"{n_failed:,} failed: {error}")
-    if not len(answered):
-        raise typer.Exit(1)
-    if "time_s" in sent and not server.has_simulated_clock(url):
-        print("each was logged as of now, whenever it was recorded; for days and weeks to pass as recorded: workbench "
-              "stop, then workbench serve --detach --simulated-clock")
+    return len(answered) > 0

@@ -44,22 +44,22 @@ class Settings(BaseSettings):
     aws_region: str = Field(default="", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
     fingerprint: str = ""
     progress_file: Path | None = None
-    save_every_s: float = 20.0
-    max_body_mb: float = 25.0
-    max_duration_s: float = 30.0
-    batch_wait_ms: float = 5.0
-    max_batch: int = 16
-    max_queue: int = 64
-    days_words: float = 7.0
-    days_audio: float = 90.0
-    dashboard_idle_s: int = 600
-    keep_free_gb: float = 20.0
+    save_every_s: float = Field(default=20.0, ge=0)
+    max_body_mb: float = Field(default=25.0, gt=0)
+    max_duration_s: float = Field(default=30.0, gt=0)
+    batch_wait_ms: float = Field(default=5.0, ge=0)
+    max_batch: int = Field(default=16, ge=1)
+    max_queue: int = Field(default=64, ge=1)
+    days_words: float = Field(default=7.0, ge=0)
+    days_audio: float = Field(default=90.0, ge=0)
+    dashboard_idle_s: int = Field(default=600, ge=0)
+    keep_free_gb: float = Field(default=20.0, ge=0)
     n_best: int = Field(default=1, ge=1)
     engine: Literal["local", "ray"] = "local"
     ray_address: str = ""
-    ray_workers: int = 0
-    grow_after_s: float = 30.0
-    shrink_after_s: float = 600.0
+    ray_workers: int = Field(default=0, ge=0)
+    grow_after_s: float = Field(default=30.0, ge=0)
+    shrink_after_s: float = Field(default=600.0, ge=0)
 
     def __init__(self) -> None:
         try:

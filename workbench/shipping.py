@@ -98,13 +98,14 @@ def _was_taught(released: ModelVersion, judged: pd.DataFrame) -> bool:
     return False
 
 
-def look(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *, run: str, model: str,
+def look(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *, model: str,
          rival: Rival | None) -> Look | None:
-    """Note that a run looks at the gate split for a better model; None without a champion, where nothing is spent."""
+    """Note that a model is looked at on the gate split; None without a champion, where nothing is spent."""
     if champion is None or rival is None or rival.is_base or rival.is_same or rival.was_taught:
         return None
     seen = improvement.compare(Arms({}, {"before": champion, "treated": candidate}), scope)
-    return looks.take(f"deploy of {run}: better than {rival.name} on gate", model, seen, scope.planned_difference)
+    return looks.take(f"better than {rival.name} on gate", model, candidate["utterance_id"], seen,
+                      scope.planned_difference)
 
 
 def gate(candidate: pd.DataFrame, champion: pd.DataFrame | None, scope: Scope, *,

@@ -106,7 +106,8 @@ def stand(scene: Scene) -> Standing:
     if report is None:
         return Standing("watch", f"Version {scene.version} cannot be held against anything: it was released without a "
                         "basis. Only traffic, latency and failures are watched.",
-                        "Release it again: workbench run deploy --force.")
+                        "With speech of ten speakers or more, release it again: workbench run deploy --force --run "
+                        f"{scene.released[scene.version].tags.get('run', 'RUN')}.")
     told, listed = _what_moved(report), alarms(scene)
     now = listed[listed["is_now"]]
     if scene.version != scene.lineup["champion"]:

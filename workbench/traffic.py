@@ -216,10 +216,10 @@ def simulate(run: str, *, weeks: Sequence[int] = (), n: int = 0, manifest: Path 
              rate: float = 0.0, consent_share: float | None = None) -> pd.DataFrame:
     """Send weeks of the demo world (`n` queries each), or any manifest, to a server: the project's own without a URL.
 
-    What a run has sent already is not sent again, so that a killed simulation goes on where it was. Without `seed` and
-    `n` the people and the amount of the run's earlier weeks go on. `consent_share` replaces who consents.
+    What was answered already is not sent again, so that a killed simulation goes on where it was; the rest is. Without
+    `seed` and `n` the people and the amount of the run's earlier weeks go on. `consent_share` replaces who consents.
     Returns: all that the run has sent, a row a query: the clip's columns, its truth as text and reference, then
-        request_id, status, hypothesis, error, latency_ms, model_version.
+        request_id, status, hypothesis, error, latency_ms, model_version, and sent_s, when its block was answered.
     Raises: ServiceError when no server runs, answers or accepts the key: nothing counts as sent then; ManifestError for
     a manifest that cannot be used, or a name that is none.
     """
@@ -267,8 +267,7 @@ def _consenting(clips: pd.DataFrame, share: float | None) -> pd.DataFrame:
 
 def _unsent_blocks(clips: pd.DataFrame, sent: pd.DataFrame, title: str) -> Iterator[pd.DataFrame]:
     """Give what is still to send, a block at a time, under a bar."""
-    is_sent = _names(clips).isin(set(_names(sent))) if len(sent) else pd.Series(False, index=clips.index)
-    left = clips[~is_sent]
+    left = clips[~_names(clips).isin(set(_names(sent[sent["status"].eq(httpx.codes.OK)])))] if len(sent) else clips
     return progress.track((left.iloc[start : start + BLOCK] for start in range(0, len(left), BLOCK)), title,
                           total=-(-len(left) // BLOCK))
 
@@ -288,9 +287,11 @@ def sent_by(run: str) -> pd.DataFrame:
 
 
 def _keep(run: str, clips: pd.DataFrame, answered: pd.DataFrame) -> None:
-    """Add a block to `sent.parquet`, which is written whole."""
+    """Add a block to `sent.parquet`, which is written whole; what failed before is forgotten."""
     answered = answered.rename(columns={"text": "hypothesis"}).drop(columns=["duration_s", "started_s"])
     truth = clips.assign(reference=clips["text"].fillna("").map(text.normalize))
-    block = truth.merge(answered, on="utterance_id", validate="one_to_one")
+    block = truth.merge(answered, on="utterance_id", validate="one_to_one").assign(sent_s=time.time())
     before = sent_by(run)
+    if len(before):
+        before = before[~_names(before).isin(set(_names(block)))]
     storage.write_table(sent_file(run), pd.concat([before, block], ignore_index=True) if len(before) else block)
