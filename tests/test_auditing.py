@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tests.test_expected_wer import answered, calibrated, true_wer
-from workbench import auditing
+from workbench import auditing, expected_wer
 
 
 def test_a_shifted_week_is_estimated_too_well_and_an_audit_mends_it() -> None:
@@ -45,6 +45,23 @@ def test_audits_are_unbiased_and_their_intervals_honest_where_expectations_are_n
     assert abs(np.mean(off)) < 3 * np.std(off) / np.sqrt(300)
     assert 0.85 <= np.mean(covered) <= 0.96  # 0.9 +/- 1.7 % is one standard error
     assert np.std(off) < np.std(alone)
+
+
+def of_a_good_model(seed: list[int], n: int, n_users: int) -> pd.DataFrame:
+    """Draw queries of which three in four are right whatever they sound like."""
+    rows = answered(np.random.default_rng(seed), n, n_users=n_users)
+    return rows.assign(n_errors=rows["n_errors"].where(np.arange(n) % 4 == 0, 0))
+
+
+@pytest.mark.parametrize("n_users", [500, 40])
+def test_a_small_audit_of_a_good_model_says_no_more_than_it_knows(n_users: int) -> None:
+    calibrations = [expected_wer.calibrate(of_a_good_model([8, seed], 900, 100)) for seed in range(6)]
+    n_low = 0
+    for seed in range(80):
+        week = of_a_good_model([7, seed], 1_500, n_users)
+        found = auditing.combine(week, week.sample(30, random_state=seed), calibrations[seed % 6])
+        n_low += found.high < true_wer(week)
+    assert n_low <= 6  # 2.5 % are meant; of 80, seven come once in two hundred times
 
 
 @pytest.mark.slow

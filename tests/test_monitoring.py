@@ -139,6 +139,13 @@ def test_an_audit_says_what_confidence_cannot() -> None:
     assert any(tile.label.lower().startswith("audited") for tile in monitoring_reports.tiles(report, rules))
 
 
+def test_a_few_failures_beyond_the_limit_are_no_verdict(quiet: Report) -> None:
+    last = {**quiet.last, "failed_share": 2 / 120, "failed_share_low": .0004, "failed_share_high": .09}
+    report = replace(quiet, windows=pd.concat([quiet.windows.iloc[:-1], pd.DataFrame([last])], ignore_index=True))
+    tile, = (tile for tile in monitoring_reports.tiles(report, Rules()) if tile.label == "Failed requests")
+    assert tile.outcome == "cannot_tell" and tile.value == "1.7 %" and tile.verdict == "cannot tell: 1 %"
+
+
 def test_an_expectation_is_never_a_verdict(quiet: Report, shifted: Report) -> None:
     for report, doubt in ((quiet, "estimate"), (shifted, "extrapolating")):
         for tile in monitoring_reports.tiles(report, Rules()):

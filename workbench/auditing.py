@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from workbench import expected_wer, intervals, scoring
+from workbench import blocks, expected_wer, intervals, scoring
 from workbench.expected_wer import Calibration
 from workbench.records import Interval
 
@@ -40,16 +40,22 @@ def combine(rows: pd.DataFrame, scores: pd.DataFrame, calibration: Calibration, 
     """Say what writing down all queries of a window would show, from its expectation and a random audit of it.
 
     (sum p + N/n sum(e - p)) / (sum k + N/n sum(w - k)) over N queries, n of them audited: p errors and k words are
-    expected, e and w were found. Users are blocks; an audit of all leaves no doubt.
-    Source: prediction-powered inference, Angelopoulos et al., arXiv 2311.01453; the ratio's error by linearization.
+    expected, e and w were found. Users are blocks; an audit of all leaves no doubt. Where errors were found with users
+    who count as fewer than three, there is no telling how far e - p goes, and the audit speaks alone.
+    Source: prediction-powered inference, Angelopoulos et al., arXiv 2311.01453; the ratio's error by linearization; the
+        t(K-1) as in `intervals.rate_interval`: at 2 to 25 % WER and 30 to 400 labels it covers 91-100 %, and t of all
+        users covered 86-96 %, nearly all misses being too low.
     """
     if len(scores) < MIN_AUDIT:
         return _too_few(scores)
+    K = blocks.effective_number(scores.groupby("block")["n_errors"].sum().to_numpy(float))
+    if K < intervals.MIN_EFFECTIVE_BLOCKS:
+        return audited_wer(scores)
     rows, scale = expected_wer.measured(rows), len(rows) / len(scores)
     off, off_words = (scores["n_errors"] - calibration.errors(scores), scores["n_words"] - calibration.words(scores))
     words = float(calibration.words(rows).sum() + scale * off_words.sum())
     value = float(calibration.errors(rows).sum() + scale * off.sum()) / words
-    half = _half(off - value * off_words, scores["block"], level) * scale * math.sqrt(max(1 - 1 / scale, 0.0)) / words
+    half = _half(off - value * off_words, scores["block"], level, K) * scale * math.sqrt(max(1 - 1 / scale, 0)) / words
     return Interval(max(0.0, value), max(0.0, value - half), value + half)
 
 
@@ -74,11 +80,11 @@ def is_disagreeing(found: Interval) -> bool:
     return abs(found.value) >= LEAST and not found.low <= 0 <= found.high
 
 
-def _half(off: "pd.Series[float]", blocks: "pd.Series[str]", level: float) -> float:
-    """Give half the width of the interval of a sum whose blocks come by chance."""
-    sums = (off - off.mean()).groupby(blocks.to_numpy()).sum().to_numpy()
+def _half(off: "pd.Series[float]", users: "pd.Series[str]", level: float, K: float = math.inf) -> float:
+    """Give half the width of the interval of a sum whose blocks come by chance, of which but K may count."""
+    sums = (off - off.mean()).groupby(users.to_numpy()).sum().to_numpy()
     n = max(len(sums), 2)
-    return float(stats.t.ppf((1 + level) / 2, n - 1)) * math.sqrt(n / (n - 1) * float(np.square(sums).sum()))
+    return float(stats.t.ppf((1 + level) / 2, min(n, K) - 1)) * math.sqrt(n / (n - 1) * float(np.square(sums).sum()))
 
 
 def _too_few(scores: pd.DataFrame) -> Interval:

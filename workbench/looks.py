@@ -1,6 +1,7 @@
 """The ledger of looks at growing data: "cannot tell, label more" asks to look again, and each look spends some risk."""
 
 import json
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -54,7 +55,7 @@ def take(question: str, model: str, judged: Iterable[str], paired: PairedResult,
         storage.write_json(path, [*ledger, look])
         mine.append(look)
     models = {entry["model"] for entry, data in zip(mine, seen, strict=False) if data in earlier}
-    fractions = [len(data) / wanted for data in accumulate([*earlier, ids], frozenset.union)]
+    fractions = [len(data) / wanted for data in accumulate([*earlier, ids], operator.or_)]
     is_growing = models <= {model} and all(data <= ids for data in earlier)
     return Look(len(fractions), fractions[-1], _level(fractions, is_growing=is_growing),
                 len({entry["model"] for entry in mine}))

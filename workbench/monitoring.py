@@ -235,12 +235,11 @@ def report_of(looks: "Sequence[Look]", days: pd.DataFrame, rules: Rules) -> Repo
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One window as it was seen: its measures, what moved, which terms rise, and its failures with their interval."""
+    """One window as it was seen: its measures, what moved, and which terms rise."""
 
     row: dict[str, Any]
     result: DriftResult
     rising: pd.DataFrame
-    failed: Interval
 
 
 def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: pd.DataFrame, rules: Rules) -> Look:
@@ -258,9 +257,10 @@ def _look(window: pd.DataFrame, reference: pd.DataFrame, basis: Basis, labels: p
     row = {"window": int(window["window"].iloc[0]), **summarize(window, basis.calibration), "outcome": result.outcome,
            "n_terms": len(rising), "extrapolating": expected_wer.extrapolation(answered, reference, basis.calibration),
            "n_audited": len(scores), **_ends("audited_wer", auditing.combine(answered, scores, basis.calibration)),
-           **_ends("disagreement", auditing.disagreement(scores, basis.calibration, level=1 - rules.level))}
-    failed = intervals.rate_interval(window["error"].isin(OUR_FAULTS), np.ones(len(window)), window["block"])
-    return Look(row, result, rising, failed)
+           **_ends("disagreement", auditing.disagreement(scores, basis.calibration, level=1 - rules.level)),
+           **_ends("failed_share", intervals.rate_interval(window["error"].isin(OUR_FAULTS), np.ones(len(window)),
+                                                           window["block"]))}
+    return Look(row, result, rising)
 
 
 def _alarms(look: Look, rules: Rules) -> list[dict[str, Any]]:
@@ -268,9 +268,10 @@ def _alarms(look: Look, rules: Rules) -> list[dict[str, Any]]:
     row, table = look.row, look.result.table
     told = [("drift: " + drift.WORDS[moved["feature"]][0], drift.describe(moved) + _names(moved, look.rising),
              REOPENS[moved["feature"]]) for moved in table[table["is_alarm"]].to_dict("records")]
-    if look.failed.low > rules.max_failed:
+    failed = interval(look.row, "failed_share")
+    if failed.low > rules.max_failed:
         limit = f"at most {100 * rules.max_failed:g} %"
-        told.append(("failed requests", f"{look.failed.percent()} failed, {limit}", REOPENS["failed"]))
+        told.append(("failed requests", f"{failed.percent()} failed, {limit}", REOPENS["failed"]))
     if row["latency_p95_ms"] > rules.max_latency_ms:
         slow = f"latency p95 {row['latency_p95_ms']:,.0f} ms, at most {rules.max_latency_ms:,.0f}"
         told.append(("latency", slow, REOPENS["latency"]))

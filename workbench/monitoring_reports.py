@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from workbench import expected_wer
+from workbench import expected_wer, verdicts
 from workbench.cards import Tile, target_tile
 from workbench.monitoring import Report, Rules, interval, of_people
 from workbench.records import Decision, Interval
@@ -51,15 +51,16 @@ def tiles(report: Report, rules: Rules) -> list[Tile]:
     """Give the latest window's numbers; an expectation has no verdict, for it is an estimate."""
     last = report.last
     audit = interval(last, "audited_wer")
-    slow, failed = last["latency_p95_ms"] > rules.max_latency_ms, last["failed_share"] > rules.max_failed
+    slow = last["latency_p95_ms"] > rules.max_latency_ms
+    failed = verdicts.target_verdict(interval(last, "failed_share"), rules.max_failed, "<=")
+    word = {"yes": "within", "no": "over"}.get(failed, "cannot tell:")
     shown = [Tile("Queries", f"{last['n_queries']:,}", f"{last['n_users']:,} users"),
              _expected_tile("Expected WER", interval(last, "expected_wer"), last["extrapolating"]),
              _expected_tile("Expected accuracy", interval(last, "expected_accuracy"), last["extrapolating"]),
              Tile("Latency p95", f"{last['latency_p95_ms']:,.0f} ms", f"p50 {last['latency_p50_ms']:,.0f}",
                   "no" if slow else "yes", f"{'over' if slow else 'within'} {rules.max_latency_ms:,.0f} ms"),
              Tile("Failed requests", f"{100 * last['failed_share']:.1f} %", f"{100 * last['refused_share']:.1f} % with "
-                  "those refused", "no" if failed else "yes", f"{'over' if failed else 'within'} "
-                  f"{100 * rules.max_failed:g} %"),
+                  "those refused", failed, f"{word} {100 * rules.max_failed:g} %"),
              Tile("Empty answers", f"{100 * last['empty_share']:.1f} %")]
     return shown if np.isnan(audit.value) else [*shown, target_tile("audited_wer", audit, rules.target)]
 
