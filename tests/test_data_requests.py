@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from workbench import audio, corpora, data_requests, datasets
+from workbench import audio, cli, corpora, data_requests, datasets
 from workbench.errors import ManifestError, RequestError
 
 NEED: dict[str, Any] = {"column": "noise", "value": "car", "n_clips": 3, "method": "augment", "gain": 0.02,
@@ -50,7 +51,7 @@ def test_real_data_waits_for_people_and_says_what_they_do(root: Path, speech: da
 
 def test_what_people_bring_becomes_a_new_version_and_leaves_the_old_one(root: Path, speech: datasets.Dataset) -> None:
     request = data_requests.ask("mine", NEED, dataset_version=speech.version)
-    assert data_requests.fulfil(request.request_id, manifest(root / "more", "adde", noise="car")) == 4
+    assert data_requests.fulfil(request.request_id, manifest(root / "more", "adde", noise="car")).left_out == ""
     grown = data_requests.bring(request, speech, size="toy", seed=0)
     assert grown is not None and grown.version != speech.version
     assert len(grown.table) == 10 and grown.table["noise"].eq("car").sum() == 4
@@ -81,7 +82,7 @@ def test_a_manifest_that_changed_since_it_was_fulfilled_is_to_be_fulfilled_again
     again = f"changed.*workbench fulfil {request.request_id} --manifest"
     with pytest.raises(RequestError, match=again):
         data_requests.bring(request, speech, size="toy", seed=0)
-    assert data_requests.fulfil(request.request_id, more) == 3
+    assert len(data_requests.fulfil(request.request_id, more).good) == 3
     grown = data_requests.bring(request, speech, size="toy", seed=0)
     assert grown is not None and len(grown.table) == 9
     more.unlink()
@@ -97,12 +98,28 @@ def test_a_folder_of_recordings_fulfils_a_request_and_a_damaged_file_is_named(
     for row in pd.read_csv(more).itertuples():
         (more.parent / row.audio_path).with_suffix(".txt").write_text(row.text)
     more.unlink()
-    assert data_requests.fulfil(request.request_id, more.parent) == 4
+    assert len(data_requests.fulfil(request.request_id, more.parent).good) == 4
     assert data_requests.bring(request, speech, size="toy", seed=0) is not None
     assert [r.request_id for r in data_requests.every("mine")] == [request.request_id] and not data_requests.every("")
     (data_requests.folder("mine") / "torn.json").write_text('{"a": 1}')
     with pytest.raises(RequestError, match=r"torn.json is damaged or of another version"):
         data_requests.every()
+
+
+def test_who_fulfils_a_request_is_told_what_was_left_out_and_nothing_of_collects_parameters(
+    root: Path, speech: datasets.Dataset
+) -> None:
+    request = data_requests.ask("mine", NEED, dataset_version=speech.version)
+    more = manifest(root / "more", "defghijklmnopqrstuvwx")
+    rows = pd.read_csv(more)
+    rows.loc[rows.index == 4, "text"] = ""
+    rows.to_csv(more, index=False)
+    told = CliRunner().invoke(cli.app, ["fulfil", request.request_id, "--manifest", str(more)]).output
+    assert "1 of 21 rows left out: line 6: text is empty; write down what is said\n20 recordings taken" in told
+    assert data_requests.fulfilment(request) is not None
+    pd.concat([rows.head(5), rows.tail(5)]).to_csv(more, index=False)
+    with pytest.raises(ManifestError, match="1 of 10 rows cannot be used, at most 5% .*Mend or drop these rows$"):
+        data_requests.fulfil(request.request_id, more)
 
 
 def test_an_unknown_request_names_the_known_ones(root: Path) -> None:

@@ -137,6 +137,19 @@ def test_a_folder_is_watched_as_its_reader_finds_it_and_no_other_word_is_a_folde
     assert found[0] != found[1] and words[0] == words[1]
 
 
+def test_a_linked_folder_is_watched_as_any_other_and_a_circle_of_links_is_no_trap(project: Project) -> None:
+    project.notebook("01_first", [FIRST[0], FIRST[1] + "\nsources: list[str] = []", *FIRST[2:]])
+    (project.root / "disk/eve").mkdir(parents=True)
+    (project.root / "recordings").mkdir()
+    (project.root / "recordings/eve").symlink_to(project.root / "disk/eve")
+    (project.root / "disk/eve/round").symlink_to(project.root / "recordings")
+    prints = list[str]()
+    for content in (b"1", b"12"):
+        (project.root / "disk/eve/a.wav").write_bytes(content)
+        prints += [fingerprint_of("first", sources=["recordings"]) for _ in range(2)]
+    assert prints[0] == prints[1] != prints[2] == prints[3]
+
+
 def test_a_stage_is_out_of_date_when_the_run_that_it_begins_from_has_learned_more(project: Project) -> None:
     project.notebook("01_first", [FIRST[0], FIRST[1] + "\nrecipe: str = ''\nbase: str = ''\npilot: str = ''",
                                   *FIRST[2:]])

@@ -96,6 +96,74 @@ def test_missing_words_of_a_nullable_column_are_none(corpus: Path) -> None:
     assert found["speaker"].tolist() == ["7", "unknown"]
 
 
+@pytest.mark.parametrize("index", [
+    pd.Index([3, 3]), pd.Index(["b", "a"], name="speaker"), pd.Index([7, 7], name="line"),
+    pd.MultiIndex.from_tuples([("b", 1), ("a", 1)], names=["speaker", None])])
+def test_a_parquet_index_is_a_column_where_it_has_a_name_and_nothing_otherwise(corpus: Path, index: pd.Index) -> None:
+    table = pd.DataFrame({"audio_path": ["x.wav", "in.wav"], "text": ["a", "b"]}, index=index)
+    table.to_parquet(corpus / "manifest.parquet")
+    found = manifests.read(str(corpus / "manifest.parquet"), base_folder=corpus)
+    assert found["speaker"].tolist() == (["b", "a"] if "speaker" in index.names else ["unknown"] * 2)
+    assert found["line"].tolist() == [1, 2] and manifests.reasons(found).empty
+    table.set_index("audio_path").to_parquet(corpus / "manifest.parquet")
+    found = manifests.read(str(corpus / "manifest.parquet"), base_folder=corpus)
+    assert found["audio_path"].tolist() == [str(corpus / "x.wav")] * 2
+
+
+@pytest.mark.parametrize("end", [",", ",,"])
+def test_commas_at_the_end_of_rows_say_nothing(corpus: Path, end: str) -> None:
+    rows = [f"x.wav,a,007{end}", "in.wav,b,008", f"a/y.b.wav,c,{end}"]
+    (corpus / "manifest.csv").write_text("\n".join(["audio_path,text,speaker", *rows]))
+    found = manifests.read(str(corpus / "manifest.csv"), base_folder=corpus)
+    assert found["text"].tolist() == ["a", "b", "c"] and found["speaker"].tolist() == ["007", "008", "unknown"]
+    assert manifests.reasons(found).empty
+
+
+@pytest.mark.parametrize(("kind", "separator"), [("csv", ","), ("tsv", "\t")])
+def test_a_quotation_mark_that_is_not_closed_is_named_with_its_line_and_the_rows_it_swallows(
+    corpus: Path, kind: str, separator: str
+) -> None:
+    lines = ["audio_path,text,note,speaker", 'x.wav,"play jazz\n",none,s1', 'in.wav,play,"two\nlines",s1',
+             'x.wav,"play,,s1', "x.wav,stop,,s2", 'x.wav,go "now",,s3', "in.wav,stop,,s4", 'x.wav,stop,,"s5',
+             'in.wav,stop,,"', "x.wav,,,"]
+    path = corpus / f"manifest.{kind}"
+    path.write_text("\r\n".join(lines).replace(",", separator))
+    found = manifests.reasons(table := manifests.read(str(path), base_folder=corpus))
+    told = dict(zip(table["line"][found.index], found, strict=True))
+    wanted = "the quotation mark opened on line {} is not closed there and swallows all up to line {}; close it on line"
+    assert table["line"].tolist() == [2, 4, 6, 9, 10, 12] and list(told) == [6, 10, 12]
+    assert told[6].startswith(wanted.format(6, 8)) and told[10].startswith(wanted.format(10, 11))
+    assert told[12] == "text is empty; write down what is said"
+
+
+def test_line_breaks_in_a_json_text_are_no_open_quotation(corpus: Path) -> None:
+    row = {"audio_path": "x.wav", "text": "play\njazz", "row_fault": "not ours"}
+    assert manifests.reasons(read(corpus, [row], "jsonl")).empty
+
+
+def test_a_text_file_that_is_not_utf_8_is_no_reference(corpus: Path) -> None:
+    for name, content in (("a/deep/z", "\ufeffplay caf\u00e9\r\n".encode()), ("a/y.b", b"play caf\xe9")):
+        (corpus / f"{name}.txt").write_bytes(content)
+    table = manifests.read(str(corpus), base_folder=corpus).set_index("utterance_id", drop=False)
+    found = manifests.reasons(table[table["text"].ne("")])
+    assert table["text"]["a/deep/z"] == "play caf\u00e9"
+    assert found.to_dict() == {"a/y.b": "its text file is not UTF-8; export it again, in UTF-8"}
+
+
+def test_linked_folders_are_read_once_by_whatever_way_and_no_circle_holds_anybody_up(corpus: Path) -> None:
+    other = corpus.parent / "disk" / "eve"
+    other.mkdir(parents=True)
+    (other / "e.wav").write_bytes(b"sound")
+    for link, target in (("eve", other), ("a/round", corpus), ("1", corpus / "a" / "deep")):
+        (corpus / link).symlink_to(target)
+    (other / "up").symlink_to(corpus.parent / "disk")
+    found = manifests.read(str(corpus), base_folder=corpus, audio_root=corpus.parent)
+    names = found["audio_path"].str.removeprefix(f"{corpus.parent}/")
+    assert sorted(zip(names, found["speaker"], strict=True)) == [
+        ("corpus/a/deep/z.wav", "a"), ("corpus/a/y.b.wav", "a"), ("corpus/x.wav", "unknown"),
+        ("corpus/x.wav", "unknown"), ("disk/eve/e.wav", "eve"), ("outside.wav", "unknown")]
+
+
 def test_what_libsndfile_reads_is_a_recording_but_raw_samples_which_tell_no_rate(corpus: Path) -> None:
     formats = {f".{name.lower()}" for name in soundfile.available_formats()}
     assert formats - set(AUDIO_SUFFIXES) == {".raw"}

@@ -28,6 +28,8 @@ from workbench.text import NORMALIZERS, normalize, words
     ("cafe\u0301", "café"),
     ("soft\u00adhyphen zero\u200bwidth", "softhyphen zerowidth"),
     ("हिन्दी गाने", "हिन्दी गाने"),
+    ("pizza ❤️", "pizza"), ("5️⃣ stars", "five stars"), ("👩🏽‍🍳 near me ☎︎", "near me"), ("❤️", ""),
+    ("play \u0301 jazz", "play jazz"), ("'\u0301", ""),
     ("", ""),
     ("?!", ""),
 ])
@@ -51,13 +53,14 @@ def test_numbers_are_written_as_they_are_spoken(written: str, spoken: str) -> No
     assert normalize(written) == spoken
 
 
-@given(st.text(max_size=40) | st.text("0123456789.,:'’-$%& apmst", max_size=20))
+@given(st.text(max_size=40) | st.text("0123456789.,:'’-$%& apmst\u0301\ufe0f\u20e3", max_size=20))
 def test_normalizing_twice_changes_nothing_and_leaves_only_words(text: str) -> None:
     once = normalize(text)
     assert normalize(once) == once
     assert once == " ".join(words(once))
     assert not any(c in "0123456789" for c in once)
     assert all(c in " '" or unicodedata.category(c)[0] in "LMN" for c in once)
+    assert all(any(unicodedata.category(c)[0] in "LN" for c in word) for word in words(once))
 
 
 @given(st.text("abz'  \t\n.-5’é", max_size=12) | st.from_regex(r"[a-z' ]{0,12}", fullmatch=True) | st.text(max_size=12))

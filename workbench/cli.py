@@ -14,7 +14,7 @@ from workbench.errors import ParameterError, RunHeldError, WorkbenchError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
                   help="The whole life of a voice-search recognizer, stage by stage, each stage a notebook.",
-                  epilog="Begin with: workbench run --size toy")
+                  epilog="Begin with: workbench run --run toy --size toy")
 app.add_typer(service_cli.app)
 app.add_typer(people_cli.app)
 MISTAKE, HELD, STOPPED = 2, 3, 130
@@ -28,16 +28,17 @@ def main() -> None:
     except WorkbenchError as error:
         print(f"workbench: {error}", file=sys.stderr)
         sys.exit(_code(error))
-    except KeyboardInterrupt:
-        print("workbench: stopped; the same command goes on where this one was", file=sys.stderr)
-        sys.exit(STOPPED)
+    except SystemExit as ended:  # which typer makes of Ctrl-C, without a word
+        if ended.code == STOPPED:
+            print("workbench: stopped; the same command goes on where this one was", file=sys.stderr)
+        raise
 
 
 def _code(error: BaseException) -> int:
     return STOPPED if isinstance(error, KeyboardInterrupt) else HELD if isinstance(error, RunHeldError) else MISTAKE
 
 
-@app.command(epilog="Examples: workbench run  |  workbench run --to train --size toy  |  "
+@app.command(epilog="Examples: workbench run  |  workbench run --run toy --to train --size toy  |  "
                     "workbench run --run digits -p 'collect.sources=\\[digits/manifest.csv]'")
 def run(
     stages: Annotated[list[str] | None, typer.Argument(help="Stages to run; all if none is named.")] = None,
@@ -175,6 +176,8 @@ def evaluate(
         rates = [Interval(row[m], row[f"{m}_low"], row[f"{m}_high"]).percent() for m in metrics]
         table.add_row(row["slice"], f"{row['n_utterances']:,}", str(row["n_speakers"]), *rates, row["note"])
     _print(table, "nothing to score")
+    if left_out := found["left_out"].iloc[0]:
+        print(left_out)
     if json is not None:
         storage.write_json(json.resolve(), found.to_dict("records"))
 
@@ -201,8 +204,10 @@ def fulfil(
     from workbench import data_requests
 
     run_name = data_requests.find(request_id).run
-    n_taken = data_requests.fulfil(request_id, manifest.resolve())
-    print(f"{n_taken} recordings taken for {request_id}; go on with: workbench run --run {run_name}")
+    taken = data_requests.fulfil(request_id, manifest.resolve())
+    if taken.left_out:
+        print(taken.left_out)
+    print(f"{len(taken.good)} recordings taken for {request_id}; go on with: workbench run --run {run_name}")
 
 
 @app.command(epilog="Examples: workbench prepare librispeech /data/LibriSpeech  |  "

@@ -14,7 +14,6 @@ import pandas as pd
 from workbench import datasets, hearing, manifests, published_corpora, remote, settings
 from workbench.datasets import MIN_SPEAKERS, PROPORTIONS, SPLITS, UNKNOWN_SPEAKER, Dataset
 from workbench.errors import ManifestError
-from workbench.hearing import Keeping
 from workbench.progress import Progress, pass_through
 
 DEMO = "demo"
@@ -26,6 +25,7 @@ MAX_CLIPPED_SHARE = 0.001  # sixteen samples a second; loud but clean speech has
 DURATION_TOLERANCE = 0.1  # told and measured durations: codecs pad by a tenth of a short clip
 ODD_WORDS = {"digits in the text": re.compile(r"\d"), "markup in the text": re.compile(r"[<>\[\]{}|\\*_#]|\(\w+\)")}
 
+DIFFERING = "other rows have other words for this recording; cut its segments into files of their own, or keep one row"
 REJECTED = ["source", "line", "utterance_id", "audio_path", "reason"]
 WARNINGS = ["source", "utterance_id", "warning", "detail"]
 CORPORA = ["name", "title", "license", "citation", "url"]
@@ -42,6 +42,12 @@ class Checked:
     rejected: pd.DataFrame
     warnings: pd.DataFrame
     card: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> str:
+        """Say how many rows were turned away, and why the first of them; "" when none was."""
+        shown = _shown(self.rejected["line"], self.rejected["reason"])
+        return f"{len(self.rejected)} of {len(self.rejected) + len(self.good)} rows left out: {shown}" if shown else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,40 +84,36 @@ def collect(
     """
     if not sources:
         raise ManifestError("sources is empty; name demo, a manifest, a folder, or a corpus, librispeech:FOLDER")
-    checked = [
-        _from_demo(size, seed) if source == DEMO else
-        check(source, max_bad_share=max_bad_share, base_folder=base_folder, audio_root=audio_root or None,
-              keeping="copied" if is_copied else "in place", progress=progress)
-        for source in dict.fromkeys(sources)
-    ]
+    checked = [_from_demo(size, seed) if source == DEMO else check(
+        source, max_bad_share=max_bad_share, base_folder=base_folder, audio_root=audio_root or None,
+        keeping="copied" if is_copied else "in place", progress=progress) for source in dict.fromkeys(sources)]
     table = pd.concat([_with_own_ids(part.good, checked[:i]) for i, part in enumerate(checked)], ignore_index=True)
     table = table.reindex(columns=[*dict.fromkeys([*table, "split"])])
-    datasets.check_leakage(table[table["split"].notna()])
-    repeats = _repeats(table)
+    differing = _differing(table)
+    _stop_if_bad(", ".join(sources), table["utterance_id"], differing, max_bad_share)
+    datasets.check_leakage(table[table["split"].notna() & ~table.index.isin(differing.index)])
+    repeats = _repeats(table, differing)
     table = table[~table["utterance_id"].isin(repeats["utterance_id"])].reset_index(drop=True)
     table, used_salt = _split(table, salt)
     published = list({part.card["name"]: part.card for part in checked if part.card}.values())
     dataset = datasets.save(table, note=f"collected from {', '.join(sources)}", salt=used_salt, corpora=published)
     rejected = pd.concat([*(part.rejected for part in checked), repeats], ignore_index=True).astype({"line": "Int64"})
+    amounts = [{"source": part.good["source"].iloc[0], "n_good": len(part.good), "n_rejected": len(part.rejected)}
+               for part in checked]
     report = {"n_good": len(table), "n_rejected": len(rejected), "n_repeats": len(repeats), "salt": used_salt,
-              "is_few_speakers": dataset.is_few_speakers, "sources": [_amounts(part) for part in checked]}
+              "is_few_speakers": dataset.is_few_speakers, "sources": amounts}
     warnings = pd.concat([p.warnings for p in checked], ignore_index=True)
     return Collection(dataset, rejected, warnings, report, pd.DataFrame(published, columns=CORPORA))
 
 
-def _amounts(part: Checked) -> dict[str, Any]:
-    return {"source": part.good["source"].iloc[0], "n_good": len(part.good), "n_rejected": len(part.rejected)}
-
-
-def read_rows(sources: Sequence[str], *, max_bad_share: float = MAX_BAD_SHARE, base_folder: Path | None = None,
-              audio_root: str | Path | None = None, is_stored: bool = True, progress: Progress = pass_through,
-              ) -> pd.DataFrame:
+def read_rows(sources: Sequence[str], *, base_folder: Path | None = None, audio_root: str | Path | None = None,
+              is_stored: bool = True, progress: Progress = pass_through) -> pd.DataFrame:
     """Give the utterances of manifests or folders that pass the checks, to extend a dataset or to be scored.
 
     With `is_stored` false nothing is written and audio paths are those of the files themselves.
     Raises: ManifestError when a source cannot be used.
     """
-    parts = [check(source, max_bad_share=max_bad_share, base_folder=base_folder, audio_root=audio_root,
+    parts = [check(source, base_folder=base_folder, audio_root=audio_root,
                    keeping="copied" if is_stored else "nothing", progress=progress).good for source in sources]
     return pd.concat(parts, ignore_index=True)
 
@@ -119,40 +121,53 @@ def read_rows(sources: Sequence[str], *, max_bad_share: float = MAX_BAD_SHARE, b
 # --- one source ------------------------------------------------------------------------------------------------------
 
 
-def check(source: str, *, max_bad_share: float = MAX_BAD_SHARE, base_folder: Path | None = None,
-          audio_root: str | Path | None = None, keeping: Keeping = "copied", progress: Progress = pass_through,
-          ) -> Checked:
+def check(source: str, *, max_bad_share: float | None = None, base_folder: Path | None = None,
+          audio_root: str | Path | None = None, keeping: hearing.Keeping = "copied",
+          progress: Progress = pass_through) -> Checked:
     """Read a manifest, a folder or a corpus by name, turn bad rows away with their reasons, and flag what is odd.
 
-    Raises: ManifestError when it cannot be read, more than `max_bad_share` of its rows are bad, or none is good;
-    SettingsError when its store does not answer.
+    Raises: ManifestError when it cannot be read, more than `max_bad_share` of its rows are bad (MAX_BAD_SHARE where
+    nobody can allow more: None), or none is good; SettingsError when its store does not answer.
     """
     is_placed = remote.is_url(source) or Path(source).is_absolute()
     base_folder = base_folder or (Path("/") if is_placed else settings.root())
     found = published_corpora.locate(source, base_folder=base_folder, audio_root=audio_root, progress=progress)
     listed = manifests.read(found.manifest, base_folder=base_folder, audio_root=found.audio_root)
     reasons = manifests.reasons(listed)
-    _stop_if_bad(source, listed, reasons, max_bad_share)  # before any audio is read or kept
+    _stop_if_bad(source, listed["line"], reasons, max_bad_share)  # before any audio is read or kept
     heard = hearing.hear(listed.drop(index=reasons.index), keeping, progress)
     reasons = pd.concat([reasons, heard["reason"].dropna()]) if "reason" in heard else reasons
-    _stop_if_bad(source, listed, reasons, max_bad_share)
+    reasons = pd.concat([reasons, _differing(listed.assign(audio_sha=heard.get("audio_sha")))])
+    _stop_if_bad(source, listed["line"], reasons, max_bad_share)
     kept = listed.drop(index=reasons.index)
     good, warnings = _described(kept, heard.loc[kept.index])
     rejected = listed.loc[sorted(reasons.index), REJECTED[:-1]]
     return Checked(good, rejected.assign(reason=reasons).reset_index(drop=True), warnings, found.card)
 
 
-def _stop_if_bad(source: str, listed: pd.DataFrame, reasons: pd.Series, max_bad_share: float) -> None:
-    n_bad, n_rows = len(reasons), len(listed)
-    if n_bad < n_rows and n_bad <= max_bad_share * n_rows:
+def _stop_if_bad(source: str, names: pd.Series, reasons: pd.Series, max_bad_share: float | None) -> None:
+    n_bad, n_rows = len(reasons), len(names)
+    share = MAX_BAD_SHARE if max_bad_share is None else max_bad_share
+    if n_bad < n_rows and n_bad <= share * n_rows:
         return
-    examples = reasons.groupby(reasons, sort=False).agg(lambda group: group.index[0])
-    shown = "; ".join(f"line {listed['line'][index]}: {reason}" for reason, index in examples.head(3).items())
-    more = f"; and {len(examples) - 3} other reasons" if len(examples) > 3 else ""
-    allowed = "none is good" if n_bad == n_rows else f"at most {max_bad_share:.0%} may be bad"
-    hint = "" if n_bad == n_rows else ", or allow more with max_bad_share when they are collected"
-    raise ManifestError(f"{source}: {n_bad} of {n_rows} rows cannot be used, {allowed}. {shown}{more}. "
+    allowed = "none is good" if n_bad == n_rows else f"at most {share:.0%} may be bad"
+    hint = "" if n_bad == n_rows or max_bad_share is None else ", or allow more with max_bad_share"
+    raise ManifestError(f"{source}: {n_bad} of {n_rows} rows cannot be used, {allowed}. {_shown(names, reasons)}. "
                         f"Mend or drop these rows{hint}")
+
+
+def _shown(names: pd.Series, reasons: pd.Series) -> str:
+    """Quote the first three reasons, each with the row that is the first to have it."""
+    first = reasons.drop_duplicates()
+    more = f"; and {len(first) - 3} other reasons" if len(first) > 3 else ""
+    return "; ".join(f"{names.name} {names[row]}: {reason}" for row, reason in first.head(3).items()) + more
+
+
+def _differing(rows: pd.DataFrame) -> pd.Series:
+    """Find recordings that rows write down differently: none can be used. Returns: the reason, by the rows' index."""
+    shared = rows[rows["audio_sha"].duplicated(keep=False) & rows["audio_sha"].notna()]
+    n_said = shared.groupby("audio_sha")["reference"].transform("nunique")
+    return pd.Series(DIFFERING, index=shared.index[n_said > 1], dtype="str")
 
 
 def _described(kept: pd.DataFrame, heard: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -164,8 +179,9 @@ def _described(kept: pd.DataFrame, heard: pd.DataFrame) -> tuple[pd.DataFrame, p
     flags = odd.groupby(level=0)["warning"].agg("; ".join).reindex(table.index).fillna("").astype("str")
     warnings = table.loc[odd.index, ["source", "utterance_id"]].assign(
         warning=odd["warning"], detail=odd["detail"]).reset_index(drop=True)
-    good = table.assign(snr_db=told_db.fillna(table["snr_estimate_db"]), flags=flags).drop(
-        columns=["line", "audio_root", "file_state", "told_s", "snr_estimate_db", "clipped_share", "is_near_silent"])
+    good = table.assign(snr_db=told_db.fillna(table["snr_estimate_db"]), flags=flags).drop(columns=[
+        *manifests.BY_READERS, "audio_root", "file_state", "told_s", "snr_estimate_db", "clipped_share",
+        "is_near_silent"])
     return good.reset_index(drop=True), warnings
 
 
@@ -215,14 +231,11 @@ def _with_own_ids(rows: pd.DataFrame, earlier: Sequence[Checked]) -> pd.DataFram
     return rows.assign(utterance_id=ids.where(~ids.isin(taken), f"{len(earlier)}:" + rows["source"] + ":" + ids))
 
 
-def _repeats(table: pd.DataFrame) -> pd.DataFrame:
-    """List recordings that are there already, under whatever name; the first is kept."""
+def _repeats(table: pd.DataFrame, differing: pd.Series) -> pd.DataFrame:
+    """List recordings that are there already, under whatever name: the first is kept, but of those that differ none."""
     first = table.groupby("audio_sha")["utterance_id"].transform("first")
-    said = table.groupby("audio_sha")["reference"].transform("first")
-    other_words = (said != table["reference"]).map({True: ", which has other words", False: ""})
-    reasons = "the same recording as " + first + other_words
-    listed = table.assign(reason=reasons)[first != table["utterance_id"]]
-    return listed.reindex(columns=REJECTED)
+    reasons = differing.combine_first(("the same recording as " + first)[first != table["utterance_id"]])
+    return table.loc[reasons.index].assign(reason=reasons).reindex(columns=REJECTED)
 
 
 def _split(table: pd.DataFrame, salt: str) -> tuple[pd.DataFrame, str]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from workbench import corpora, datasets, slicing, storage, synthesis
+from workbench.corpora import Checked
 from workbench.datasets import Dataset
 from workbench.errors import ManifestError, RequestError, SynthesisError
 from workbench.records import Decision, Interval
@@ -202,17 +203,17 @@ def record_list(request: Request, utterances: pd.DataFrame) -> Path:
     return path
 
 
-def fulfil(request_id: str, manifest: Path) -> int:
+def fulfil(request_id: str, manifest: Path) -> Checked:
     """Take the recordings that people made for a request, after the checks of any manifest.
 
-    Returns: the number of utterances taken.
+    Returns: what was taken, and what was turned away.
     Raises: RequestError for an unknown request; ManifestError when the manifest does not pass.
     """
     request = find(request_id)
-    collection = corpora.read_rows([str(manifest.resolve())])
-    brought = {"manifest": str(manifest.resolve()), "content": _content(collection), "n": len(collection)}
+    taken = corpora.check(str(manifest.resolve()))
+    brought = {"manifest": str(manifest.resolve()), "content": _content(taken.good), "n": len(taken.good)}
     _write_note(request, FULFILLED, brought)
-    return len(collection)
+    return taken
 
 
 def _content(rows: pd.DataFrame) -> str:

@@ -17,10 +17,12 @@ def evaluate(model: str, manifest: str | Path, *, by: str = "", audio_root: str 
     """Decode a manifest's recordings as they are and score them, overall and by the values of a column.
 
     Returns: slice, n_utterances, n_speakers, n_words, then what `scoring.summary` gives (wer, cer, query_accuracy,
-        same_result, ...), each with _low and _high (fractions, 95 %), note; the first row is for all.
+        same_result, ...), each with _low and _high (fractions, 95 %), note; the first row is for all, and says in
+        left_out which rows of the manifest could not be scored, and why.
     Raises: ManifestError for a manifest or column, CheckpointError for a model, that cannot be used.
     """
-    utterances = corpora.read_rows([str(manifest)], audio_root=audio_root, is_stored=False, progress=progress.track)
+    found = corpora.check(str(manifest), audio_root=audio_root, keeping="nothing", progress=progress.track)
+    utterances = found.good
     if by and by not in utterances:
         raise ManifestError(f"{manifest} has no column {by!r}; it has {', '.join(map(str, utterances.columns))}")
     recognizer = recognizers.load(model)
@@ -31,7 +33,8 @@ def evaluate(model: str, manifest: str | Path, *, by: str = "", audio_root: str 
     scores = finding.with_results(slicing.bands(scoring.score(utterances, heard)))
     of = utterances[by].to_numpy() if by else None  # the manifest's own, though the scores may have a `wer` too
     groups = [("all", scores)] + ([(f"{by} = {value}", group) for value, group in scores.groupby(of)] if by else [])
-    return pd.DataFrame([_measured(name, group) for name, group in groups])
+    table = pd.DataFrame([_measured(name, group) for name, group in groups])
+    return table.assign(left_out=[found.left_out, *[""] * (len(table) - 1)])
 
 
 def _measured(name: str, scores: pd.DataFrame) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import pandas as pd
 
@@ -22,7 +22,11 @@ from workbench.errors import ManifestError
 
 NAMES = {"audio_filepath": "audio_path", "duration": "duration_s"}  # NeMo's
 SPLIT_NAMES = {"training": "train", "validation": "valid", "val": "valid", "development": "dev"}
-OURS = ("line", "audio_root", "file_state", "source", "reference", "audio_sha", "level_dbfs", "flags", "samples")
+OURS = ("line", "row_fault", "audio_root", "file_state", "source", "reference", "audio_sha", "level_dbfs", "flags",
+        "samples")
+BY_READERS = ("line", "row_fault")  # where a row stands, and what is wrong with how it is written, or ""
+QUOTING = "put each text that holds separators in quotation marks, and close them"
+OPEN = "the quotation mark opened on line {0} is not closed there and swallows all up to line {1}; close it on line {0}"
 ROWS_AT_A_TIME = 50_000
 SUFFIX = re.compile(r"(?<=[^/])\.[^/.]+$")  # what `PurePath.with_suffix("")` takes away
 ABSENT = "no manifest or folder at {}; give demo, a manifest (csv, jsonl, parquet) or a folder"
@@ -48,8 +52,8 @@ def read(source: str, *, base_folder: Path, audio_root: str | Path | None = None
     missing = [name for name in ("audio_path", "text") if name not in table]
     if missing:
         wanted = " and ".join("audio_path (or audio_filepath)" if m == "audio_path" else m for m in missing)
-        raise ManifestError(f"{place} has no column {wanted}; it has "
-                            f"{', '.join(str(name) for name in table if name != 'line')}: rename or add the column")
+        there = ", ".join(str(name) for name in table if name not in BY_READERS)
+        raise ManifestError(f"{place} has no column {wanted}; it has {there}: rename or add the column")
     if table.empty:
         raise ManifestError(f"{place} lists no recordings; add rows, or take it out of the sources")
     stem, home = PurePosixPath(file).stem, place.rpartition("/")[0].rpartition("/")[2]
@@ -62,7 +66,7 @@ def _manifest(place: str) -> pd.DataFrame:
         ".parquet": _parquet}
     suffix = PurePosixPath(place).suffix
     try:
-        with _opened(place) as file:
+        with io.BytesIO(remote.read_bytes(place)) if remote.is_url(place) else Path(place).open("rb") as file:
             if suffix.lower() not in readers:
                 raise ManifestError(f"{place} is no manifest that can be read; give a .csv, .jsonl or .parquet file, "
                                     "or the address of a folder with / at its end")
@@ -73,28 +77,43 @@ def _manifest(place: str) -> pd.DataFrame:
         raise ManifestError(f"{place} cannot be read as {suffix[1:]} ({str(error).splitlines()[0]}); "
                             "export it again, in UTF-8") from error
     table = table.rename(columns=lambda name: str(name).strip())
+    twice = table.columns[table.columns.duplicated()].unique()
+    if len(twice):
+        raise ManifestError(f"{place} has several columns {', '.join(twice)}; rename or drop all but one")
     return table.rename(columns={old: new for old, new in NAMES.items() if new not in table})
 
 
-def _opened(place: str) -> BinaryIO:
-    return io.BytesIO(remote.read_bytes(place)) if remote.is_url(place) else Path(place).open("rb")
-
-
 def _csv(file: BinaryIO, separator: str) -> pd.DataFrame:
-    """Read words as words: "null" and "nan" can be queries."""
-    table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=separator)
-    return table.assign(line=range(2, len(table) + 2))
+    """Read words as words ("null" and "nan" can be queries); separators at the end of rows say nothing."""
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=separator)
+    except pd.errors.ParserError as error:
+        raise ValueError(f"{str(error).strip().rpartition('C error: ')[2]}; {QUOTING}") from error
+    if not isinstance(table.index, pd.RangeIndex):  # rows have more fields, and pandas took the first for an index
+        fields, n_more = table.reset_index(), table.index.nlevels
+        if (is_more := fields.iloc[:, -n_more:].fillna("").ne("").any(axis=1)).any():
+            raise ValueError(f"line {is_more.idxmax() + 2} has more fields than the header; {QUOTING}")
+        table = fields.iloc[:, :-n_more].set_axis(table.columns, axis=1)
+    return _with_lines(table)
+
+
+def _with_lines(table: pd.DataFrame) -> pd.DataFrame:
+    """Say on which line each row begins, and which go on over more: what is open in quotation marks swallows rows."""
+    long = [name for name in table if table[name].str.contains("[\r\n]").any()]
+    breaks = sum((table[name].str.count(r"\r\n?|\n") for name in long), start=pd.Series(0, table.index))
+    lines = breaks.cumsum().shift(fill_value=0) + range(2, len(table) + 2)
+    said = [table[name].str.strip() for name in long if name.strip() in (*WORDS, *NAMES)]
+    is_open = sum((words.str.contains("[\r\n]") for words in said), start=pd.Series(False, table.index)).astype(bool)
+    faults = {i: OPEN.format(lines[i], lines[i] + breaks[i]) for i in table.index[is_open]}
+    return table.assign(line=lines, row_fault=pd.Series(faults, table.index, dtype="str").fillna(""))
 
 
 def _jsonl(file: BinaryIO) -> pd.DataFrame:
     """Read a row a line, some at a time: as a table they take a tenth of what they do as Python's objects."""
-    rows = _json_rows(io.TextIOWrapper(file, encoding="utf-8-sig"))
+    lines = enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1)
+    rows = (_json_row(content, line) for line, content in lines if content.strip())
     parts = [pd.DataFrame(part) for part in iter(lambda: list(itertools.islice(rows, ROWS_AT_A_TIME)), [])]
-    return pd.concat(parts, ignore_index=True).infer_objects() if parts else pd.DataFrame()
-
-
-def _json_rows(lines: IO[str]) -> Iterator[dict[str, Any]]:
-    return (_json_row(content, line) for line, content in enumerate(lines, start=1) if content.strip())
+    return pd.concat(parts, ignore_index=True).infer_objects().assign(row_fault="") if parts else pd.DataFrame()
 
 
 def _json_row(content: str, line: int) -> dict[str, Any]:
@@ -110,8 +129,10 @@ def _json_row(content: str, line: int) -> dict[str, Any]:
 
 
 def _parquet(file: BinaryIO) -> pd.DataFrame:
+    """Read a table with its index: what has a name there is a column, what has none is no more than a number."""
     table = pd.read_parquet(file)
-    return table.assign(line=range(1, len(table) + 1))
+    named = {str(name): table.index.get_level_values(name) for name in table.index.names if name not in (None, *table)}
+    return table.assign(**{**named, "line": range(1, len(table) + 1), "row_fault": ""}).reset_index(drop=True)
 
 
 def _folder(place: str) -> pd.DataFrame:
@@ -124,27 +145,39 @@ def _folder(place: str) -> pd.DataFrame:
     tops = [p.parts[0] if len(p.parts) > 1 else "" for p in files]
     speakers = tops if len(set(tops)) > 1 else [""] * len(files)
     beside = [str(p.with_suffix(".txt")) for p in files]
-    said = _texts(place, sorted({*beside} & there))
-    return pd.DataFrame({"audio_path": [f"{place}/{p}" for p in files], "text": [said.get(b, "") for b in beside],
-                         "speaker": speakers, "line": range(1, len(files) + 1)})
+    texts = sorted({*beside} & there)
+    said = dict(zip(texts, map(_decoded, remote.read_all([f"{place}/{name}" for name in texts])), strict=True))
+    found = pd.DataFrame([said.get(name, ("", "")) for name in beside], columns=["text", "row_fault"])
+    return found.assign(audio_path=[f"{place}/{p}" for p in files], speaker=speakers, line=range(1, len(files) + 1))
 
 
 def _files_below(place: str) -> list[str]:
-    """List the files of a folder; a link that leads nowhere is none."""
-    start = len(place.rstrip("/")) + 1
-    return [path[start:] for folder, _, names in os.walk(place) for path in (f"{folder}/{name}" for name in names)
-            if os.path.exists(path)]  # noqa: PTH110  a third of a Path's time
+    """List the files of a folder, each real folder in it once, by links too; a link that leads nowhere is none."""
+    start, found, seen, waiting = len(place.rstrip("/")) + 1, list[str](), set[str](), [place]
+    for top in waiting:  # links wait until all real folders are seen
+        for folder, folders, names in os.walk(top):
+            if (real := os.path.realpath(folder)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders.sort()
+            waiting += [path for path in (f"{folder}/{name}" for name in folders) if Path(path).is_symlink()]
+            found += [path[start:] for path in (f"{folder}/{name}" for name in names)
+                      if os.path.exists(path)]  # noqa: PTH110  a third of a Path's time
+    return found
 
 
-def _texts(place: str, names: Sequence[str]) -> dict[str, str]:
-    contents = remote.read_all([f"{place}/{name}" for name in names])
-    return {name: io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", errors="replace").read().strip()
-            for name, content in zip(names, contents, strict=True)}
+def _decoded(content: bytes) -> tuple[str, str]:
+    """Read a text file. Returns: its words, and what is wrong with them."""
+    try:
+        return content.decode("utf-8-sig").strip(), ""
+    except UnicodeDecodeError:
+        return content.decode(errors="replace").strip(), "its text file is not UTF-8; export it again, in UTF-8"
 
 
 def _named(table: pd.DataFrame, root: str, source: str) -> pd.DataFrame:
     """Bring a table into our terms: words as words, numbers as numbers, absolute paths, ids, speakers, splits."""
-    table = table.drop(columns=[name for name in OURS if name in table and name != "line"])
+    table = table.drop(columns=[name for name in OURS if name in table and name not in BY_READERS])
     table = table.assign(**{name: _as_words(table[name]) for name in WORDS if name in table})
     found = placing.placed(table["audio_path"].tolist(), root).set_index(table.index)
     if "utterance_id" not in table:
@@ -212,10 +245,11 @@ def reasons(table: pd.DataFrame) -> pd.Series:
 
     root, paths = table["audio_root"].iloc[0], table["audio_path"]
     is_below = placing.is_below(paths, root)
-    checks = table.reindex(columns=["utterance_id", "reference", "duration_s", "offset", "split"]).assign(
+    checks = table.reindex(columns=["row_fault", "utterance_id", "reference", "duration_s", "offset", "split"]).assign(
         is_repeated=table["utterance_id"].duplicated(), is_elsewhere=paths.ne("") & ~is_below,
         is_absent=paths.eq("") | (is_below & table["file_state"].eq("")))
     schema = pa.DataFrameSchema({
+        "row_fault": column(lambda faults: faults.eq(""), "as the reader says"),
         "utterance_id": column(lambda ids: ids.ne(""), "utterance_id is empty; give it an id of its own"),
         "is_repeated": column(lambda found: ~found, "utterance_id is a duplicate; make it unique"),
         "reference": column(lambda words: words.ne(""), "text is empty; write down what is said"),
@@ -224,13 +258,16 @@ def reasons(table: pd.DataFrame) -> pd.Series:
                                "collect.audio_root)"),
         "is_absent": column(lambda found: ~found, "audio file is absent; correct its path"),
         "duration_s": column(_are_durations, "duration is not a number above 0; correct it or leave it empty"),
-        "offset": column(_are_whole, "it is a piece of a longer recording (offset); cut the audio into queries"),
+        "offset": column(lambda told: _are_blank(told) | numbers(told).eq(0),
+                         "it is a piece of a longer recording (offset); cut the audio into queries"),
         "split": column(lambda names: names.isin(SPLITS), f"split is not one of {', '.join(SPLITS)}; correct it"),
     })
     try:
         schema.validate(checks, lazy=True)
     except pa.errors.SchemaErrors as found:
-        return _joined(found.failure_cases.sort_index()[["index", "check"]].drop_duplicates())
+        cases = found.failure_cases.sort_index()
+        told = cases["check"].mask(cases["column"].eq("row_fault"), cases["failure_case"])
+        return _joined(cases[["index"]].assign(check=told).drop_duplicates())
     return pd.Series(dtype=object)
 
 
@@ -261,7 +298,3 @@ def _are_blank(column: pd.Series) -> pd.Series:
 def _are_durations(column: pd.Series) -> pd.Series:
     told = numbers(column)
     return _are_blank(column) | (told.gt(0) & told.lt(float("inf")))
-
-
-def _are_whole(column: pd.Series) -> pd.Series:
-    return _are_blank(column) | numbers(column).eq(0)

@@ -12,7 +12,7 @@ from functools import cache
 
 from workbench.errors import ParameterError
 
-NORMALIZER_VERSION = "query-2"
+NORMALIZER_VERSION = "query-3"
 NORMALIZERS = (NORMALIZER_VERSION, "whisper-english", "whisper-basic")
 
 _ONES = [
@@ -32,12 +32,14 @@ _PLAIN = frozenset(string.ascii_lowercase + "' ")
 _IS_NORMAL = re.compile(r"[a-z]+(?:[' ][a-z]+)*")
 """What all rules leave as it is, and most of what recognizers write: seeing so costs a fiftieth of trying them all."""
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´′＇", "'"))
+_VARIATION_SELECTORS = frozenset(map(chr, range(0xFE00, 0xFE10)))
+"""What is left of an emoji whose picture is gone; they are marks, but of no letter."""
 
 
 def normalize(text: str, normalizer: str = NORMALIZER_VERSION) -> str:
     """Write a query as it is compared: lower case, numbers as spoken, no punctuation but apostrophes inside words.
 
-    Letters keep their accents. Normalizing twice changes nothing more (query-2).
+    Letters keep their accents. Normalizing twice changes nothing more (query-3).
     Raises: ParameterError for a normalizer that does not exist.
     """
     if normalizer == NORMALIZER_VERSION:
@@ -81,7 +83,8 @@ def _normalize_query(text: str) -> str:
 
 
 def _fold_letters(text: str) -> str:
-    text = "".join(c for c in text.translate(_APOSTROPHES) if unicodedata.category(c) != "Cf")
+    text = "".join(c for c in text.translate(_APOSTROPHES)
+                   if unicodedata.category(c) not in ("Cf", "Me") and c not in _VARIATION_SELECTORS)
     text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
     return unicodedata.normalize("NFKC", text.lower())
 
@@ -90,7 +93,8 @@ def _strip_punctuation(text: str) -> str:
     """Keep letters, the marks that belong to them, numbers, and apostrophes between two of those."""
     text = "".join(c if c == "'" or unicodedata.category(c)[0] in "LMN" else " " for c in text)
     text = re.sub(r"'+", "'", text)
-    return " ".join(re.sub(r"(?<!\S)'|'(?!\S)", " ", text).split())
+    spoken = re.sub(r"(?<!\S)'|'(?!\S)", " ", text).split()
+    return " ".join(word for word in spoken if any(unicodedata.category(c)[0] in "LN" for c in word))
 
 
 def _digits(number: str) -> str:

@@ -116,7 +116,7 @@ def test_a_speaker_in_two_splits_is_leakage(corpus: Path) -> None:
 
 def test_a_recording_in_two_splits_is_leakage(corpus: Path) -> None:
     listed = with_splits(["train", "valid", "dev", "gate", "test"])
-    listed[1]["audio_path"] = listed[0]["audio_path"]
+    listed[1] |= {name: listed[0][name] for name in ("audio_path", "text")}
     with pytest.raises(ManifestError, match="recording .* is in train and valid.*put each recording in one split"):
         corpora.collect([manifest(corpus, listed)])
 
@@ -178,10 +178,56 @@ def test_a_source_with_splits_of_its_own_that_joins_moves_nobody(corpus: Path) -
 
 def test_a_recording_that_is_there_already_is_set_aside_with_whose_it_is(corpus: Path) -> None:
     listed = rows()
-    listed[1] |= {"audio_path": "00.wav", "speaker": "s0"}
+    listed[1] |= {"audio_path": "00.wav", "speaker": "s0", "text": listed[0]["text"]}
     collection = corpora.collect([manifest(corpus, listed)])
     assert len(collection.dataset.table) == 39
-    assert collection.rejected["reason"].tolist() == ["the same recording as u00, which has other words"]
+    assert collection.rejected["reason"].tolist() == ["the same recording as u00"]
+
+
+def test_of_a_recording_that_rows_write_down_differently_none_is_kept(corpus: Path) -> None:
+    listed = rows()
+    listed[1] |= {"audio_path": "00.wav", "speaker": "s0"}
+    collection = corpora.collect([manifest(corpus, listed)])
+    assert len(collection.dataset.table) == 38 and collection.rejected["line"].tolist() == [2, 3]
+    assert collection.rejected["reason"].str.contains("other words for this recording; cut its segments into").all()
+
+
+def segments(n_each: int = 4) -> list[Row]:
+    """List pieces of longer recordings, which columns cut that nobody reads."""
+    return [{**row, "audio_path": f"{i // n_each:02d}.wav", "start": i % n_each, "end": i % n_each + 1}
+            for i, row in enumerate(rows())]
+
+
+def test_a_manifest_of_segments_is_an_error_that_says_to_cut_them(corpus: Path) -> None:
+    source = manifest(corpus, segments())
+    wanted = "40 of 40 rows cannot be used, none is good. line 2: other rows .*cut its segments into files of their own"
+    for act in (lambda: corpora.collect([source], max_bad_share=0.8), lambda: corpora.read_rows([source])):
+        with pytest.raises(ManifestError, match=wanted):
+            act()
+    source = manifest(corpus, [*segments()[:8], *rows()[8:]])
+    with pytest.raises(ManifestError, match="8 of 40 rows cannot be used, at most 5% .*cut its segments"):
+        corpora.collect([source])
+    assert len(corpora.collect([source], max_bad_share=0.2).dataset.table) == 32
+
+
+def test_sources_that_write_the_same_recordings_down_differently_are_an_error_too(corpus: Path) -> None:
+    first, second = (manifest(corpus, [{**row, "text": words} for row in rows()[:n]], f"{n}.csv")
+                     for n, words in ((40, "play adele"), (3, "stop")))
+    with pytest.raises(ManifestError, match="6 of 43 rows cannot be used.*utterance_id u00: .*or keep one row"):
+        corpora.collect([first, second])
+    collection = corpora.collect([first, second], max_bad_share=0.2)
+    assert len(collection.dataset.table) == 37 and collection.report["n_repeats"] == 6
+
+
+def test_what_was_left_out_of_a_source_is_told_by_its_first_reasons(corpus: Path) -> None:
+    listed = rows()
+    changes: list[Row] = [{"text": ""}, {"text": ""}, {"split": "x"}, {"audio_path": "x.wav"}, {"offset": 1}]
+    for row, change in zip(listed, changes, strict=False):
+        row |= change
+    found = corpora.check(manifest(corpus, listed), max_bad_share=0.2)
+    assert len(found.good) == 35 and found.left_out.startswith("5 of 40 rows left out: line 2: text is empty; write")
+    assert "; line 4: split is not one of" in found.left_out and found.left_out.endswith("; and 1 other reasons")
+    assert corpora.check(manifest(corpus, rows())).left_out == ""
 
 
 def test_an_unknown_size_is_refused_before_the_demo_world_speaks(project: Project) -> None:

@@ -30,6 +30,10 @@ def test_a_missing_column_is_named_beside_those_there_are(corpus: Path, column: 
     ("m.csv", b"audio_path,text\n", "lists no recordings; add rows"),
     ("m.csv", b"", "cannot be read as csv.*export it again"),
     ("m.csv", b"audio_path,text\na.wav,caf\xe9\n", "cannot be read as csv.*in UTF-8"),
+    ("m.csv", b"audio_path,text, text\na.wav,a,b\n", "has several columns text; rename or drop all but one"),
+    ("m.csv", b"audio_path,text\na.wav,play, please\nb.wav,b\n", "line 2 has more fields than the header; put each"),
+    ("m.csv", b"audio_path,text\nb.wav,b\na.wav,play, please\n", "Expected 2 fields in line 3, saw 3; put each text"),
+    ("m.csv", b'audio_path,text\na.wav,"a\nb.wav,b\n', "EOF inside string .*in quotation marks, and close them"),
     ("m.jsonl", b'{"audio_filepath": "a.wav"\n', "cannot be read as jsonl .line 1.*export it again"),
     ("m.jsonl", b"[1]\n", "line 1 is not an object"),
     ("m.parquet", b"PAR", "cannot be read as parquet.*export it again"),
@@ -136,6 +140,8 @@ def test_more_bad_rows_than_allowed_are_an_error_unless_a_parameter_allows_them(
     source = manifest(corpus, listed)
     with pytest.raises(ManifestError, match="3 of 40 rows cannot be used, at most 5% .*or allow more with max_bad"):
         corpora.collect([source])
+    with pytest.raises(ManifestError, match="3 of 40 rows cannot be used, at most 5% .*Mend or drop these rows$"):
+        corpora.read_rows([source])
     assert len(corpora.collect([source], max_bad_share=0.1).dataset.table) == 37
 
 
