@@ -51,7 +51,7 @@ def test_real_data_waits_for_people_and_says_what_they_do(root: Path, speech: da
 
 def test_what_people_bring_becomes_a_new_version_and_leaves_the_old_one(root: Path, speech: datasets.Dataset) -> None:
     request = data_requests.ask("mine", NEED, dataset_version=speech.version)
-    assert data_requests.fulfil(request.request_id, manifest(root / "more", "adde", noise="car")).left_out == ""
+    assert data_requests.fulfil(request.request_id, manifest(root / "more", "adde", noise="car"))[0].left_out == ""
     grown = data_requests.bring(request, speech, size="toy", seed=0)
     assert grown is not None and grown.version != speech.version
     assert len(grown.table) == 10 and grown.table["noise"].eq("car").sum() == 4
@@ -72,6 +72,24 @@ def test_recordings_that_another_request_or_the_manifest_brought_answer_a_reques
     assert data_requests.state(first) == "4 are in the data"
 
 
+def test_speakers_who_judge_teach_nothing_and_that_is_said_at_once(root: Path) -> None:
+    speech = corpora.collect([str(manifest(root / "base", "abcdefghijklmnopqrst" * 2, noise="quiet"))]).dataset
+    assert not speech.is_few_speakers
+    new = list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    of = datasets.assign_splits(new, str(speech.card["salt"]))
+    teaching, judging = ([name for name in new if (of[name] == "train") == wanted] for wanted in (True, False))
+    request = data_requests.ask("mine", NEED, dataset_version=speech.version)
+    with pytest.raises(RequestError, match="none of 3 recordings can be learned from.*bring some of other speakers"):
+        data_requests.fulfil(request.request_id, manifest(root / "judges", "".join(judging[:3]), noise="car"))
+    assert data_requests.state(request) == "open"
+
+    more = manifest(root / "mixed", "".join([*judging[:2], *teaching[:2]]), noise="car")
+    told = CliRunner().invoke(cli.app, ["fulfil", request.request_id, "--manifest", str(more)]).output
+    assert f"4 recordings taken for {request.request_id}, 2 of them to learn from" in told
+    grown = data_requests.bring(request, speech, size="toy", seed=0)
+    assert grown is not None and len(grown.train) == len(speech.train) + 2
+
+
 def test_a_manifest_that_changed_since_it_was_fulfilled_is_to_be_fulfilled_again(
     root: Path, speech: datasets.Dataset
 ) -> None:
@@ -82,7 +100,7 @@ def test_a_manifest_that_changed_since_it_was_fulfilled_is_to_be_fulfilled_again
     again = f"changed.*workbench fulfil {request.request_id} --manifest"
     with pytest.raises(RequestError, match=again):
         data_requests.bring(request, speech, size="toy", seed=0)
-    assert len(data_requests.fulfil(request.request_id, more).good) == 3
+    assert len(data_requests.fulfil(request.request_id, more)[0].good) == 3
     grown = data_requests.bring(request, speech, size="toy", seed=0)
     assert grown is not None and len(grown.table) == 9
     more.unlink()
@@ -98,7 +116,7 @@ def test_a_folder_of_recordings_fulfils_a_request_and_a_damaged_file_is_named(
     for row in pd.read_csv(more).itertuples():
         (more.parent / row.audio_path).with_suffix(".txt").write_text(row.text)
     more.unlink()
-    assert len(data_requests.fulfil(request.request_id, more.parent).good) == 4
+    assert len(data_requests.fulfil(request.request_id, more.parent)[0].good) == 4
     assert data_requests.bring(request, speech, size="toy", seed=0) is not None
     assert [r.request_id for r in data_requests.every("mine")] == [request.request_id] and not data_requests.every("")
     (data_requests.folder("mine") / "torn.json").write_text('{"a": 1}')

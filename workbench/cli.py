@@ -204,10 +204,11 @@ def fulfil(
     from workbench import data_requests
 
     run_name = data_requests.find(request_id).run
-    taken = data_requests.fulfil(request_id, manifest.resolve())
+    taken, n_taught = data_requests.fulfil(request_id, manifest.resolve())
     if taken.left_out:
         print(taken.left_out)
-    print(f"{len(taken.good)} recordings taken for {request_id}; go on with: workbench run --run {run_name}")
+    judging = f", {n_taught} of them to learn from (the others' speakers judge)" if n_taught < len(taken.good) else ""
+    print(f"{len(taken.good)} recordings taken for {request_id}{judging}; go on with: workbench run --run {run_name}")
 
 
 @app.command(epilog="Examples: workbench prepare librispeech /data/LibriSpeech  |  "

@@ -28,6 +28,8 @@ MAX_ASKED = 20_000
 FROM_WORDS = {"intent", "entity_type", "duration_band"}
 """Columns that follow from what is said, not from who says it and where: prompts must be chosen for them."""
 
+JUDGES = ("none of {} recordings can be learned from: their speakers judge, for ever, by salted hash; bring some of "
+          "other speakers")
 UNKNOWN_GAIN = Interval(float("nan"), float("nan"), float("nan"), "not estimated")
 
 
@@ -203,17 +205,22 @@ def record_list(request: Request, utterances: pd.DataFrame) -> Path:
     return path
 
 
-def fulfil(request_id: str, manifest: Path) -> Checked:
+def fulfil(request_id: str, manifest: Path) -> tuple[Checked, int]:
     """Take the recordings that people made for a request, after the checks of any manifest.
 
-    Returns: what was taken, and what was turned away.
-    Raises: RequestError for an unknown request; ManifestError when the manifest does not pass.
+    Returns: what was taken, and what was turned away; how many of them will be learned from.
+    Raises: RequestError for an unknown request, or recordings that nothing could be learned from; ManifestError when
+        the manifest does not pass.
     """
     request = find(request_id)
     taken = corpora.check(str(manifest.resolve()))
+    n_taught = int(datasets.splits_of_new(datasets.load(request.dataset_version, needs_audio=False),
+                                          taken.good).eq("train").sum())
+    if not n_taught:
+        raise RequestError(JUDGES.format(len(taken.good)))
     brought = {"manifest": str(manifest.resolve()), "content": _content(taken.good), "n": len(taken.good)}
     _write_note(request, FULFILLED, brought)
-    return taken
+    return taken, n_taught
 
 
 def _content(rows: pd.DataFrame) -> str:
@@ -239,6 +246,9 @@ def bring(request: Request, speech: Dataset, *, size: str, seed: int, number: in
         _write_note(request, ANSWERED, {"n": 0, "dataset": speech.version})
         return None
     grown = datasets.extend(speech, rows, note=request.title)
+    if len(grown.train) == len(speech.train):
+        _write_note(request, ANSWERED, {"refused": JUDGES.format(len(rows))})
+        return None
     _write_note(request, ANSWERED, {"n": len(grown.table) - len(speech.table), "dataset": grown.version})
     return grown
 

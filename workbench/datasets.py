@@ -279,11 +279,12 @@ def extend(dataset: Dataset, rows: pd.DataFrame | Iterable[Mapping[str, Any]], n
     if taken:
         raise ManifestError(f"{len(taken)} utterance ids are already in dataset {dataset.version}, the first is "
                             f"{taken[0]}; give the new recordings other ids")
-    table = pd.concat([dataset.table, new.assign(split=_splits_of_new(dataset, new))], ignore_index=True)
+    table = pd.concat([dataset.table, new.assign(split=splits_of_new(dataset, new))], ignore_index=True)
     return save(table, parent=dataset.version, note=note, salt=str(dataset.card.get("salt", "")))
 
 
-def _splits_of_new(dataset: Dataset, new: pd.DataFrame) -> pd.Series:
+def splits_of_new(dataset: Dataset, new: pd.DataFrame) -> pd.Series:
+    """Say where new rows go, as `extend` does."""
     said = new["split"] if "split" in new else pd.Series(None, index=new.index, dtype=object)
     if dataset.is_few_speakers:
         return pd.Series("train", index=new.index)

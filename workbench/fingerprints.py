@@ -160,23 +160,10 @@ def _file_state(path: Path) -> Any:
     """Describe a file by its content, a manifest also by the audio it lists, a folder by all the speech in it."""
     if path.is_dir():
         kinds = {*AUDIO_SUFFIXES, *MANIFEST_SUFFIXES, *PACKED_SUFFIXES, ".txt"}
-        return [str(path), [_state(file, path) for file in sorted(_below(path)) if file.suffix.lower() in kinds]]
+        files = sorted(path / name for name in remote.files_here(str(path)))
+        return [str(path), [_state(file, path) for file in files if file.suffix.lower() in kinds]]
     audio = _listed_audio(path) if path.suffix.lower() in MANIFEST_SUFFIXES else ()
     return [str(path), _content(path), _states_hash(path.parent, audio)]
-
-
-def _below(top: Path) -> Iterator[Path]:
-    """Give the files of a folder as a collection lists them: each real folder in it once, by links too."""
-    seen, waiting = set[str](), [str(top)]
-    for start in waiting:  # links wait until all real folders are seen
-        for folder, folders, names in os.walk(start):
-            if (real := os.path.realpath(folder)) in seen:
-                folders.clear()
-                continue
-            seen.add(real)
-            folders.sort()
-            waiting += [path for path in (f"{folder}/{name}" for name in folders) if Path(path).is_symlink()]
-            yield from (Path(folder, name) for name in names)
 
 
 def _content(path: Path) -> str:

@@ -37,9 +37,9 @@ def take(question: str, model: str, judged: Iterable[str], paired: PairedResult,
     """Note a look and say what it may spend; the same model on the same utterances (`judged`) is the same look again.
 
     Other utterances make another look where some of them were looked at before, or this model was: such looks share the
-    risk of the plan that the first of them made, by how much all of them have seen. Where an earlier look was at another
-    model, or at utterances that are not among these, they share it without counting on their likeness. A second model
-    on the same data, or on data that nobody has looked at, is a claim of its own, and is counted.
+    risk of the plan that the first of them made, by how much all of them have seen. Where an earlier look was at
+    another model, or at utterances that are not among these, they share it without counting on their likeness. A second
+    model on the same data, or on data that nobody has looked at, is a claim of its own, and is counted.
     """
     path = storage.data_folder() / "datasets" / "looks.json"
     ledger: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []

@@ -7,7 +7,6 @@ used. No audio is opened here.
 import io
 import itertools
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -137,7 +136,7 @@ def _parquet(file: BinaryIO) -> pd.DataFrame:
 
 def _folder(place: str) -> pd.DataFrame:
     """List recordings with the text file of the same name; several subfolders are taken for speakers."""
-    there = {*(remote.files_below(place) if remote.is_url(place) else _files_below(place))}
+    there = {*(remote.files_below(place) if remote.is_url(place) else remote.files_here(place))}
     if not there and remote.is_url(place):
         raise ManifestError(ABSENT.format(place))
     seen = (path for path in map(PurePosixPath, there) if not path.name.startswith("."))
@@ -149,22 +148,6 @@ def _folder(place: str) -> pd.DataFrame:
     said = dict(zip(texts, map(_decoded, remote.read_all([f"{place}/{name}" for name in texts])), strict=True))
     found = pd.DataFrame([said.get(name, ("", "")) for name in beside], columns=["text", "row_fault"])
     return found.assign(audio_path=[f"{place}/{p}" for p in files], speaker=speakers, line=range(1, len(files) + 1))
-
-
-def _files_below(place: str) -> list[str]:
-    """List the files of a folder, each real folder in it once, by links too; a link that leads nowhere is none."""
-    start, found, seen, waiting = len(place.rstrip("/")) + 1, list[str](), set[str](), [place]
-    for top in waiting:  # links wait until all real folders are seen
-        for folder, folders, names in os.walk(top):
-            if (real := os.path.realpath(folder)) in seen:
-                folders.clear()
-                continue
-            seen.add(real)
-            folders.sort()
-            waiting += [path for path in (f"{folder}/{name}" for name in folders) if Path(path).is_symlink()]
-            found += [path[start:] for path in (f"{folder}/{name}" for name in names)
-                      if os.path.exists(path)]  # noqa: PTH110  a third of a Path's time
-    return found
 
 
 def _decoded(content: bytes) -> tuple[str, str]:

@@ -142,6 +142,24 @@ def files_below(folder: str) -> dict[str, str]:
     return {}
 
 
+def files_here(folder: str) -> Iterator[str]:
+    """List a folder of this machine with all below it: each real folder once, by links too, and no link to nowhere.
+
+    Returns: paths in the folder.
+    """
+    start, seen, waiting = len(folder.rstrip("/")) + 1, set[str](), [folder]
+    for top in waiting:  # links wait until all real folders are seen
+        for place, folders, names in os.walk(top):
+            if (real := os.path.realpath(place)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders.sort()
+            waiting += [path for path in (f"{place}/{name}" for name in folders) if Path(path).is_symlink()]
+            paths = (f"{place}/{name}" for name in names)
+            yield from (path[start:] for path in paths if os.path.exists(path))  # noqa: PTH110  a third of a Path's time
+
+
 def _listed(folder: str, files: list[str]) -> dict[str, str]:
     with contextlib.suppress(FileNotFoundError), _explained(folder):
         there = _listing(folder, is_deep=False)

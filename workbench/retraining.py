@@ -225,9 +225,8 @@ def questions(trial: Trial) -> list[Gate]:
 
 def look(trial: Trial, *, champion: str, challenger: str) -> tuple[Trial, Look]:
     """Note that a challenger is looked at on production: what this look may spend goes with the trial."""
-    production = improvement.compare(trial.production, trial.scope)
-    judged = trial.production.scores["before"]["utterance_id"]
-    taken = looks.take(f"better than version {champion} on production", challenger, judged, production,
+    production, judged = improvement.compare(trial.production, trial.scope), trial.production.scores["before"]
+    taken = looks.take(f"better than version {champion} on production", challenger, judged["utterance_id"], production,
                        _a_third(trial, production).planned)
     return replace(trial, alpha=taken.alpha, is_last=taken.is_last), taken
 
