@@ -64,6 +64,21 @@ def test_the_same_files_are_the_same_version_and_damage_is_mended(project: Path)
     assert release(project, "b").version == "2"
 
 
+def test_who_is_champion_already_is_not_promoted_and_a_way_back_is_promised_only_where_there_is_one(
+        project: Path) -> None:
+    for weights in "ab":
+        release(project, weights)
+
+    def told(version: str) -> str:
+        return CliRunner().invoke(service_cli.app, ["promote", version, "--by", "ann lee"]).output.strip()
+
+    assert told("1") == "version 1 is the champion"
+    model_registry.promote("1", by="deploy")
+    assert told("champion") == told("1") == "version 1 is the champion already"
+    assert model_registry.resolve("1").tags["promoted_by"] == "deploy"
+    assert told("2") == "version 2 is the champion; back with: workbench rollback --by 'ann lee'"
+
+
 def test_promotion_and_rollback_move_who_answers(project: Path) -> None:
     for weights in "abc":
         release(project, weights)
