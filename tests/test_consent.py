@@ -14,7 +14,7 @@ import pytest
 
 from workbench import audio, consent, consented_audio, datasets, query_log, shared_runs, storage
 from workbench.audio import Samples
-from workbench.errors import QueryLogError
+from workbench.errors import QueryLogError, SettingsError
 from workbench.marks import Marks
 from workbench.query_log import LoggedQuery, QueryLog
 
@@ -150,6 +150,32 @@ def test_nothing_of_a_forgotten_user_is_kept_again(root: Path, log: QueryLog) ->
     assert traces(root, ANN, 0) == {} and log.last_row() == 7
     again = consent.forget(ANN, log)
     assert (again.n_queries, again.n_clips, again.datasets) == (0, 0, ())
+
+
+def test_without_the_secret_that_names_users_nobody_is_said_to_be_forgotten(root: Path, log: QueryLog) -> None:
+    served(log)
+    log.check_secret()  # as a server does, before it writes
+    secret = root / "data" / "secret.key"
+    known = secret.read_bytes()
+    for found, message in ((None, "is missing"), (b"1" * 32, "is not the one"), (b"cut", "holds 3 bytes")):
+        secret.unlink()
+        if found:
+            secret.write_bytes(found)
+        with pytest.raises(SettingsError, match=f"{message}.*bring the old file back"):
+            consent.forget(ANN, log)
+        secret.write_bytes(known)
+    assert log.read()["hypothesis"].ne("").all() and not log.is_forgotten(query_log.user_hash(ANN))
+    assert consent.forget(ANN, log).n_queries == 3
+
+
+def test_a_name_is_read_as_the_server_reads_it_and_one_that_never_asked_is_doubted(root: Path, log: QueryLog) -> None:
+    served(log)
+    stranger = consent.forget("an@example.org", log)
+    assert "No query of this user was ever logged here; is it the id that the app sends" in str(stranger)
+    assert not stranger.is_known and log.is_forgotten(query_log.user_hash("an@example.org"))
+    assert consent.forget("an@example.org", log).is_known, "who was forgotten before is no surprise"
+    assert consent.forget(f" {ANN}\n", log).n_queries == 3
+    assert "ever logged" not in str(consent.forget(ANN, log))
 
 
 def test_many_users_forgotten_one_by_one_leave_nothing_in_the_database_files(root: Path, log: QueryLog) -> None:

@@ -1,5 +1,6 @@
 """The running log read on, on SQLite and PostgreSQL: counts are whole, rows are some users', nothing is read twice."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,27 @@ def test_only_the_latest_windows_keep_rows_and_all_are_counted(url: str) -> None
     live.refresh()
     assert sorted(live.reading.rows["window"].unique()) == list(range(4, 12))
     assert live.reading.counts["n"].sum() == 440
+    live.close()
+
+
+@pytest.mark.parametrize("n_before", [0, 300])
+def test_a_clock_far_ahead_makes_no_window_and_is_counted(url: str, n_before: int) -> None:
+    rows, live = watched.week(1, 400), LiveLog(url)
+    ahead = rows.tail(3).assign(request_id=["x", "y", "z"], time_s=time.time() + np.array([30.0, 300.0, 3e9]) * 86_400)
+    for part in (rows.head(n_before), pd.concat([rows.iloc[n_before:], ahead])):
+        if len(part):
+            watched.fill(part, QueryLog(url))
+            live.refresh()
+    assert set(live.reading.rows["request_id"]) == set(rows["request_id"])
+    assert live.reading.last_s == rows["time_s"].max() and live.reading.counts["n"].sum() == 403
+    live.close()
+
+
+def test_weeks_that_all_lie_ahead_are_simulated_and_shown(url: str) -> None:
+    rows, live = watched.week(1, 40), LiveLog(url)
+    watched.fill(rows.assign(time_s=rows["time_s"] + 4e9), QueryLog(url))
+    live.refresh()
+    assert len(live.reading.rows) == 40 and live.reading.last_s == rows["time_s"].max() + 4e9
     live.close()
 
 

@@ -115,12 +115,13 @@ def test_two_keys_of_users_names_on_one_log_are_refused(tmp_path: Path, monkeypa
         monkeypatch.setenv("WORKBENCH_ROOT", str(tmp_path / name))
         preflight.check()
     monkeypatch.setenv("WORKBENCH_ROOT", str(tmp_path / "bob"))
-    with pytest.raises(SettingsError, match=r"secret.key is not the one .* copy that file"):
+    with pytest.raises(SettingsError, match=r"secret.key is missing, .* copy that file"):
         preflight.check()
+    (tmp_path / "bob/data").mkdir(exist_ok=True)
     (tmp_path / "bob/data/secret.key").write_bytes((tmp_path / "ada/data/secret.key").read_bytes())
     preflight.check()
     (tmp_path / "bob/data/secret.key").write_bytes(secrets.token_bytes(32))
-    with pytest.raises(SettingsError, match="copy that file"):
+    with pytest.raises(SettingsError, match=r"secret.key is not the one .* copy that file"):
         preflight.check()
 
 

@@ -1,5 +1,6 @@
 """The query log, on SQLite and on a PostgreSQL server that the tests start themselves."""
 
+import errno
 import math
 import resource
 import signal
@@ -332,6 +333,40 @@ def test_processes_that_begin_together_make_one_secret(root: Path) -> None:
     code = "from workbench import query_log; print(query_log.user_hash('ann'))"
     started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert len({process.communicate()[0] for process in started}) == 1
+
+
+def test_a_lost_secret_is_not_made_anew_where_users_have_names(
+        url: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_QUERY_LOG_URL", url)
+    log, secret = QueryLog(url), root / "data" / "secret.key"
+    log.append([query(1)])
+    assert not log.has_names(), "nobody has said who they are"
+    log.append([query(2, user_hash=query_log.user_hash("ann"))])
+    secret.rename(secret.with_name("old.key"))
+    for again in (log.check_secret, lambda: query_log.user_hash("ann")):
+        with pytest.raises(SettingsError, match="secret.key is missing, .* bring the old file back"):
+            again()
+    assert not secret.exists()
+    secret.with_name("old.key").rename(secret)
+    log.check_secret()
+    secret.write_bytes(b"1" * 32)
+    with pytest.raises(SettingsError, match="secret.key is not the one .* bring the old file back"):
+        log.check_secret()
+    log.close()
+
+
+def test_a_full_disk_leaves_neither_half_a_secret_nor_an_open_file(
+        root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    n_open = len(list(Path("/proc/self/fd").iterdir()))
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fail)
+        with pytest.raises(SettingsError, match="the disk is full: .*secret.key"):
+            query_log.user_hash("ann")
+    assert not list((root / "data").iterdir()) and len(list(Path("/proc/self/fd").iterdir())) == n_open
+    assert query_log.user_hash("ann")
 
 
 def test_a_cut_off_secret_is_not_replaced_silently(root: Path) -> None:

@@ -31,7 +31,10 @@ COMMIT_S = 600.0  # a clip is stored just before its row; one that has waited lo
 
 @dataclass(frozen=True, slots=True)
 class Forgetting:
-    """What was removed, and what had used it: dataset versions by name, models as `run/stage` or released folder."""
+    """What was removed, and what had used it: dataset versions by name, models as `run/stage` or released folder.
+
+    `is_known` is false for who left nothing, and has not been forgotten before.
+    """
 
     n_queries: int
     n_clips: int
@@ -39,10 +42,13 @@ class Forgetting:
     datasets: tuple[str, ...]
     models: tuple[str, ...]
     unreadable: tuple[str, ...]
+    is_known: bool = True
 
     def __str__(self) -> str:
-        lines = [f"Forgotten: {self.n_queries} queries keep their measurements alone, {self.n_clips} clips and "
-                 f"{self.n_table_rows} rows of tables are deleted. Later queries of this user leave no words or sound.",
+        found = (f"Forgotten: {self.n_queries} queries keep their measurements alone, {self.n_clips} clips and "
+                 f"{self.n_table_rows} rows of tables are deleted.") if self.is_known else (
+                 "No query of this user was ever logged here; is it the id that the app sends in X-User-Id?")
+        lines = [f"{found} Later queries of this user leave no words or sound.",
                  f"Datasets that held them, no longer reproducible: {', '.join(self.datasets) or 'none'}",
                  f"Models that learned from those: {', '.join(self.models) or 'none'}"]
         unread = f"Could not be read, so look yourself: {', '.join(self.unreadable)}"
@@ -60,14 +66,16 @@ class Retention:
 def forget(user: str, log: QueryLog | None = None) -> Forgetting:
     """Remove a user everywhere, keep nothing of theirs from now on, and tell what had used them.
 
-    Raises: QueryLogError when the log does not work, StoreError when the team's store does not; the same call again
-        finishes what this one began.
+    Raises: QueryLogError when the log does not work, StoreError when the team's store does not, SettingsError when the
+        secret of users' names is not the log's; the same call again finishes what this one began.
     """
     if log is None:
         with contextlib.closing(QueryLog()) as own:
             return forget(user, own)
+    log.check_secret()
+    user = user.strip()  # as the server does
     name = query_log.user_hash(user)
-    requests = log.refuse(name)
+    was_forgotten, requests = log.is_forgotten(name), log.refuse(name)
     whose = {"request_id": set(requests), "utterance_id": set(requests), "user_hash": {name}, "speaker": {name},
              "user": {user}}
     used, n_given = _forget_in_datasets(whose, storage.data_folder(), _delete_clips)
@@ -79,8 +87,9 @@ def forget(user: str, log: QueryLog | None = None) -> Forgetting:
     left = log.forget(name)
     n_clips = sum(consented_audio.delete_clip(sha) for sha in left.audio_shas) + _sweep(log)
     log.erase_traces()
-    return Forgetting(left.n_queries, n_clips + n_given, n_rows + n_rows_there, used, _models_of(used),
-                      (*unreadable, *unreadable_there))
+    n_rows += n_rows_there
+    return Forgetting(left.n_queries, n_clips + n_given, n_rows, used, _models_of(used),
+                      (*unreadable, *unreadable_there), is_known=bool(was_forgotten or requests or n_rows or used))
 
 
 def enforce_retention(log: QueryLog, now_s: float, days_words: float, days_audio: float) -> Retention:

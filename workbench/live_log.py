@@ -4,6 +4,7 @@ It is read on from the last row that was seen. What is counted stays true when u
 `data/cache/monitoring` too; rows and words are held in memory alone.
 """
 
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from workbench.log_reading import ALL, COUNTED, DAY_S, HOUR_S, N_SAMPLED, LogRea
 
 N_WINDOWS = 8
 """Windows whose rows are held; older ones are counted only."""
+AHEAD_S = DAY_S
+"""A row further ahead of our clock is of one that is wrong: it is counted, but no window is made for it."""
 LAST = "\uffff"  # behind every name
 KEEP_EVERY = 20_000
 """Rows beyond those kept on the disk before they are kept again: half a second to count."""
@@ -37,7 +40,8 @@ class Reading:
     @property
     def last_s(self) -> float:
         """The hour of the last query, or when it was asked where its row is here."""
-        return float(max(self.rows["time_s"].max(), (self.counts["hour"].max()) * HOUR_S))
+        hours = _timely(self.counts, _end_s(self.counts, self.read_s))["hour"]
+        return float(max(self.rows["time_s"].max(), hours.max() * HOUR_S))
 
 
 class LiveLog:
@@ -75,25 +79,27 @@ class LiveLog:
         self.reader.close()
 
     def _read(self, counts: pd.DataFrame, last: int) -> Reading:
-        before = self._reading
-        start_s = before.start_s or counts["hour"].min() * HOUR_S // DAY_S * DAY_S
-        sizes = counts["n"].groupby(((counts["hour"] * HOUR_S - start_s) // self._width_s).astype(int) + 1).sum()
+        before, read_s = self._reading, time.time()
+        end_s = _end_s(counts, read_s)
+        timely = _timely(counts, end_s)
+        start_s = before.start_s or timely["hour"].min() * HOUR_S // DAY_S * DAY_S
+        sizes = timely["n"].groupby(((timely["hour"] * HOUR_S - start_s) // self._width_s).astype(int) + 1).sum()
         sizes = sizes[sizes.index > sizes.index.max() - N_WINDOWS]
         drawn = log_reading.n_drawn(sizes, self._n_sampled)
-        rows = self._first(drawn, start_s, last) if before.rows.empty else self._next(drawn, start_s, last)
-        return Reading(counts, rows, drawn / ALL, start_s, last, time.time())
+        read = self._first if before.rows.empty else self._next
+        return Reading(counts, read(drawn, start_s, end_s, last), drawn / ALL, start_s, last, read_s)
 
-    def _first(self, drawn: "pd.Series[int]", start_s: float, last: int) -> pd.DataFrame:
+    def _first(self, drawn: "pd.Series[int]", start_s: float, end_s: float, last: int) -> pd.DataFrame:
         """Read each window with its own share of users."""
         begins = [start_s + (window - 1) * self._width_s for window in drawn.index]
-        parts = [self.reader.rows(up_to_row=last, since_s=begin, until_s=begin + self._width_s, n_of_all=n)
+        parts = [self.reader.rows(up_to_row=last, since_s=begin, until_s=min(begin + self._width_s, end_s), n_of_all=n)
                  for begin, n in zip(begins, drawn, strict=True)]
         return self._numbered(pd.concat(parts, ignore_index=True), start_s)
 
-    def _next(self, drawn: "pd.Series[int]", start_s: float, last: int) -> pd.DataFrame:
+    def _next(self, drawn: "pd.Series[int]", start_s: float, end_s: float, last: int) -> pd.DataFrame:
         """Read on, and thin windows that have grown too large."""
         before = self._reading
-        fresh = self.reader.rows(after_row=before.last_row, up_to_row=last, n_of_all=int(drawn.max()))
+        fresh = self.reader.rows(after_row=before.last_row, up_to_row=last, until_s=end_s, n_of_all=int(drawn.max()))
         rows = pd.concat([before.rows, self._numbered(fresh, start_s)], ignore_index=True)
         limits = rows["window"].map(drawn).fillna(0)
         if (limits == ALL).all():
@@ -124,6 +130,16 @@ class LiveLog:
     def _path(self) -> Path:
         named = storage.hash_value([self.reader.name, log_reading.COUNTED])[:16]
         return storage.cache_folder("monitoring") / f"{named}.parquet"
+
+
+def _end_s(counts: pd.DataFrame, now_s: float) -> float:
+    """Give the time that no window passes; a log that lies ahead as a whole, as simulated weeks may, has none."""
+    end_s = now_s // HOUR_S * HOUR_S + AHEAD_S
+    return end_s if (counts["hour"] * HOUR_S < end_s).any() else math.inf
+
+
+def _timely(counts: pd.DataFrame, end_s: float) -> pd.DataFrame:
+    return counts[counts["hour"] * HOUR_S < end_s]
 
 
 def _no_counts() -> pd.DataFrame:

@@ -9,8 +9,10 @@ import hmac
 import operator
 import os
 import secrets
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
@@ -28,6 +30,8 @@ COLUMNS = tuple(str(column.name) for column in queries.columns)
 _WRITTEN = COLUMNS[1:]  # the database gives row_id
 ROWS_AT_A_TIME = 20_000  # what is held as Python values: some tens of megabytes
 SECRET_BYTES = 32  # as many as a SHA-256; a shorter key weakens the HMAC (RFC 2104, section 3)
+MEND_SECRET = ("bring the old file back, or copy that file from a machine of the team's that writes to this log: with "
+               "another one a user would be two, and could not be forgotten; where nobody has it, begin a new log")
 _WORDLESS = {"hypothesis": "", "heard_letters": "", "biased_from": ""}
 _ANONYMOUS = {"user_hash": "", "audio_sha": "", "consent": "", **_WORDLESS}
 _LABEL_COLUMNS = [str(column.name) for column in labels.columns]
@@ -124,19 +128,24 @@ class QueryLog:
         return ""
 
     def check_secret(self) -> None:
-        """Make sure that this project names users as the log's other writers do; the first one decides.
-
-        Raises: SettingsError when it does not: one user would be two, and could not be forgotten.
+        """Make sure that this project names users as the log's first writer did. Raises: SettingsError if it does not.
         """
-        mine = hmac.digest(_secret(), b"which secret", "sha256").hex()[:32]
+        mine = hmac.digest(_secret(self), b"which secret", "sha256").hex()[:32]
         with self._database.writing() as connection:
             known = set(connection.scalars(sql.select(secrets_used.c.mark)))
             if not known:
                 connection.execute(sql.insert(secrets_used), {"mark": mine})
         if known and mine not in known:
             raise SettingsError(f"{storage.data_folder() / 'secret.key'} is not the one by which {self._database.name} "
-                                "names users, so that nobody could be forgotten everywhere; copy that file from a "
-                                "machine of the team's that writes to this log")
+                                f"names users; {MEND_SECRET}")
+
+    def has_names(self) -> bool:
+        """Whether a secret was used here, by whomever. Raises: QueryLogError when the log does not answer."""
+        used = (secrets_used.select(), forgotten.select(), queries.select().where(queries.c.user_hash != ""))
+        if not self._database.is_there:
+            return False
+        with self._database.reading() as connection:
+            return bool(connection.scalar(sql.select(sql.or_(*(sql.exists(rows) for rows in used)))))
 
     def erase_traces(self) -> None:
         """Make the database's files let go of what was forgotten or dropped. Raises: QueryLogError when they cannot."""
@@ -265,21 +274,26 @@ def user_hash(user: str) -> str:
     return hmac.digest(_secret(), user.encode("utf-8", "replace"), "sha256").hex()[:16] if user else ""
 
 
-def _secret() -> bytes:
+def _secret(log: QueryLog | None = None) -> bytes:
+    """Read the secret, or make it for a log, the project's if none is given, that names nobody yet."""
     path = storage.data_folder() / "secret.key"
     with storage.explaining(path):
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = path.with_name(f".secret.{os.getpid()}.{secrets.token_hex(4)}")
-            descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            os.write(descriptor, secrets.token_bytes(SECRET_BYTES))
-            os.fsync(descriptor)
-            os.close(descriptor)
-            with contextlib.suppress(FileExistsError):
-                os.link(fresh, path)  # whoever comes first names it, whole
-            fresh.unlink()
-        secret = path.read_bytes()
+            with contextlib.nullcontext(log) if log else contextlib.closing(QueryLog()) as unnamed:
+                if unnamed.has_names() and not path.exists():  # nobody made it meanwhile
+                    raise SettingsError(f"{path} is missing, by which the query log names users; {MEND_SECRET}")
+            _make_secret(path)
+        secret = path.read_bytes() if path.is_file() else b""
     if len(secret) < SECRET_BYTES:
-        raise SettingsError(f"{path} holds {len(secret)} bytes, wanted {SECRET_BYTES}; bring the old file back, since "
-                            "users could not be told apart, or forgotten, with a new one")
+        raise SettingsError(f"{path} holds {len(secret)} bytes, wanted {SECRET_BYTES}; {MEND_SECRET}")
     return secret
+
+
+def _make_secret(path: Path) -> None:
+    """Make the secret, whole or not at all; whoever comes first names it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".secret.", buffering=0) as fresh:
+        fresh.write(secrets.token_bytes(SECRET_BYTES))
+        os.fsync(fresh.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh.name, path)

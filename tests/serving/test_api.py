@@ -14,8 +14,9 @@ import pytest
 from tests.serving import clips
 from tests.serving.conftest import GOOD, Server, command
 from workbench import keys
+from workbench.errors import ServiceError
 from workbench.serving import server
-from workbench.serving.server import Running, memory_mb
+from workbench.serving.server import Running, memory_mb, require_own_clock
 
 
 @pytest.fixture
@@ -90,6 +91,18 @@ def test_sound_is_kept_with_consent_alone_and_gone_when_its_user_is_forgotten(se
     assert again.status_code == 200 and not list(folder.rglob("*.wav"))
     for row in server.rows(f"request_id in ('{kept}', '{again.headers['X-Request-Id']}')"):
         assert (row["user_hash"], row["hypothesis"], row["audio_sha"]) == ("", "", "") and row["duration_s"] == 1.0
+
+
+def test_forgetting_nobody_is_refused_and_who_never_asked_is_told_so(server: Server) -> None:
+    nobody = httpx.delete(f"{server.url}/v1/users/%20", timeout=60)
+    assert nobody.status_code == 400 and nobody.json()["error"]["code"] == "missing_user"
+    stranger = httpx.delete(f"{server.url}/v1/users/stranger", timeout=60)
+    assert stranger.status_code == 200 and not stranger.json()["is_known"]
+
+
+def test_people_are_not_let_onto_a_simulated_clock(server: Server) -> None:
+    with pytest.raises(ServiceError, match="simulated clock.*`workbench stop`"):
+        require_own_clock(Running(server.url, server.process.pid))
 
 
 def test_metrics_tell_of_parts_batches_and_errors(server: Server) -> None:

@@ -1,15 +1,21 @@
 """What is broken is said by readiness, and nothing that was acknowledged is lost: models, databases, kills."""
 
+import os
 import signal
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests import processes
+from tests.postgresql import Server as Database
 from tests.serving import clips
 from tests.serving.conftest import Server, command, serving
+from workbench.serving.journal import STALL_S
+from workbench.serving.server import DRAIN_S
 
 NO_DATABASE = "postgresql+psycopg://nobody:hush@127.0.0.1:9/none"
 
@@ -42,6 +48,50 @@ def test_a_log_that_goes_away_stops_the_answers_and_one_that_comes_back_starts_t
     acknowledged.append(server.wait_ready().send().headers["X-Request-Id"])
     logged = [row["request_id"] for row in server.rows("error = ''")]
     assert set(acknowledged) <= set(logged) and answer.headers["X-Request-Id"] not in logged
+
+
+def test_without_the_secret_of_users_names_nobody_is_answered_or_forgotten_until_it_is_back(server: Server) -> None:
+    assert server.send(headers={"X-User-Id": "ann"}).status_code == 200
+    secret = server.root / "data" / "secret.key"
+    known = secret.read_bytes()
+    secret.write_bytes(b"cut")
+    try:
+        refused = server.send(headers={"X-User-Id": "ann"})
+        assert refused.status_code == 503 and "bring the old file back" in refused.json()["error"]["message"]
+        assert refused.json()["error"]["code"] in ("log_unavailable", "not_ready")
+        said = server.wait(lambda said: said["status"] == "not ready")
+        assert "bring the old file back" in str(said["problems"])
+        kept = httpx.delete(f"{server.url}/v1/users/ann", timeout=60)
+        assert kept.status_code == 503 and "bring the old file back" in kept.json()["error"]["message"]
+        assert kept.json()["error"]["code"] == "not_forgotten" and int(kept.headers["Retry-After"]) > 0
+    finally:
+        secret.write_bytes(known)
+    assert server.wait_ready().send(headers={"X-User-Id": "ann"}).status_code == 200
+
+
+def signal_postgres(postgres: Database, number: int) -> None:
+    main = int((postgres.folder / "cluster" / "postmaster.pid").read_text().split()[0])
+    for pid in (main, *processes.children(main)):
+        os.kill(pid, number)
+
+
+@pytest.mark.slow
+def test_a_database_that_hangs_is_not_ready_refuses_in_time_and_lets_the_server_end(
+        postgres: Database, served_root: Path) -> None:
+    url = postgres.new_log()
+    with serving(served_root, "--model", "toy", "--no-auth", WORKBENCH_QUERY_LOG_URL=url) as server:
+        assert server.wait_ready().send().status_code == 200
+        signal_postgres(postgres, signal.SIGSTOP)
+        try:
+            began_s = time.monotonic()
+            answer = server.send()
+            assert answer.status_code == 503 and answer.json()["error"]["code"] in ("log_unavailable", "not_ready")
+            said = server.wait(lambda said: said["status"] == "not ready")
+            assert "has not answered" in str(said["problems"]) and time.monotonic() - began_s < 3 * STALL_S
+            began_s = time.monotonic()
+            assert server.stop() == 0 and time.monotonic() - began_s < DRAIN_S
+        finally:
+            signal_postgres(postgres, signal.SIGCONT)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.processes import wait_until
 from tests.serving import clips
 from tests.serving.conftest import GOOD, Server
 from workbench.serving import uploads
@@ -122,6 +123,9 @@ def test_a_client_that_goes_away_half_way_harms_nobody(server: Server) -> None:
             connection.sendall(b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n"
                                b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\nContent-")
     assert server.send().status_code == 200
+    wait_until(lambda: len(server.rows("error = 'client_gone'")) == 5)
+    assert server.metric('workbench_errors_total{kind="client_gone"}') == 5
+    assert "ClientDisconnect" not in server.said()
     assert server.metric("workbench_queue_depth") == 0
 
 

@@ -15,10 +15,11 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workbench import keys, query_log
-from workbench.errors import KeysError
+from workbench.errors import KeysError, WorkbenchError
 from workbench.log_database import LoggedQuery
 from workbench.serving import openai_shape, uploads
 from workbench.serving.batching import Query
@@ -28,6 +29,9 @@ from workbench.serving.service import Options, Service
 
 HEADER_LENGTH = 64
 """What the log keeps of a device's or an app's name."""
+
+CLIENT_GONE = 499
+"""HTTP has no status that nobody reads. Source: nginx, which writes this one into its log."""
 
 ASSETS = Path(__file__).parents[1] / "assets"
 PAGE_POLICY = (
@@ -116,6 +120,8 @@ def _add_api(app: FastAPI, service: Service) -> None:
     async def transcriptions(request: Request) -> Response:
         """Write down a recording."""
         _authorize(request, service)
+        if service.journal.problem:  # a refusal could not be logged either
+            raise _not_ready(service)
         arrived_s, row = time.monotonic(), await _row_of(request, service)
         try:
             return await _transcribe(request, service, row=row, arrived_s=arrived_s)
@@ -141,10 +147,15 @@ def _add_api(app: FastAPI, service: Service) -> None:
     @app.delete("/v1/users/{user:path}", tags=["privacy"])
     async def forget(request: Request, user: str) -> Any:
         """Forget a user everywhere, and keep nothing of what they say from now on."""
-        from workbench import consent
-
         _authorize(request, service)
-        return asdict(await asyncio.to_thread(consent.forget, user.strip()))
+        if not user.strip():
+            raise ApiError(400, "no user is named; send DELETE /v1/users/USER, as the app sent it in X-User-Id",
+                           code="missing_user")
+        try:
+            return asdict(await service.forget(user))
+        except WorkbenchError as error:
+            raise ApiError(503, f"not everything is forgotten yet, so send this again: {error}", code="not_forgotten",
+                           retry_after_s=60) from error
 
 
 def _add_operation(app: FastAPI, service: Service) -> None:
@@ -204,8 +215,15 @@ def _holder(key: str) -> str | None:
         raise ApiError(503, str(error), code="keys_unreadable") from error
 
 
+def _not_ready(service: Service) -> ApiError:
+    return ApiError(503, "; ".join(service.problems), code="not_ready", retry_after_s=2)
+
+
 async def _row_of(request: Request, service: Service) -> LoggedQuery:
-    """Begin a query's row with what its headers say. Raises: ApiError, status 400, for a time that is none."""
+    """Begin a query's row with what its headers say.
+
+    Raises: ApiError, status 400 for a time that is none, 503 where the log or the secret of users' names is in trouble.
+    """
     headers = request.headers
     is_simulated = service.options.has_simulated_clock and "x-query-time" in headers
     told_s = _simulated_time_s(headers["x-query-time"]) if is_simulated else None
@@ -213,12 +231,19 @@ async def _row_of(request: Request, service: Service) -> LoggedQuery:
     return LoggedQuery(
         request_id=request.state.request_id,
         time_s=await service.time_s(told_s, app_version=app_version),
-        user_hash=query_log.user_hash(_as_utf8(headers.get("x-user-id", "")).strip()),
+        user_hash=_name(_as_utf8(headers.get("x-user-id", "")).strip()),
         app_version=app_version,
         device=headers.get("x-device", "")[:HEADER_LENGTH],
         model_version=service.version,
         consent="audio" if headers.get("x-consent", "").strip().lower() == "audio" else "",
     )
+
+
+def _name(user: str) -> str:
+    try:
+        return query_log.user_hash(user)
+    except WorkbenchError as error:
+        raise ApiError(503, str(error), code="log_unavailable", retry_after_s=2) from error
 
 
 def _as_utf8(header: str) -> str:
@@ -241,7 +266,7 @@ def _simulated_time_s(value: str) -> float:
 
 async def _transcribe(request: Request, service: Service, *, row: LoggedQuery, arrived_s: float) -> Response:
     if service.problems:
-        raise ApiError(503, "; ".join(service.problems), code="not_ready", retry_after_s=2)
+        raise _not_ready(service)
     wanted = await _received(request)
     if service.models.lineup is not None:
         service.models.lineup.pick(wanted.model, "")  # a model that is not served is refused before any work
@@ -256,7 +281,7 @@ async def _transcribe(request: Request, service: Service, *, row: LoggedQuery, a
 
 
 async def _received(request: Request) -> openai_shape.TranscriptionRequest:
-    """Read the form, in bounded time. Raises: ApiError, status 400, 408 or 413."""
+    """Read the form, in bounded time. Raises: ApiError, status 400, 408, 413, or 499 for who has hung up."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise ApiError(400, "the body is not multipart/form-data; send the recording as the form field 'file'",
                        code="not_multipart")
@@ -266,3 +291,6 @@ async def _received(request: Request) -> openai_shape.TranscriptionRequest:
     except TimeoutError as error:
         raise ApiError(408, f"the upload took longer than {uploads.UPLOAD_TIMEOUT_S:g} s; send a smaller file",
                        code="upload_timeout") from error
+    except ClientDisconnect as error:
+        raise ApiError(CLIENT_GONE, "the client hung up before the recording was here; send it again",
+                       code="client_gone") from error

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from workbench.audio import Samples
@@ -19,6 +19,9 @@ from workbench.serving.openai_shape import ApiError
 
 MAX_SHADOWS = 256
 """Clips that wait for a shadow; three seconds each, they take 50 MB. Beyond that the oldest go unheard."""
+
+DRAIN_S = 15.0
+"""How long a stopping server goes on with what its clients no longer wait for; a log that hangs would take longer."""
 
 log = logging.getLogger(__name__)
 
@@ -104,9 +107,12 @@ class Batcher:
                 await self._answer(await self._gather())
 
     async def drain(self) -> None:
-        """Wait until nothing is queued, heard or logged any more."""
-        while self._n_unanswered or self._n_entering or self._shadows or self._is_shadowing:
-            await asyncio.sleep(0.01)
+        """Wait until nothing is queued, heard or logged any more, for a bounded time: shadows may miss a few."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while self._n_unanswered or self._n_entering or self._shadows or self._is_shadowing:
+                    await asyncio.sleep(0.01)
+        self._shadows.clear()
         self._thread.shutdown()
 
     async def _gather(self) -> list[Query]:

@@ -90,7 +90,7 @@ def _is_alive(running: Running) -> bool:
 
 
 def run(app: Any, *, host: str, port: int, needs_key: bool = True) -> None:
-    """Serve in this process until it is told to stop; then answer what was accepted, and end.
+    """Serve in this process until it is told to stop; then answer what was accepted, and end the process.
 
     Raises: ServiceError when the address cannot be used.
     """
@@ -107,6 +107,7 @@ def run(app: Any, *, host: str, port: int, needs_key: bool = True) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
         uvicorn.Server(config).run(sockets=[listener])
+    os._exit(0)  # Python would wait for threads, and one may wait for ever, for a database that hangs
 
 
 @contextlib.contextmanager
@@ -218,6 +219,13 @@ def has_simulated_clock(url: str = "") -> bool:
     Raises: ServiceError when none answers.
     """
     return readiness(Running(reached(url)[0], 0)).get("clock") == "simulated"
+
+
+def require_own_clock(running: Running) -> None:
+    """Make sure that people's queries are logged at the time when they come. Raises: ServiceError when they are not."""
+    if has_simulated_clock(running.url):
+        raise ServiceError(f"the server at {running.url} has a simulated clock, which stands still while people ask; "
+                           "end it with `workbench stop`, and run the same command again")
 
 
 def memory_mb(running: Running) -> float:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from workbench import name_list, settings
 from workbench.log_database import LOAD_TEST
@@ -19,6 +20,9 @@ from workbench.serving.metrics import Metrics
 from workbench.serving.models import LiveModels, Source
 from workbench.serving.openai_shape import ApiError
 from workbench.serving.uploads import Clip, decode
+
+if TYPE_CHECKING:
+    from workbench.consent import Forgetting  # whose pandas an answer does not need
 
 POLL_S = 1.0
 """How often the registry's aliases, the biasing list and the log are looked at."""
@@ -61,6 +65,7 @@ class Service:
         self.longest_s, self.max_bytes = limits.max_duration_s, round(limits.max_body_mb * 1e6)
         self._decoding = ThreadPoolExecutor(N_DECODING_THREADS, "decoding")
         self._loading = ThreadPoolExecutor(1, "loading")
+        self._cleaning = ThreadPoolExecutor(1, "cleaning")  # asyncio would not end before a thread of its own does
         self._notes: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self._clock_s: float | None = None
@@ -101,6 +106,10 @@ class Service:
             told_s = self._clock_s
         return time.time() if told_s is None else told_s
 
+    async def forget(self, user: str) -> "Forgetting":
+        """Forget a user everywhere. Raises: WorkbenchError when the log, the store or the secret does not let us."""
+        return await asyncio.get_running_loop().run_in_executor(self._cleaning, _forget, user)
+
     def note(self, entry: Entry) -> None:
         """Log a query that failed; nobody waits for it, so that a log in trouble does not hold up the refusal."""
         task = asyncio.create_task(self._note(entry))
@@ -132,7 +141,7 @@ class Service:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self.journal.close()
+            await self.journal.close()
             self._names.close()
 
     async def _follow_models(self) -> None:
@@ -161,9 +170,15 @@ class Service:
         while not self.options.has_simulated_clock:
             await asyncio.sleep(CLEAN_UP_S)
             try:
-                await asyncio.to_thread(_enforce_retention)
+                await asyncio.get_running_loop().run_in_executor(self._cleaning, _enforce_retention)
             except Exception:  # whatever a database or a disk raises: the next hour's attempt must come
                 log.exception("retention could not be enforced")
+
+
+def _forget(user: str) -> "Forgetting":
+    from workbench import consent
+
+    return consent.forget(user)
 
 
 def _enforce_retention() -> None:
