@@ -33,6 +33,27 @@ def test_of_slices_that_are_called_changed_one_in_twenty_is_not() -> None:
     assert something["found_the_slice"] > 0.3
 
 
+@pytest.mark.parametrize(("talk", "most"), [("2 of 12 say most", 0.08), ("12 alike", 0.07), ("20 alike", 0.07),
+                                            ("one alone", 0.01)])
+def test_a_model_that_is_worse_by_the_margin_is_seldom_kept_however_few_or_unequal_speakers_are(talk: str,
+                                                                                               most: float) -> None:
+    assert bench.kept(talk, 0.10, 0.10, n_sets=1200, seed=5)["false_kept"] < most
+
+
+def test_a_model_that_is_no_worse_is_kept_nine_times_in_ten_where_fifty_speak() -> None:
+    assert bench.kept("50 alike", 0.10, 0.10, n_sets=400, seed=5)["kept"] > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("talk", ["8 alike", "12 alike", "20 alike", "50 alike", "200 alike", "2 of 12 say most",
+                                  "12 of all sorts"])
+def test_of_models_that_are_worse_by_the_margin_no_more_are_kept_than_is_said(talk: str) -> None:
+    most = 0.06 if "alike" in talk else 0.09
+    for correlation in (0.05, 0.10):
+        found = bench.kept(talk, 0.10, correlation, n_sets=5000, seed=6)
+        assert found["false_kept"] < most + 3 * monte_carlo_error(most, 5000)
+
+
 def pair(better_by: float, n_speakers: int = 30, n_queries: int = 20, seed: int = 0) -> PairedResult:
     """Compare a model at 20 % WER with one that mends a share of its errors; negative makes some."""
     rng = np.random.default_rng(seed)
@@ -64,7 +85,36 @@ def test_few_speakers_cannot_reach_five_percent_whatever_they_say() -> None:
     four = differences.paired_difference(np.full(40, 2), np.zeros(40), np.full(40, WORDS), np.repeat(np.arange(4), 10))
     assert four.p_better == 1 / 16
     one = differences.paired_difference([2, 1, 2], [0, 0, 1], [4, 4, 4], ["a"] * 3)
-    assert one.p_better == 0.5 and one.difference.note == "one speaker: interval too narrow"
+    assert one.p_better == 0.5 and one.difference.note == "one speaker: interval assumes that speakers differ as usual"
+
+
+def test_what_one_speaker_tells_is_as_unsure_as_speakers_are_assumed_to_differ() -> None:
+    a, b, words = np.tile([1, 0, 2, 0], 25), np.tile([0, 0, 1, 1], 25), np.full(100, WORDS)
+    one, all_apart = (differences.paired_difference(a, b, words, who) for who in (["a"] * 100, np.arange(100)))
+    effect = blocks.design_effect(400) / blocks.design_effect(WORDS)
+    assert one.se == pytest.approx(all_apart.se * effect**0.5) and one.df == all_apart.df
+    assert differences.noninferiority(all_apart, 0.02) is True and differences.noninferiority(one, 0.02) is None
+    alike = differences.paired_difference(a, a, words, ["a"] * 100)
+    assert alike.difference.high == pytest.approx(1 - 0.05 ** (blocks.design_effect(400) / 400))
+
+
+def test_a_few_who_lose_much_keep_a_model_from_being_called_as_good() -> None:
+    few_lose = np.where(np.arange(40) < 4, 6, -1)
+    lost, won = (differences.paired_difference(np.full(40, 9), 9 + change, np.full(40, 100), np.arange(40))
+                 for change in (few_lose, -few_lose))
+    assert lost.se == pytest.approx(won.se) and lost.skew == pytest.approx(-won.skew) and lost.skew > 0.2
+    beyond = 2.1 * won.se  # enough for a t of as few degrees of freedom
+    assert differences.noninferiority(won, won.difference.value + beyond) is True
+    assert differences.noninferiority(lost, lost.difference.value + beyond) is None
+    assert differences.noninferiority(lost, lost.difference.value + 2 * beyond) is True
+
+
+def test_a_speaker_who_says_most_leaves_the_standard_error_unknown() -> None:
+    b, words = np.tile([1, 0, 2], 4), np.full(12, 40)
+    even = differences.paired_difference(np.zeros(12), b, words, np.arange(12))
+    b[2], words[2] = 40, 800
+    uneven = differences.paired_difference(np.zeros(12), b, words, np.arange(12))
+    assert uneven.se_df == 1 < 3 < even.se_df
 
 
 def test_drawn_sign_flips_agree_with_all_of_them() -> None:

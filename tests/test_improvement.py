@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +126,7 @@ def test_rounds_on_the_same_gate_share_the_risk() -> None:
     assert improvement.decide(drawn, SCOPE, alpha=0.05 / 3).outcome == "cannot_tell"
 
 
-@pytest.mark.parametrize(("speaker", "note"), [("ann", "one speaker: interval too narrow"),
+@pytest.mark.parametrize(("speaker", "note"), [("ann", "one speaker: interval assumes that speakers differ as usual"),
                                                (None, "400 of 400 speakers unknown: interval too narrow")])
 def test_a_relative_change_of_one_or_unknown_speakers_is_as_wide_as_utterances_leave_it_and_says_so(
         speaker: str | None, note: str) -> None:
@@ -151,3 +152,11 @@ def test_the_conclusion_is_that_of_the_last_kept_round() -> None:
     good, bad = a_round(MENDED), a_round(arms((0.05, 0.15), (0.05, 0.15), (0.05, 0.15)))
     assert rounds.conclude([good, bad]).outcome == "yes"
     assert rounds.conclude([bad]).outcome == "cannot_tell"
+    assert "mine its errors there changed by -" in rounds.conclude([good]).sentence.replace(good.request.title, "mine")
+
+
+def test_errors_where_there_were_none_are_no_share_of_them() -> None:
+    shown = arms((0.05, 0.40), (0.05, 0.38), (0.05, 0.15))
+    clean = shown.scores["before"].assign(n_errors=lambda table: table["n_errors"].where(table["noise"] != "car", 0))
+    kept = replace(a_round(MENDED), arms=Arms({}, {**shown.scores, "before": clean}))
+    assert rounds.conclude([kept]).sentence.endswith("errors came where there were none.")

@@ -77,11 +77,58 @@ def test_errors_of_a_single_speaker_among_many_give_a_finite_and_wide_interval()
     assert found.note.startswith("too few speakers with errors")
 
 
-def test_one_speaker_gives_wilsons_interval_and_says_that_it_is_too_narrow() -> None:
-    found = intervals.rate_interval([1, 0, 0, 0, 1], [4] * 5, ["anna"] * 5)
-    expected = stats.binomtest(2, 20).proportion_ci(method="wilson")
-    assert [found.low, found.high] == pytest.approx([expected.low, expected.high])
-    assert found.note == "one speaker: interval too narrow"
+def test_one_speaker_gives_the_exact_interval_of_as_few_words_as_speakers_are_assumed_to_leave() -> None:
+    found = intervals.rate_interval([9] + [0] * 38, [1] * 39, ["anna"] * 39)
+    assert blocks.design_effect(39) == pytest.approx(2.9)
+    n = 39 / 2.9
+    ends = stats.beta.ppf(0.025, n * 9 / 39, n * 30 / 39 + 1), stats.beta.ppf(0.975, n * 9 / 39 + 1, n * 30 / 39)
+    assert [found.value, found.low, found.high] == pytest.approx([9 / 39, *ends])
+    assert found.note == "one speaker: interval assumes that speakers differ as usual"
+
+
+@pytest.mark.parametrize(("n_queries", "wer"), [(100, 0.10), (200, 0.10), (100, 0.30)])
+def test_one_speaker_seldom_speaks_for_all_and_a_target_is_not_met_by_their_luck(n_queries: int, wer: float) -> None:
+    found = bench.alone(n_queries, wer, 0.05, n_sets=300, seed=4)
+    assert found["coverage"] > 0.95 and found["too_low"] < 0.025
+    twice_as_unlike = bench.alone(n_queries, wer, 0.10, n_sets=300, seed=4)
+    assert twice_as_unlike["coverage"] > 0.85
+
+
+# --- the share by which errors changed -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_speakers", "wer"), [(5, 0.10), (8, 0.10), (12, 0.10), (8, 0.03), (30, 0.10)])
+def test_a_relative_change_holds_the_true_one_about_as_often_as_it_says(n_speakers: int, wer: float) -> None:
+    found = bench.relative(n_speakers, wer, 0.2, n_sets=400, seed=8)
+    assert found["coverage"] > 0.95 - 3 * found["mc_error"]
+    assert (found["n_noted"] > 80) == (n_speakers == 5 or wer < 0.05)
+
+
+def test_a_relative_change_is_the_jackknife_of_its_logarithm() -> None:
+    a, b = np.array([6, 8, 7, 9, 5, 8.0]), np.array([4, 5, 6, 5, 3, 6.0])
+    ratio = b.sum() / a.sum()
+    left_out = np.log((b.sum() - b) / (a.sum() - a)) - math.log(ratio)
+    half = stats.t.ppf(0.975, b.sum()**2 / (b**2).sum() - 1) * math.sqrt(5 / 6 * (left_out**2).sum())
+    found = intervals.relative_change(a, b, list("abcdef"))
+    assert found.value == pytest.approx(ratio - 1) and found.note == ""
+    assert [found.low, found.high] == pytest.approx([ratio * math.exp(s * half) - 1 for s in (-1, 1)], abs=0.005)
+
+
+def test_where_all_errors_went_or_none_were_the_interval_says_what_can_still_be() -> None:
+    gone = intervals.relative_change([1] * 20, [0] * 20, np.arange(20))
+    assert (gone.value, gone.low) == (-1, -1) and gone.high == pytest.approx((1 - 0.05**(1 / 20)) / 0.05**(1 / 20) - 1)
+    assert gone.note == intervals.FEW_WITH_ERRORS
+    never = intervals.relative_change([0, 0], [0, 0], ["a", "b"])
+    assert (never.value, never.low, never.high, never.note) == (0, -1, 1, "no errors before: nothing to change")
+    new = intervals.relative_change([0, 0], [0, 3], ["a", "b"])
+    assert math.isnan(new.value) and new.note == "no errors before: no share of them"
+
+
+def test_a_relative_change_of_few_speakers_says_so_and_has_ends() -> None:
+    two = intervals.relative_change([9, 7], [5, 4], ["a", "b"])
+    assert two.note == intervals.FEW_WITH_ERRORS and two.low < two.value < 0 < two.high
+    one = intervals.relative_change([1, 0], [0, 999], ["a", "a"])
+    assert one.note == blocks.ONE_SPEAKER and math.isfinite(one.high) and one.value == 998
 
 
 def test_unknown_speakers_count_alone_and_leave_a_note() -> None:

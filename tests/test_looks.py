@@ -72,7 +72,7 @@ def test_where_the_plan_was_in_nothing_is_left_to_spend(root: Path) -> None:
     assert looks.take("better?", "m1", ids(80), paired(80), planned).alpha < 1e-3
 
 
-def test_as_much_other_data_shares_the_risk_for_the_same_model_and_is_a_claim_of_its_own_for_another(root: Path) -> None:
+def test_other_data_shares_the_risk_for_the_same_model_and_is_a_claim_of_its_own_for_another(root: Path) -> None:
     planned = planned_for(paired(40), 1200)
     first = looks.take("better?", "m1", ids(40), paired(40), planned)
     again = looks.take("better?", "m1", ids(40, first=40), paired(40), planned)

@@ -76,6 +76,27 @@ def test_where_all_slices_are_tiny_they_are_compared_with_their_mean() -> None:
     assert not found["noise = quiet"]["is_actionable"]
 
 
+def few_speakers(n_speakers: int, n_each: int, seed: int) -> pd.DataFrame:
+    """Draw scores of a few speakers who are heard unlike each other, and of slices that are heard alike."""
+    rng, who = np.random.default_rng([n_speakers, seed]), np.repeat(np.arange(n_speakers), n_each)
+    rates = rng.beta(0.1 * 19, 0.9 * 19, n_speakers)[who]  # WER 10 %, correlation .05
+    errors = rng.binomial(4, rates)
+    said = {name: rng.integers(n, size=n_speakers)[who].astype(str)
+            for name, n in (("accent", 6), ("gender", 2), ("device", 3))}
+    return pd.DataFrame({"speaker": who.astype(str), **said, "noise": rng.integers(4, size=len(who)).astype(str),
+                         "n_errors": errors, "n_words": 4, "n_char_errors": errors, "n_chars": 20,
+                         "is_exact": errors == 0})
+
+
+@pytest.mark.parametrize(("n_speakers", "n_each"), [(5, 60), (8, 40)])
+def test_a_slice_that_is_one_persons_is_not_asked_for_because_that_person_is_heard_badly(n_speakers: int,
+                                                                                        n_each: int) -> None:
+    tables = (slicing.slice_table(few_speakers(n_speakers, n_each, seed), ["accent", "gender", "device", "noise"])
+              for seed in range(25))
+    n_asked = sum(opportunities.first(opportunities.rank(table)) is not None for table in tables)
+    assert n_asked <= 3  # where one speaker's words counted as those of many, it was every second table
+
+
 def test_what_can_be_asked_for_comes_first_and_bands_sources_and_speakers_are_no_request() -> None:
     scores = drawn({"quiet": 0.05, "car": 0.35}, 300, snr_db=np.repeat([30.0, 2.0], 300),
                    source=np.repeat(["demo", "b"], 300), accent=["x", "y", "z"] * 200)

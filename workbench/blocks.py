@@ -21,7 +21,7 @@ SPEAKER_CORRELATION = 0.05
 UNKNOWN_SPEAKER = "unknown"
 """What datasets say where nobody knows who spoke; "" and a missing value mean the same."""
 
-ONE_SPEAKER = "one speaker: interval too narrow"
+ONE_SPEAKER = "one speaker: interval assumes that speakers differ as usual"
 
 _CHUNK = 4_000_000
 """Draws held at a time, to bound memory at 32 MB."""

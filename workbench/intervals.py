@@ -23,8 +23,8 @@ def rate_interval(errors: ArrayLike, totals: ArrayLike, blocks: Any, weights: Ar
 
     Logit r +/- t(K-1) SE_J / (r (1-r)), with SE_J the jackknife over blocks and K = (sum e)^2 / sum e^2 over the
     blocks' errors, above 50 % their correct words: an effective number of blocks with errors. From 100 % on, log r
-    takes the place of logit r. With K under 3, and with no or nothing but errors, an exact binomial interval of the
-    effective size, and a note; with one block Wilson's, and a note. Missing blocks count as one each, and a note.
+    takes the place of logit r. With K under 3, with one block, and with no or nothing but errors, an exact binomial
+    interval of the effective size, and a note. Missing blocks count as one each, and a note.
     Returns: fractions; nan without any total.
     Source: cluster jackknife, MacKinnon, Nielsen, Webb, arXiv 2301.04527; blocks, Liu & Peng, arXiv 1912.09508; the
         t(K-1) is ours and covers 94-96 % (benchmarks/intervals.py); the effective size, Korn & Graubard 1998.
@@ -39,11 +39,30 @@ def rate_interval(errors: ArrayLike, totals: ArrayLike, blocks: Any, weights: Ar
         return Interval(math.nan, math.nan, math.nan, "nothing to count")
     r, size = float(E.sum() / N.sum()), of_speakers.effective_size(w, n)
     if np.count_nonzero(N) < 2:
-        return Interval(r, *_wilson(r, size, level), note or ONE_SPEAKER)
+        return Interval(r, *_exact(r, 0.0, size, N, level), note or ONE_SPEAKER)
     se, K = of_speakers.jackknife_se(E, N), effective_failures(E, N)
     if se == 0 or K < MIN_EFFECTIVE_BLOCKS:
         return Interval(r, *_exact(r, se, size, N, level), note or FEW_WITH_ERRORS)
     return Interval(r, *_jackknife(r, se, K, level), note)
+
+
+def relative_change(before: ArrayLike, after: ArrayLike, blocks: Any) -> Interval:
+    """Estimate by which share the errors of the same utterances changed: sum after / sum before - 1.
+
+    Plus one that is the odds that an error of either is one of after, and odds have the interval of their rate: a
+    jackknife of their logarithm, or an exact one, and a note, where few blocks or a single one have errors. It covers
+    95 to 98 % from 5 speakers on; percentiles of resampled speakers cover 82 to 91 % with up to 12.
+    Returns: a fraction, -0.33 where a third went, -1 where all did; nan where there was none and now is.
+    Source: benchmarks/intervals.py.
+    """
+    a, b = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    if not a.any():
+        return (Interval(math.nan, math.nan, math.nan, "no errors before: no share of them") if b.any() else
+                Interval(0.0, -1.0, 1.0, "no errors before: nothing to change"))
+    share = rate_interval(b, a + b, blocks)
+    least = 0.5 / (a + b).sum()  # few errors may all be of after: half an error before keeps the end finite
+    low, high = (part / max(1 - part, least) - 1 for part in (share.low, share.high))
+    return Interval(float(b.sum() / a.sum()) - 1, low, high, share.note)
 
 
 def effective_failures(E: Floats, N: Floats) -> float:
@@ -63,7 +82,9 @@ def _jackknife(r: float, se: float, K: float, level: float) -> tuple[float, floa
 def _exact(r: float, se: float, size: float, N: Floats, level: float) -> tuple[float, float]:
     """Clopper-Pearson's interval at size / design effect: the larger of the data's own and the one assumed.
 
-    Without errors its end is 1 - alpha^(1/n): about 3 / n, the rule of three, one-sided.
+    Without errors its end is 1 - alpha^(1/n): about 3 / n, the rule of three, one-sided. Of one speaker, who says
+    nothing of how others differ, the assumed alone: it holds the WER of all in 98 sets of 100 where speakers differ so
+    much, in 88 to 96 where twice as much; Wilson's of 400 words does in 32 of 100 (benchmarks/intervals.py).
     """
     deff, p = of_speakers.assumed_effect(N, size), min(r, 1.0)
     if 0 < p < 1:
@@ -73,10 +94,3 @@ def _exact(r: float, se: float, size: float, N: Floats, level: float) -> tuple[f
     low = 0.0 if p == 0 else float(stats.beta.ppf(tail, p * n, (1 - p) * n + 1))
     high = 1.0 if p == 1 else float(stats.beta.ppf(1 - tail, p * n + 1, (1 - p) * n))
     return low, max(high, r)
-
-
-def _wilson(r: float, size: float, level: float) -> tuple[float, float]:
-    p, z = min(r, 1.0), float(stats.norm.ppf((1 + level) / 2))
-    centre = (p + z * z / (2 * size)) / (1 + z * z / size)
-    half = z / (1 + z * z / size) * math.sqrt(p * (1 - p) / size + z * z / (4 * size * size))
-    return max(0.0, centre - half), max(r, centre + half)

@@ -168,7 +168,7 @@ def sheet_of(run: str) -> Path:
     """Find the sheet that a run wants filled in. Raises: ManifestError when it asks for none."""
     sheet = folder(run) / "asked.csv"
     if not sheet.is_file():
-        is_done = storage.read_record(run, "retrain") is not None
+        is_done = any(storage.run_folder(run).glob(f"*_retrain/{storage.RECORD}"))
         raise ManifestError(f"run {run} asks for no labels: " + ("its retrain is done, and asks again when "
                             f"people have called since: workbench run retrain --force --run {run}" if is_done else
                             f"retrain writes the sheet: workbench run --run {run}"))

@@ -1,11 +1,12 @@
 """What rounds of improvement came to: by slice, by round, predicted and achieved; tables and one decision."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from workbench import blocks, differences, improvement, opportunities, scoring, slicing, track_record
+from workbench import differences, improvement, intervals, opportunities, scoring, slicing, track_record
 from workbench.data_requests import Request
 from workbench.gates import Scope
 from workbench.improvement import Arms, Plan, Round
@@ -127,24 +128,10 @@ def metrics(rounds: Sequence[Round], scope: Scope) -> dict[str, Interval]:
     return found
 
 
-def relative_change(arms: Arms, picked: np.ndarray, *, n_resamples: int = 10_000, seed: int = 0) -> Interval:
-    """Give treated over before, minus one, with a percentile interval from resampled speakers.
-
-    Where all errors are one speaker's, utterances are resampled, and a note says that this is too narrow.
-    Returns: a fraction, -0.33 where a third of the errors went.
-    """
-    before, after = (arms.scores[arm][picked] for arm in ("before", "treated"))
-    errors = np.stack([scores["n_errors"].to_numpy(float) for scores in (before, after)], axis=1)
-    codes, note = blocks.number(before["speaker"], len(before))
-    sums = np.stack([blocks.sums(codes, of_arm) for of_arm in errors.T], axis=1)
-    if np.count_nonzero(sums.any(axis=1)) < 2:
-        sums, note = errors, note or blocks.ONE_SPEAKER
-    if not errors[:, 0].any():
-        return Interval(0.0, -1.0, 1.0, "no errors before: nothing to change")
-    a, b = blocks.resampled(sums, n_resamples, seed).T
-    ratios = b[a > 0] / a[a > 0] - 1
-    low, high = np.quantile(ratios, (0.025, 0.975))
-    return Interval(float(sums[:, 1].sum() / sums[:, 0].sum()) - 1, float(low), float(high), note)
+def relative_change(arms: Arms, picked: np.ndarray) -> Interval:
+    """Give treated over before, minus one, of a selection. Returns: a fraction, -0.33 where a third of errors went."""
+    before, after = (arms.scores[arm].loc[picked, "n_errors"] for arm in ("before", "treated"))
+    return intervals.relative_change(before, after, arms.scores["before"].loc[picked, "speaker"])
 
 
 def conclude(rounds: Sequence[Round]) -> Decision:
@@ -155,6 +142,7 @@ def conclude(rounds: Sequence[Round]) -> Decision:
     last = kept[-1]
     picked = _asked_slice(last)
     change = relative_change(last.arms, picked)
-    return Decision(
-        "yes", f"{last.decision.sentence} With {last.request.title} its errors there changed by {change.percent(0)}."
-    )
+    told = f"its errors there changed by {change.percent(0)}"
+    if math.isnan(change.value):
+        told = "errors came where there were none"
+    return Decision("yes", f"{last.decision.sentence} With {last.request.title} {told}.")
