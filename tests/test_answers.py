@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.test_exploring import listened
-from workbench import answers, audio, explorer, gates, storage
+from workbench import answers, audio, cards, explorer, gates, storage
 from workbench.errors import AudioError, StageError
 from workbench.records import Decision
 from workbench.selections import Selection
@@ -29,8 +29,9 @@ def leave(run: str, stage: str, table: pd.DataFrame | None = None, **fields: obj
                  versions={"dataset": "abc"})
 
 
-def heard() -> pd.DataFrame:
-    table = listened().assign(split="dev", source="demo", avg_logprob=-0.1, heard_letters="x")
+def heard(answers_to: pd.DataFrame | None = None) -> pd.DataFrame:
+    table = (listened() if answers_to is None else answers_to).assign(split="dev", source="demo", avg_logprob=-0.1,
+                                                                      heard_letters="x")
     return table.assign(audio_sha="sha-" + table["utterance_id"], audio_path="gone.wav")
 
 
@@ -62,6 +63,14 @@ def test_without_a_kept_arm_the_trained_model_is_the_latest(run: Path) -> None:
 def test_a_run_that_asked_for_nothing_has_no_arms(run: Path) -> None:
     leave("default", "improve", heard())
     assert [source.stage for source in answers.sources("default")] == ["train"]
+
+
+def test_a_table_that_is_lost_or_torn_leaves_the_other_models(run: Path) -> None:
+    kept = storage.run_folder("default") / "05_improve" / "listened.parquet"
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert answers.latest().title == "default · train"
+    kept.unlink()
+    assert [source.stage for source in answers.sources()] == ["train"]
 
 
 def test_without_any_run_it_says_what_to_run(root: Path) -> None:
@@ -185,3 +194,38 @@ def test_the_tiles_say_what_is_met_and_what_would_be(run: Path) -> None:
     everything = opened.data.mask(Selection())
     assert tiles["Word error rate"].value == f"{100 * opened.data.summary(everything)['wer'].value:.1f} %"
     assert "target ≤" in tiles["Word error rate"].verdict
+
+
+def many(n: int = 600) -> pd.DataFrame:
+    """Give queries of 60 speakers, a third of them in cars; all are heard but every third in a car."""
+    rows = [(f"u{i}", "play adele", "play a dell" if i % 9 == 1 else "play adele", f"s{i % 60}",
+             "car" if i % 3 == 1 else "quiet", 5.0, "") for i in range(n)]
+    return heard(pd.DataFrame(rows, columns=[*listened()]))
+
+
+def tiles_of(run: str, table: pd.DataFrame) -> dict[str, cards.Tile]:
+    leave(run, "scope", promises=PROMISES)
+    leave(run, "train", table)
+    return {tile.label: tile for tile in explorer.tiles(answers.read(answers.latest(run)))}
+
+
+def test_the_tiles_name_the_slice_that_the_opening_names_and_none_where_it_names_none(run: Path) -> None:
+    tiles = tiles_of("other", many())
+    assert "Worst in cars" in explorer.opening(answers.read(answers.latest("other")))
+    assert tiles["Worst slice, queries wrong"].verdict == "noise: car"
+    assert tiles["Worst slice, queries wrong"].value == "33.5 %"
+    assert tiles["If all were like quiet, WER"].value == "0.0 %"
+    few_in_cars = ["car"] * 20 + ["quiet"] * 580
+    faultless = tiles_of("faultless", many().assign(hypothesis="play adele", noise=few_in_cars))
+    assert "Word error rate" in faultless and "Worst slice, queries wrong" not in faultless
+
+
+def test_where_nobody_knows_who_spoke_every_tile_says_that_its_interval_is_too_narrow(run: Path) -> None:
+    tiles = tiles_of("other", many().assign(speaker=None))
+    assert len(tiles) == 5 and all("interval too narrow" in tile.interval for tile in tiles.values())
+    assert explorer.twin("other").count("interval too narrow") == len(tiles)
+
+
+def test_where_nobody_spoke_tiles_have_a_dash(run: Path) -> None:
+    tiles = tiles_of("other", many().assign(reference=""))
+    assert [tile.value for tile in tiles.values()] == ["–", "–", "–"]

@@ -5,7 +5,8 @@ import pandas as pd
 
 from tests.test_exploring import listened
 from workbench import explorer_figures, exploring, figures, mending
-from workbench.mending import Fix
+from workbench.mending import Fix, Left
+from workbench.records import Interval
 from workbench.selections import Selection
 
 
@@ -46,7 +47,8 @@ def test_what_is_left_is_drawn_beside_now() -> None:
 def test_missing_data_is_a_sentence() -> None:
     empty = pd.DataFrame()
     for drawn in (explorer_figures.changes(empty), explorer_figures.model_bubbles(empty, "a", "b"),
-                  explorer_figures.causes_pareto(empty), explorer_figures.what_is_left(0.1, [])):
+                  explorer_figures.causes_pareto(empty), explorer_figures.what_is_left(0.1, []),
+                  explorer_figures.what_is_left(np.nan, [Left("car", *[Interval(np.nan, np.nan, np.nan)] * 4)])):
         assert drawn.layout.title.subtitle.text == "There is nothing to show yet."
 
 

@@ -212,6 +212,15 @@ def test_a_tile_without_a_target_has_no_verdict_and_one_without_an_interval_says
     assert words_of(cards.tiles([("Clips", "2,310", "41 %", "done", "new")])) == "Clips 2,310 41 % new"
 
 
+def test_a_tile_says_what_its_interval_does_not_know_and_keeps_the_verdict_of_the_stages() -> None:
+    unsure = Interval(0.05, 0.04, 0.059, "one speaker: interval assumes that speakers differ as usual")
+    html = cards.tiles([cards.target_tile("wer", unsure, Target("wer", "<=", 0.06))])
+    assert words_of(html) == f"Word error rate 5.0 % 4.0 – 5.9; {unsure.note} met: target ≤ 6 %"
+    nothing = Interval(float("nan"), float("nan"), float("nan"), "nothing to count")
+    html = cards.tiles([cards.target_tile("wer", nothing, Target("wer", "<=", 0.06))])
+    assert words_of(html) == "Word error rate – nothing to count cannot tell: target ≤ 6 %"
+
+
 def test_a_table_writes_percent_points_counts_and_dashes() -> None:
     rows = pd.DataFrame({"name": ["car", None], "wer_low": [0.123, np.nan], "change": [-0.05, 0.01],
                          "n_clips": [1400, 2], "is_good": [True, False], "hours": [2.0, 0.4567]})

@@ -80,6 +80,16 @@ def test_the_page_opens_with_what_is_heard_and_what_to_mend() -> None:
                      "Worst in cars: mending that would win 5 to 7 more.")
 
 
+def test_the_worst_slice_is_the_one_that_the_opening_names() -> None:
+    accents = slices(0.70, 0.95).assign(column="accent", value=["far", "near"], name=["accent = far", "accent = near"],
+                                        share=[0.4, 0.6], query_accuracy_low=[0.5, 0.75], query_accuracy_high=[0.9, 1])
+    both = pd.concat([accents, slices(0.60, 0.90)], ignore_index=True)
+    worst, ranked = mending.worst_slice(both), mending.queries_to_win(both)
+    assert ranked["name"].iloc[0] == "accent = far" and worst is not None and worst["name"] == "noise = car"
+    assert "Worst in cars" in mending.sentence(summary(0.84), both)
+    assert mending.worst_slice(slices(0.84, 0.84)) is None and mending.worst_slice(slices(0.84, 0.84).head(0)) is None
+
+
 def test_where_no_slice_is_clearly_worse_it_says_so() -> None:
     assert mending.sentence(summary(0.84), slices(0.84, 0.84)).endswith("No place is clearly worse than the others.")
 

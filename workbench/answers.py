@@ -94,8 +94,8 @@ def _sources_of(run: str, stage: str) -> list[Source]:
         return [Source(run, stage, "", True, finished)]
     try:
         arms = pd.read_parquet(record.path("listened.parquet"), columns=["arm", "is_accepted"]).drop_duplicates()
-    except (ValueError, KeyError):
-        return []  # a table without an answer has no arms
+    except (OSError, ValueError, KeyError):
+        return []  # a table without an answer has no arms, and of one that is lost or torn nobody can tell
     return [Source(run, stage, str(arm), bool(kept), finished) for arm, kept in arms.itertuples(index=False)]
 
 

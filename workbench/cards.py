@@ -118,14 +118,20 @@ def target_tile(metric: str, interval: Interval, target: Promise | None = None) 
     """Make the tile of a metric; with a target it says met, missed or cannot tell."""
     words = spoken(metric)
     label = _LABELS.get(metric, words[:1].upper() + words[1:])
-    value = f"{100 * interval.value:.1f} %"
-    has_interval = not (np.isnan(interval.low) or np.isnan(interval.high))
-    between = f"{100 * interval.low:.1f} – {100 * interval.high:.1f}" if has_interval else interval.note
     if target is None:
-        return Tile(label, value, between)
+        return rate_tile(label, interval)
     outcome = target.verdict(interval)
     sense = "≤" if target.sense == "<=" else "≥"
-    return Tile(label, value, between, outcome, f"{_VERDICTS[outcome]} {sense}\u00a0{100 * target.value:g}\u00a0%")
+    return rate_tile(label, interval, outcome,
+                     f"{_VERDICTS[outcome]} {sense}\u00a0{100 * target.value:g}\u00a0%")
+
+
+def rate_tile(label: str, interval: Interval, outcome: Outcome = "done", verdict: str = "") -> Tile:
+    """Make the tile of a rate: a dash where nothing was counted, and beside its interval what that does not know."""
+    has_interval = not (np.isnan(interval.low) or np.isnan(interval.high))
+    between = f"{100 * interval.low:.1f} – {100 * interval.high:.1f}" if has_interval else ""
+    value = "–" if np.isnan(interval.value) else f"{100 * interval.value:.1f} %"
+    return Tile(label, value, "; ".join(filter(None, (between, interval.note))), outcome, verdict)
 
 
 def tiles(shown: Sequence[tuple[str, str, str, Outcome, str]]) -> str:

@@ -4,6 +4,7 @@ A twin holds no word of production: only ids, which the page behind its token re
 """
 
 import json
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -60,36 +61,31 @@ def opening(opened: Opened) -> str:
 
 
 def tiles(opened: Opened) -> list[Tile]:
-    """Give the five numbers: WER, word for word, names or results right, the worst slice, and the ceiling."""
+    """Give the numbers: WER, word for word, names or results right; the worst slice, if any is, and the ceiling."""
     data, everything = opened.data, opened.data.mask(Selection())
     found = data.summary(everything)
     shown = [cards.target_tile(name, found[name], opened.scope.target(name))
              for name in ("wer", "query_accuracy", "entity_accuracy") if name in found]
     if "entity_accuracy" not in found and "same_result" in found:
         shown.append(cards.target_tile("same_result", found["same_result"]))
-    slices = mending.queries_to_win(data.slices(everything))
-    worst = slices[slices["is_actionable"]].head(1)
-    return [*shown, *_worst_tile(worst), *_ceiling(data, worst)]
+    worst = mending.worst_slice(data.slices(everything))
+    return [*shown, _worst_tile(data, worst), *_ceiling(data, worst)] if worst else shown
 
 
-def _worst_tile(worst: pd.DataFrame) -> list[Tile]:
-    if worst.empty:
-        return []
-    row = worst.iloc[0]
-    low, high = (f"{100 * (1 - row[name]):.1f}" for name in ("query_accuracy_high", "query_accuracy_low"))
-    name = mending.label(str(row["column"]), str(row["value"]))
-    return [Tile("Worst slice, queries wrong", f"{100 * (1 - row['query_accuracy']):.1f} %", f"{low} – {high}", "no",
-                 name)]
+def _worst_tile(data: Explored, worst: Mapping[str, Any]) -> Tile:
+    column, value = str(worst["column"]), str(worst["value"])
+    right = data.summary(data.mask(Selection({column: (value,)})))["query_accuracy"]
+    wrong = Interval(1 - right.value, 1 - right.high, 1 - right.low, right.note)
+    return cards.rate_tile("Worst slice, queries wrong", wrong, "no", mending.label(column, value))
 
 
-def _ceiling(data: Explored, worst: pd.DataFrame) -> list[Tile]:
+def _ceiling(data: Explored, worst: Mapping[str, Any]) -> list[Tile]:
     """What would be if all queries were like the best slice of the worst one's column."""
-    if worst.empty or " = " not in str(worst["best_name"].iloc[0]):
+    column, is_slice, value = str(worst["best_name"]).partition(" = ")
+    if not is_slice:
         return []
-    column, _, value = str(worst["best_name"].iloc[0]).partition(" = ")
     rate = data.rate(data.mask(Selection({column: (value,)})), data.errors, data.words)
-    return [Tile(f"If all were like {value}, WER", f"{100 * rate.value:.1f} %",
-                 f"{100 * rate.low:.1f} – {100 * rate.high:.1f}", "done", "what-if ceiling")]
+    return [cards.rate_tile(f"If all were like {value}, WER", rate, "done", "what-if ceiling")]
 
 
 def drawn(opened: Opened) -> list[Any]:

@@ -93,8 +93,8 @@ def causes_pareto(found: pd.DataFrame) -> go.Figure:
 
 
 def what_is_left(now: float, left: Sequence[Left]) -> go.Figure:
-    """Show the WER that would be left after each fix, beside the WER of now (a fraction)."""
-    if not left:
+    """Show the WER that would be left after each fix, beside the WER of now (a fraction; nan where nothing counts)."""
+    if not left or np.isnan(now):
         return figures.nothing("What would be left")
     names = [fix.title for fix in left]
     figure = go.Figure(go.Scatter(

@@ -1,7 +1,8 @@
 """What would be left if some errors were gone, and the sentence that a page opens with; numbers in, words out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,6 +89,11 @@ def queries_to_win(slices: pd.DataFrame) -> pd.DataFrame:
     return opportunities.rank(wrong).sort_values(["is_actionable", "ceiling"], ascending=False, ignore_index=True)
 
 
+def worst_slice(slices: pd.DataFrame) -> Mapping[str, Any] | None:
+    """Give the row of the slice that is clearly worth mending most, as the opening sentence names it, or None."""
+    return opportunities.first(queries_to_win(slices)) if len(slices) else None
+
+
 def label(column: str, value: str) -> str:
     """Write a slice's name for a plot: `noise: car`; a recipe's own slice by its name."""
     title = {"snr_band": "SNR", "duration_band": "duration"}.get(column, column.replace("_", " "))
@@ -108,11 +114,9 @@ def sentence(summary: dict[str, Interval], slices: pd.DataFrame) -> str:
         return "There are no spoken queries among these."
     enough = "" if same is None else f", {100 * same.value:.0f} well enough to find the same"
     heard = f"Hears {100 * right.value:.0f} of 100 queries word for word ({_between(right)}){enough}."
-    ranked = queries_to_win(slices) if len(slices) else slices
-    ranked = ranked[ranked["is_actionable"] & ranked["gain_low"].gt(0)] if len(ranked) else ranked
-    if ranked.empty:
+    worst = worst_slice(slices)
+    if worst is None:
         return f"{heard} No place is clearly worse than the others."
-    worst = ranked.iloc[0]
     gain = Interval(worst["ceiling"], worst["ceiling_low"], worst["ceiling_high"])
     return (f"{heard} Worst {place(worst['column'], worst['value'])}: mending that would win "
             f"{_between(gain, ' to ')} more.")

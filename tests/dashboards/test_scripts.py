@@ -101,6 +101,16 @@ def test_a_clip_that_was_taken_out_cannot_be_played(page: Page, draw: Draw) -> N
     assert paused and source == 0
 
 
+def test_a_range_whose_field_is_emptied_reaches_to_its_end(page: Page, draw: Draw) -> None:
+    draw("filters.js", columns=[], picked={}, search="", extra=[], told="",
+         spans=[{"name": "snr_db", "title": "SNR", "unit": "dB", "min": -5, "max": 30}], ranges={"snr_db": [5, 20]})
+    page.locator("summary").click()
+    for field, found in (("SNR from", {"snr_db": [-5, 20]}), ("SNR to", {})):
+        page.get_by_label(field).fill("")
+        page.get_by_label(field).press("Tab")
+        assert page.evaluate("models[0].get('ranges')") == found
+
+
 def rows(ids: list[str]) -> list[dict[str, Any]]:
     return [{"id": name, "cells": [name, '<button data-action="ask">ask</button>']} for name in ids]
 

@@ -28,7 +28,7 @@ class Clip:
 
     def __init__(self, state: State, *, after: Callable[[str], None] = lambda _: None) -> None:
         """Make an empty card. `box` is what to show."""
-        self.state, self.after, self.utterance_id, self.drawn = state, after, "", ""
+        self.state, self.after, self.utterance_id, self.drawn, self._hidden = state, after, "", "", ""
         self.heading, self.said, self.facts, self.marked = (shell.html("") for _ in range(4))
         self.player = Player()
         self.causes = _buttons([f"{i} {cause}" for i, cause in enumerate(CAUSES, 1)], lambda i: self.cause(CAUSES[i]))
@@ -38,9 +38,11 @@ class Clip:
         self.blind = Blind(self._correct, lambda: self.transcribe(is_on=False))
         self.near = Rows([Column("said", "the same mistake in", write=str, is_sortable=False),
                           Column("shared", "", is_sortable=False)], id_column="utterance_id", n_a_page=4,
-                         label="queries with the same mistake", when_empty="No other query has the same mistake.")
+                         label="queries with the same mistake", when_empty="No other query has the same mistake.",
+                         prepare=lambda part: part.assign(said=state.differences(part)))
         self.near.on_select(lambda picked: setattr(state, "current", picked))
         state.observe(lambda change: self.near.follow(change["new"]), "current")
+        state.observe(lambda _: self.near.rewrite(), "hidden")
         self.open = widgets.VBox([self.said, self.facts, self.actions, self.marked, self.near])
         self.box = widgets.VBox([self.heading, self.player, self.open, self.blind.box])
         self.box.add_class("wb-card")
@@ -54,6 +56,7 @@ class Clip:
             self.heading.value = _heading("One query", "click a row to hear it, and see why it went wrong")
             self.player.empty("Choose a query to hear it.")
             self.open.layout.display, self.blind.box.layout.display = "none", "none"
+            self._hide("")
             return
         row = self.state.row(utterance_id)
         place = [_fact(name, row[name]) for name in _PLACE if _is_known(row.get(name))]
@@ -71,8 +74,7 @@ class Clip:
         facts += [_fact(name, row[name]) for name in _FACTS if _is_known(row.get(name))]
         self.said.value = _piece(f'<p class="wb-difference">{_difference(row)}</p>')
         self.facts.value = _piece(f'<p class="wb-soft wb-meta">{escape(" · ".join(facts))}</p>')
-        near = self.state.data.neighbours(self.utterance_id)
-        self.near.show(near.assign(said=[_difference(other) for other in near.to_dict("records")]))
+        self.near.show(self.state.data.neighbours(self.utterance_id))
         self.near.follow(self.state.current)
         self._show_marks(row)
 
@@ -97,12 +99,18 @@ class Clip:
     def transcribe(self, *, is_on: bool) -> None:
         """Hide all words and ask for what is said, or show them again."""
         self.open.layout.display, self.blind.box.layout.display = ("none", "") if is_on else ("", "none")
+        self._hide(self.utterance_id if is_on else "")
         if not self.utterance_id:
             return
         words = [] if is_on else answers.timed_words(self.state.row(self.utterance_id))
         self.player.words = [word._asdict() for word in words]
         if is_on:
             self.blind.clear()
+
+    def _hide(self, utterance_id: str) -> None:
+        """Hide a query's words on the whole page, and show again those that this card hid before."""
+        hidden = self.state.hidden - {self._hidden} | {utterance_id} - {""}
+        self._hidden, self.state.hidden = utterance_id, hidden
 
     def _correct(self, words: str) -> None:
         self.state.mark("reference", words, self.utterance_id, drawn=self.drawn,

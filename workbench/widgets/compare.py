@@ -44,6 +44,7 @@ class Compare:
         self.picked.observe(shell.guarded(state.say)(lambda _: self.choose()), "picked")
         state.observe(lambda _: self.show(), "selection")
         state.observe(lambda change: self.queries.follow(change["new"]) if self.compared else None, "current")
+        state.observe(lambda _: self.queries.rewrite() if self.compared else None, "hidden")
 
     def choose(self) -> None:
         """Read the chosen models, and compare."""
@@ -80,7 +81,7 @@ class Compare:
             words += [Column(f"now_{number}", f"wrong {title}", is_number=True),
                       Column(f"change_{number}", "change", write=_signed, is_number=True)]
         self.queries = Rows(queries, id_column="utterance_id", label="queries won and lost", n_a_page=8,
-                            is_descending=False, prepare=_with_words, when_empty="No query changed.")
+                            is_descending=False, prepare=self._with_words, when_empty="No query changed.")
         self.words = Rows(words, id_column="said", label="words won and lost", n_a_page=8,
                           when_empty="No word changed.")
         self.queries.on_select(lambda picked: setattr(self.state, "current", picked))
@@ -102,6 +103,12 @@ class Compare:
             panel.show(self.compared, mask, table, names, reach)
         self.queries.show(comparing.by_query(self.compared, mask))
         self.words.show(comparing.by_word(self.compared, mask))
+
+    def _with_words(self, part: Any) -> Any:
+        columns = {"said": "heard_before"} | {name.replace("heard", "now"): name for name in part
+                                              if name.startswith("heard_") and name != "heard_before"}
+        return part.assign(**{shown: self.state.differences(part.assign(hypothesis=part[heard]))
+                              for shown, heard in columns.items()})
 
 
 class Panel:
@@ -152,13 +159,6 @@ def _reach(tables: Sequence[pd.DataFrame]) -> float:
     if len(tables) < 2 or changes.empty:
         return 0.0
     return float(min(changes.max().max(), 1.5 * changes["change"].max())) * 1.08
-
-
-def _with_words(part: Any) -> Any:
-    columns = {"said": "heard_before"} | {name.replace("heard", "now"): name for name in part
-                                          if name.startswith("heard_") and name != "heard_before"}
-    return part.assign(**{shown: [cards.difference(*pair) for pair in zip(part["reference"], part[heard], strict=True)]
-                          for shown, heard in columns.items()})
 
 
 def _signed(n: Any) -> str:

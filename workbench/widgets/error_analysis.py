@@ -37,7 +37,7 @@ class Page:
     """The page of one visitor: a model to choose, and all that is known of its answers."""
 
     def __init__(self, known: Sequence[Source], first: Source) -> None:
-        """Open a model."""
+        """Open a model; where it cannot be read, the page says so and offers the others."""
         self.sources = {source.title: source for source in reversed(known)}
         self.visitor, self.marks, self.said = Visitor(), Marks(), shell.html("")
         self.choice = widgets.Dropdown(options=list(self.sources), value=first.title, layout={"width": "auto"})
@@ -45,7 +45,8 @@ class Page:
         self.body = widgets.VBox()
         self.said.add_class("wb-toast")
         self.box = widgets.VBox([Plotly(), self.visitor, self.body, self.said])
-        self.choice.observe(shell.guarded(self.say)(lambda _: self.open()), "value")
+        self.shown = ""
+        self.choice.observe(lambda _: self.open(), "value")
         self.open()
 
     def say(self, words: str) -> None:
@@ -53,19 +54,32 @@ class Page:
         self.said.value = f'<div class="wb" role="status">{escape(words)}</div>' if words else ""
 
     def open(self) -> None:
-        """Show the chosen model."""
-        opened = answers.read(self.sources[str(self.choice.value)])
-        self.state = state = State(opened, marks=self.marks, visitor=self.visitor)
+        """Show the chosen model; where that fails, say why, and go back to the one that is shown."""
+        if self.choice.value != self.shown:
+            self.say("")
+            shell.guarded(self._fail)(self._show)(str(self.choice.value))
+
+    def _fail(self, words: str) -> None:
+        if self.shown:
+            self.choice.value = self.shown
+            self.say(words)
+            return
+        told = shell.html(cards.headline(f"{self.choice.value} cannot be opened; choose another.") + cards.note(words))
+        self.body.children = (shell.row(told, self.choice, shares="minmax(0,1fr) auto"),)
+
+    def _show(self, title: str) -> None:
+        opened = answers.read(self.sources[title])
+        state = State(opened, marks=self.marks, visitor=self.visitor)
         state.observe(lambda change: self.say(change["new"]), "said")
         failing = Failing(state)
-        self.parts: dict[str, Any] = {
+        p: dict[str, Any] = {
             "filters": Filters(state), "failing": failing, "fixes": Fixes(state, failing), "words": Words(state),
             "queries": Queries(state), "what_if": WhatIf(state), "compare": Compare(state, [*self.sources.values()]),
             "listening": Listening(state)}
-        p = self.parts
         self.body.children = (
             shell.row(shell.html(explorer.path_line(opened)), self.choice, shares="minmax(0,1fr) auto"),
             shell.html(cards.headline(explorer.opening(opened)) + cards.tiles(explorer.tiles(opened))),
             p["filters"], p["failing"].box,
             shell.row(p["fixes"].card, p["words"].card, shares="minmax(0,1.5fr) minmax(0,1fr)"),
             p["queries"].box, shell.row(p["what_if"].box), shell.row(p["compare"].box), p["listening"].box)
+        self.shown, self.state, self.parts = title, state, p

@@ -19,6 +19,7 @@ from workbench.widgets.visitor import Visitor
 
 COLUMNS = ["request_id", "probably", "term", "n_queries", "n_users", "ratio", "state", "example_ids"]
 LISTED = "On the biasing list"
+AS_IT_SHOULD_BE = "the name as it should be written"
 BUTTONS = '<button data-action="accept">accept name</button> <button data-action="label">label</button>'
 
 
@@ -36,7 +37,7 @@ class Names:
                    Column("state", "", _state, is_sortable=False)]
         self.rows = Rows(columns, id_column="request_id", label="new names", n_a_page=8, sorted_by="n_queries",
                          when_empty="No name rises: nothing that several users said is unlike all that is known.")
-        self.written = widgets.Text(placeholder="the name as it should be written", continuous_update=False)
+        self.written = widgets.Text(placeholder=AS_IT_SHOULD_BE, continuous_update=False)
         self.written.add_class("wb-written")
         self.sound, self.note = shell.html(""), shell.html("")
         self.note.add_class("wb-said-so")
@@ -68,7 +69,8 @@ class Names:
 
     def _hear(self) -> None:
         row = self._row(self.rows.selected)
-        self.written.layout.display, self.written.value = "", str(row["probably"] or row["term"])
+        self.written.layout.display, self.written.value = "", str(row["probably"])
+        self.written.placeholder = f"{AS_IT_SHOULD_BE}; heard “{row['term']}”"  # misheard letters are no name
         self.sound.value = clips.hear(self._queries(self.rows.selected))
         self.say(f"People said it: {new_names.describe({**row.to_dict(), 'nearest': row['probably']})}.")
 

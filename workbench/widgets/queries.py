@@ -8,7 +8,6 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from workbench import cards
 from workbench.widgets import shell
 from workbench.widgets.clip import HINT, KEYS, Clip
 from workbench.widgets.failing import percent
@@ -28,7 +27,7 @@ class Queries:
         self.state, scores = state, state.data.scores
         self.table = pd.DataFrame({
             "utterance_id": scores["utterance_id"], "row": np.arange(len(scores)), "n_errors": state.data.errors,
-            "wer": scores["wer"], "place": scores.get("noise", ""),
+            "wer": scores["wer"], "place": scores.get("noise", ""), "snr_db": scores.get("snr_db", np.nan),
             "confidence": np.exp(scores["avg_logprob"].astype(float)) if "avg_logprob" in scores else np.nan})
         self.rows = Rows([Column("utterance_id", "id", write=_name),
                           Column("said", "what was said and heard", write=str, is_sortable=False),
@@ -46,17 +45,13 @@ class Queries:
         self.box.add_class("wb-keys")
         self.rows.on_select(lambda picked: setattr(state, "current", picked))
         state.observe(shell.guarded(state.say)(lambda change: self._turn_to(change["new"])), "current")
+        state.observe(lambda _: self.rows.rewrite(), "hidden")
         state.on_selection(lambda: self.rows.show(self.table[state.mask]))
 
     def _written(self, part: pd.DataFrame) -> pd.DataFrame:
         rows = self.state.data.scores.iloc[part["row"].to_numpy()]
-        pairs = zip(rows["reference"], rows["hypothesis"], strict=True)
-        said = [f'<div class="wb-wide">{cards.difference(*pair)}</div>' for pair in pairs]
-        if "snr_db" not in rows:
-            return part.assign(said=said)
-        places = [f"{place} · {round(snr)} dB" if pd.notna(snr) and place != "quiet" else place
-                  for place, snr in zip(part["place"], rows["snr_db"], strict=True)]
-        return part.assign(said=said, place=[place.replace(" ", "\u00a0") for place in places])
+        return part.assign(said=[f'<div class="wb-wide">{words}</div>' for words in self.state.differences(rows)],
+                           place=[_place(*known) for known in zip(part["place"], part["snr_db"], strict=True)])
 
     def _turn_to(self, utterance_id: str) -> None:
         self.clip.show(utterance_id)
@@ -82,6 +77,13 @@ class Queries:
         chosen = scores[[name for name in scores if name not in _NOT_IN_FILES]].iloc[self.rows.ordered["row"]]
         csv.write_csv(pa.Table.from_pandas(chosen, preserve_index=False), sink)  # ten times as fast as pandas
         return bytes(sink.getvalue())
+
+
+def _place(noise: Any, snr_db: float) -> str:
+    """Write where a query was asked: its noise and how loud that was, each where it is known and says something."""
+    named = [] if pd.isna(noise) or not noise else [str(noise)]
+    loud = [] if pd.isna(snr_db) or noise == "quiet" else [f"{round(snr_db)} dB"]
+    return " · ".join(named + loud).replace(" ", "\u00a0")
 
 
 def _name(utterance_id: Any) -> str:

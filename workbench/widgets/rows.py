@@ -53,7 +53,7 @@ class Rows(anywidget.AnyWidget):
         super().__init__(columns=heads, label=label, sorted_by=sorted_by, is_descending=is_descending,
                          when_empty=when_empty)
         self.observe(lambda _: self._sort(), ["sorted_by", "is_descending"])
-        self.observe(lambda _: self._turn(), "page")
+        self.observe(lambda _: self.rewrite(), "page")
 
     def show(self, table: pd.DataFrame) -> None:
         """Put another table in its place, from its first page on."""
@@ -101,9 +101,10 @@ class Rows(anywidget.AnyWidget):
         if self.page:
             self.page = 0  # which turns to it
         else:
-            self._turn()
+            self.rewrite()
 
-    def _turn(self) -> None:
+    def rewrite(self) -> None:
+        """Write the page that is shown: it was turned to, or what `prepare` adds has changed."""
         part = self._ordered.iloc[self.page * self._n:(self.page + 1) * self._n]
         part = self._prepare(part) if self._prepare and len(part) else part
         self.shown = [_written(self._columns, self._id, row) for row in part.to_dict("records")]

@@ -5,22 +5,30 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import traitlets
 
+from workbench import cards
 from workbench.answers import Opened
 from workbench.marks import Marks
 from workbench.selections import Mistake, Selection
 from workbench.speaker_sums import Mask
 from workbench.widgets.visitor import Visitor
 
+HIDDEN = '<span class="wb-soft">(hidden while it is written down)</span>'
+
 
 class State(traitlets.HasTraits):
-    """The one place that parts read from and write to; `said` is a line for the visitor, `n_marks` counts writes."""
+    """The one place that parts read from and write to; `said` is a line for the visitor, `n_marks` counts writes.
+
+    `hidden` are the queries that somebody writes down by ear now: no table shows what was said and heard of them.
+    """
 
     selection: Any = traitlets.Any(Selection())
     current = traitlets.Unicode()
     said = traitlets.Unicode()
     n_marks = traitlets.Int(0)
+    hidden: Any = traitlets.Any(frozenset())
 
     def __init__(self, opened: Opened, *, marks: Marks, visitor: Visitor) -> None:
         """Begin with all queries of an opened model."""
@@ -38,6 +46,11 @@ class State(traitlets.HasTraits):
     def row(self, utterance_id: str) -> dict[str, Any]:
         """Give all that is known of a query."""
         return {str(k): v for k, v in self.data.scores.iloc[int(self.data.rows.get_loc(utterance_id))].items()}
+
+    def differences(self, queries: pd.DataFrame) -> list[str]:
+        """Write what was said of each query with what was heard instead, unless it is hidden."""
+        words = queries[["utterance_id", "reference", "hypothesis"]].itertuples(index=False, name=None)
+        return [HIDDEN if name in self.hidden else cards.difference(*pair) for name, *pair in words]
 
     def pick(self, **picked: str) -> None:
         """Filter by values of columns, beside the filters that are set; the same values again take them off."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import ipywidgets as widgets
+import numpy as np
 
 from workbench import cards, explorer_figures, mending
 from workbench.mending import Fix, Left
@@ -55,11 +56,13 @@ class WhatIf:
         left = mending.what_if(self.state.data, self.state.mask, self.chosen())
         now = self.state.data.rate(self.state.mask, self.state.data.errors, self.state.data.words)
         self.chart.show(explorer_figures.what_is_left(now.value, left))
-        self.told.value = cards.note(told(left))
+        self.told.value = cards.note(told(now.value, left))
 
 
-def told(left: Sequence[Left]) -> str:
-    """Say what would be left, and by how much the gains overlap."""
+def told(now: float, left: Sequence[Left]) -> str:
+    """Say what would be left of the WER of now (a fraction), and by how much the gains overlap."""
+    if np.isnan(now):
+        return "Nothing in this selection was said that counts as use."
     if not left:
         return "Choose slices or words to take out of the errors."
     last = left[-1]

@@ -54,7 +54,7 @@ function render({ model, el }) {
         return field;
       });
       for (const field of fields) field.onchange = () => {
-        const [a, b] = fields.map((f) => Number(f.value));
+        const [a, b] = fields.map((f, end) => (f.value === "" ? [min, max][end] : Number(f.value)));
         const all = { ...model.get("ranges") };
         if (a <= min && b >= max) delete all[name]; else all[name] = [Math.min(a, b), Math.max(a, b)];
         set({ ranges: all });
