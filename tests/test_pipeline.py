@@ -59,6 +59,16 @@ def test_a_run_goes_on_with_what_it_was_given_until_that_is_forgotten(project: P
         "size": "", "parameters": {"first": {"n_items": 5}}}
 
 
+def test_what_a_stage_was_given_by_mistake_is_not_kept(project: Project) -> None:
+    go(assignments=["first.n_items=4"])
+    raises = "from workbench.errors import StageError\nif target == 13:\n    raise StageError('Wanted less.')"
+    project.notebook("02_second", [*SECOND[:2], raises, *SECOND[2:]])
+    with pytest.raises(StageError, match="Wanted less"):
+        go(assignments=["first.n_items=5", "second.target=13"])
+    code, said = go()
+    assert code == 0 and "as given before: -p first.n_items=5  (" in said and "01_first     unchanged" in said
+
+
 def test_a_run_leaves_records_pages_and_an_index_and_redoes_only_what_changed(project: Project) -> None:
     code, said = go(assignments=["first.n_items=4"], size="small")
     assert code == 0 and "There are 4 items." in said and "yes: The sum is 6." in said

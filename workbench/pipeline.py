@@ -90,7 +90,12 @@ def run(order: Order, console: Console) -> int:
         if told := parameters.words("" if order.size else size, parameters.without(before, given)):
             console.print(f"as given before: {told}  (--defaults forgets it)", markup=False, highlight=False,
                           soft_wrap=True)
-        return _Batch(order, every, passed, console, lock).go(chosen)
+        batch = _Batch(order, every, passed, console, lock)
+        try:
+            return batch.go(chosen)
+        except WorkbenchError:  # what a stage was given may be the mistake; the others go on with theirs
+            parameters.keep(order.run, order.size or size, passed | {batch.stage: before.get(batch.stage, {})})
+            raise
 
 
 def _check_upstream(every: Sequence[StageNotebook], chosen: Sequence[StageNotebook], run_name: str) -> None:
@@ -113,7 +118,7 @@ class _Batch:
         self.reports = settings.root() / "reports" / order.run
         self.progress_file = storage.run_folder(order.run) / ".progress.json"
         self.display = Display(console, self.progress_file)
-        self.has_run = False
+        self.has_run, self.stage = False, ""
         self.waiting: Kernel | None = None
         self.nursery: Nursery | None = None
 
@@ -139,6 +144,7 @@ class _Batch:
 
     def _go_through(self, chosen: Sequence[StageNotebook]) -> int:
         for notebook, after in zip_longest(chosen, chosen[1:]):
+            self.stage = notebook.name
             code = self._bring_up_to_date(notebook, after)
             record = storage.read_record(self.order.run, notebook.name)
             if code != DONE or (record is not None and record.decision.outcome == "waiting"):
