@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from benchmarks import intervals as bench
 from workbench import blocks
 
 
@@ -22,22 +21,10 @@ def test_an_effective_number_counts_those_who_share_evenly() -> None:
     assert blocks.effective_number(np.zeros(4)) == 0
 
 
-def test_resampled_speakers_spread_as_theory_says_and_stay_together() -> None:
-    sums = np.stack([np.arange(50.0), np.full(50, 2.0)], axis=1)
-    drawn = blocks.resampled(sums, 20_000, seed=0)
-    assert drawn.shape == (20_000, 2) and (drawn[:, 1] == 100).all()
-    assert drawn[:, 0].mean() == pytest.approx(sums[:, 0].sum(), rel=0.01)
-    assert drawn[:, 0].std() == pytest.approx(np.sqrt(50) * sums[:, 0].std(), rel=0.03)
-
-
 def test_few_speakers_are_flipped_in_every_way_and_many_by_chance() -> None:
     assert sorted(blocks.signed(np.array([1.0, 2.0]), 4, seed=0)) == [-3, -1, 1, 3]
     drawn = blocks.signed(np.ones(100), 5000, seed=0)
     assert len(drawn) == 5000 and stats.kstest(drawn / 10, "norm").statistic < 0.06
-
-
-def test_ten_thousand_resamples_of_two_hundred_speakers_take_about_a_second() -> None:
-    assert bench.speed(n_times=1)["median_s"].iloc[0] < 1.5
 
 
 def test_whoever_is_unknown_is_a_block_of_its_own_and_no_speaker_that_is_known() -> None:

@@ -97,19 +97,6 @@ def assumed_effect(N: Floats, size: float) -> float:
     return max(1.0, design_effect(size * float((N**2).sum() / N.sum() ** 2)))
 
 
-def resampled(by_block: Floats, n_resamples: int, seed: int) -> Floats:
-    """Draw as many blocks as there are, again and again, and add up what those drawn hold.
-
-    Shape: by_block [blocks, columns]; returns [n_resamples, columns].
-    Source: Liu & Peng, arXiv 1912.09508; adding up by block first makes a draw one row of a matrix product.
-    """
-    G, rng = len(by_block), np.random.default_rng(seed)
-    step = max(1, _CHUNK // G)
-    parts = [rng.multinomial(G, np.full(G, 1 / G), min(step, n_resamples - start)) @ by_block
-             for start in range(0, n_resamples, step)]
-    return np.concatenate(parts).astype(np.float64)
-
-
 def signed(totals: Floats, n_resamples: int, seed: int) -> Floats:
     """Flip the sign of each block's total, again and again, and add up: all ways of flipping where there are so few.
 
