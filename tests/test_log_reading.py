@@ -1,5 +1,6 @@
 """What the monitoring stage reads of the log, on SQLite and PostgreSQL: small windows whole, large ones enough."""
 
+import time
 from dataclasses import fields
 from typing import Any
 
@@ -63,6 +64,19 @@ def test_a_large_window_is_counted_whole_judged_by_some_users_and_by_all_that_wa
     assert ours.windows["n_judged"].tolist()[:2] == [N, N] and N / 2 < ours.windows["n_judged"].iloc[2] < 1.5 * N
     assert ours.last["n_audited"] == whole.last["n_audited"] > 70
     assert monitoring_reports.conclude(ours).outcome == monitoring_reports.conclude(whole).outcome == "no"
+
+
+@pytest.mark.parametrize("n_sampled", [10 * N, N])
+def test_a_query_of_a_clock_far_ahead_makes_no_window(url: str, rows: pd.DataFrame, n_sampled: int) -> None:
+    before = judged(url, n_sampled=n_sampled)
+    last = LogReader(url).last_row()
+    ahead = rows.tail(1).assign(request_id="late", time_s=time.time() + 400 * 86_400)
+    watched.fill(pd.concat([ahead, rows.head(100).assign(request_id=lambda t: "y" + t["request_id"], role="shadow")]),
+                 QueryLog(url))
+    assert LogReader(url).last_row() - 100 == last + 1
+    after = judged(url, n_sampled=n_sampled)
+    assert after.windows["window"].tolist() == [1, 2, 3] and len(before.windows) == 3
+    assert after.last["n_queries"] == before.last["n_queries"] + 40  # what was not read before
 
 
 def test_a_log_without_queries_of_people_is_read_as_an_empty_table(url: str) -> None:

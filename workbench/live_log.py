@@ -4,7 +4,6 @@ It is read on from the last row that was seen. What is counted stays true when u
 `data/cache/monitoring` too; rows and words are held in memory alone.
 """
 
-import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +15,6 @@ from workbench.log_reading import ALL, COUNTED, DAY_S, HOUR_S, N_SAMPLED, LogRea
 
 N_WINDOWS = 8
 """Windows whose rows are held; older ones are counted only."""
-AHEAD_S = DAY_S
-"""A row further ahead of our clock is of one that is wrong: it is counted, but no window is made for it."""
 LAST = "\uffff"  # behind every name
 KEEP_EVERY = 20_000
 """Rows beyond those kept on the disk before they are kept again: half a second to count."""
@@ -133,9 +130,7 @@ class LiveLog:
 
 
 def _end_s(counts: pd.DataFrame, now_s: float) -> float:
-    """Give the time that no window passes; a log that lies ahead as a whole, as simulated weeks may, has none."""
-    end_s = now_s // HOUR_S * HOUR_S + AHEAD_S
-    return end_s if (counts["hour"] * HOUR_S < end_s).any() else math.inf
+    return log_reading.timely_until(counts["hour"].min() * HOUR_S, now_s)
 
 
 def _timely(counts: pd.DataFrame, end_s: float) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 Only what people asked counts: neither a shadow's answers nor load tests. Nothing here writes.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,10 @@ from workbench.log_database import Database, forgotten, labels, queries
 
 HOUR_S = 3_600
 DAY_S = 86_400.0
+FAR_S = 1e12
+"""Beyond all clocks."""
+AHEAD_S = DAY_S
+"""A query further ahead of our clock is of one that is wrong: it is counted, but no window is made for it."""
 N_SAMPLED = 6_000
 """Queries of a window whose rows are read: ten times what shows that a quarter of the users changed phones."""
 ALL = 1 << 16
@@ -52,6 +57,12 @@ class Drawn:
 def n_drawn(sizes: "pd.Series[int]", n_sampled: int) -> "pd.Series[int]":
     """Say of how many in 65,536 users rows are read, by window: halved until no more than `n_sampled` are expected."""
     return (ALL * 0.5 ** np.ceil(np.log2(np.maximum(sizes / n_sampled, 1)))).clip(lower=1).astype(int)
+
+
+def timely_until(first_s: float, now_s: float) -> float:
+    """Give the time that no window passes; a log that lies ahead as a whole, as simulated weeks may, has none."""
+    end_s = now_s // HOUR_S * HOUR_S + AHEAD_S
+    return end_s if first_s < end_s else FAR_S
 
 
 class LogReader:
@@ -106,29 +117,32 @@ class LogReader:
     def drawn(self, *, after_row: int, up_to_row: int, width_s: float, n_sampled: int = N_SAMPLED) -> Drawn:
         """Read what windows are judged by; the first begins at midnight (UTC) before the first query.
 
-        A window of at most `n_sampled` queries is read whole, of a larger one always the same users.
+        A window of at most `n_sampled` queries is read whole, of a larger one always the same users. Queries that lie
+        ahead of now by more than AHEAD_S are left out.
         """
-        start_s, counts = self._counted(after_row, up_to_row, width_s)
+        start_s, end_s, counts = self._counted(after_row, up_to_row, width_s)
         shares = n_drawn(counts.groupby("window")["n_queries"].sum(), n_sampled)
         if (shares == ALL).all():
-            return Drawn(self.rows(after_row=after_row, up_to_row=up_to_row), counts, start_s)
+            return Drawn(self.rows(after_row=after_row, up_to_row=up_to_row, until_s=end_s), counts, start_s)
         parts = [self.rows(after_row=after_row, up_to_row=up_to_row, since_s=start_s + (window - 1) * width_s,
-                           until_s=start_s + window * width_s, n_of_all=n) for window, n in shares.items()]
+                           until_s=min(start_s + window * width_s, end_s), n_of_all=n) for window, n in shares.items()]
         said = self.labelled()
-        audited = said[said["kind"].eq("audit") & said["row_id"].between(after_row + 1, up_to_row)]
+        audited = said[said["kind"].eq("audit") & said["row_id"].between(after_row + 1, up_to_row)
+                       & said["time_s"].lt(end_s)]
         rows = pd.concat([*parts, audited[list(READ)]]).drop_duplicates("row_id")
         return Drawn(rows.sort_values("row_id", ignore_index=True), counts, start_s)
 
-    def _counted(self, after_row: int, up_to_row: int, width_s: float) -> tuple[float, pd.DataFrame]:
-        """Count people's queries. Returns: when the first window begins, and window, day, n_queries."""
+    def _counted(self, after_row: int, up_to_row: int, width_s: float) -> tuple[float, float, pd.DataFrame]:
+        """Count people's queries. Returns: when the first window begins, when all end, and window, day, n_queries."""
         limits = (_is_asked, queries.c.row_id > after_row, queries.c.row_id <= up_to_row)
         with self._database.reading() as connection:
             first_s = connection.scalar(sql.select(sql.func.min(queries.c.time_s)).where(*limits)) or 0.0
-            start_s = float(first_s // DAY_S * DAY_S)
+            start_s, end_s = float(first_s // DAY_S * DAY_S), timely_until(first_s, time.time())
+            limits = (*limits, queries.c.time_s < end_s)
             spans = [_whole(connection, (queries.c.time_s - start_s) / long_s) + 1 for long_s in (width_s, DAY_S)]
             found = connection.execute(sql.select(*spans, sql.func.count()).where(*limits).group_by(*spans))
             counts = pd.DataFrame(found.fetchall(), columns=["window", "day", "n_queries"], dtype="int64")
-        return start_s, counts.sort_values(["window", "day"], ignore_index=True)
+        return start_s, end_s, counts.sort_values(["window", "day"], ignore_index=True)
 
     def labelled(self) -> pd.DataFrame:
         """Give the labelled queries. Returns: the columns READ, and reference, labeller, kind."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from workbench import auditing, blocks, drift, expected_wer, intervals, timelines, verdicts
-from workbench.cards import Tile
+from workbench.cards import Tile, rate_tile
 from workbench.log_reading import ALL
 from workbench.monitoring import DISAGREES, OUR_FAULTS, Report, Rules
 from workbench.records import Interval, Outcome
@@ -239,15 +239,13 @@ def _audit_tile(scene: Scene, since_s: float) -> Tile:
         wanted = labels_needed(scene.rules.target.value if scene.rules.target else 0.1, scene)
         return Tile(label, "–", f"{len(rows)} labels", "cannot_tell", f"label {wanted:,} more")
     ages = (scene.reading.last_s - rows["time_s"]) / timelines.DAY_S
-    between = f"{100 * found.low:.1f} – {100 * found.high:.1f}"
     label = f"Audited WER, {len(rows)} of consenting users, {ages.min():.0f}–{ages.max():.0f} days old"
     if target is None:
-        return Tile(label, f"{100 * found.value:.1f} %", between, "done", "scope set no target")
+        return rate_tile(label, found, "done", "scope set no target")
     outcome = target.verdict(found)
     words = {"yes": "met: target", "no": "missed: target"}.get(outcome, "target")
-    return Tile(label, f"{100 * found.value:.1f} %", between, outcome,
-                f"{words} {'≤' if target.sense == '<=' else '≥'} {100 * target.value:g} %"
-                + (_to_tell(found, rows) if outcome == "cannot_tell" else ""))
+    return rate_tile(label, found, outcome, f"{words} {'≤' if target.sense == '<=' else '≥'} {100 * target.value:g} %"
+                     + (_to_tell(found, rows) if outcome == "cannot_tell" else ""))
 
 
 def _to_tell(found: Interval, rows: pd.DataFrame) -> str:
