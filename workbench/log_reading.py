@@ -134,11 +134,11 @@ class LogReader:
 
     def _counted(self, after_row: int, up_to_row: int, width_s: float) -> tuple[float, float, pd.DataFrame]:
         """Count people's queries. Returns: when the first window begins, when all end, and window, day, n_queries."""
-        limits = (_is_asked, queries.c.row_id > after_row, queries.c.row_id <= up_to_row)
+        limits = [_is_asked, queries.c.row_id > after_row, queries.c.row_id <= up_to_row]
         with self._database.reading() as connection:
             first_s = connection.scalar(sql.select(sql.func.min(queries.c.time_s)).where(*limits)) or 0.0
             start_s, end_s = float(first_s // DAY_S * DAY_S), timely_until(first_s, time.time())
-            limits = (*limits, queries.c.time_s < end_s)
+            limits.append(queries.c.time_s < end_s)
             spans = [_whole(connection, (queries.c.time_s - start_s) / long_s) + 1 for long_s in (width_s, DAY_S)]
             found = connection.execute(sql.select(*spans, sql.func.count()).where(*limits).group_by(*spans))
             counts = pd.DataFrame(found.fetchall(), columns=["window", "day", "n_queries"], dtype="int64")

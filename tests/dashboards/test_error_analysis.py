@@ -1,8 +1,10 @@
 """The error-analysis page in a real browser on a real run: everything that can be done there, and what it does."""
 
 import csv
+import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -444,12 +446,22 @@ def test_another_model_can_be_opened(page: Page, truth: Opened) -> None:
     expect(page.locator(".wb-headline")).to_have_text(explorer.opening(answers.read(other)))
 
 
-def test_a_model_that_cannot_be_opened_leaves_the_page_and_its_choice_as_they_were(
-        finished: Project, door: Door, visit: Visitors, truth: Opened) -> None:
+@pytest.fixture
+def torn(finished: Project) -> Iterator[None]:
+    """Give the project an older run whose table was cut off."""
     runs = finished.root / "data" / "runs"
     for stage in ("01_scope", "03_train"):
         shutil.copytree(runs / "default" / stage, runs / "torn" / stage)
+    record = runs / "torn" / "03_train" / "record.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"finished": "2020-01-01 00:00:00"}))
     (runs / "torn" / "03_train" / "listened.parquet").write_bytes(b"half")
+    yield
+    shutil.rmtree(runs / "torn")
+
+
+@pytest.mark.usefixtures("torn")
+def test_a_model_that_cannot_be_opened_leaves_the_page_and_its_choice_as_they_were(
+        door: Door, visit: Visitors, truth: Opened) -> None:
     page = visit(door.page(PAGE), shown=READY)
     choice = page.locator(".wb-model select")
     other = next(source.title for source in answers.sources("default") if source != truth.source)
