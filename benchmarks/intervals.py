@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from benchmarks import simulated_errors
 from workbench import blocks, intervals
@@ -51,14 +52,16 @@ def coverage(n_speakers: int, wer: float, correlation: float, *, n_sets: int, se
 def alone(n_queries: int, wer: float, correlation: float, *, n_sets: int, seed: int) -> dict[str, float]:
     """Count how often the interval of one speaker holds the WER of all.
 
-    A target that is the WER itself is called met as often as the interval is too low.
+    A target that is the WER itself is called met as often as the interval is too low. Wilson's knows no speakers.
     """
     rng, k, n_words = np.random.default_rng(seed), 1 / correlation - 1, simulated_errors.WORDS * n_queries
     errors = rng.binomial(n_words, rng.beta(wer * k, (1 - wer) * k, n_sets))
     found = [intervals.rate_interval([e], [n_words], ["one"]) for e in errors]
     low, high = np.array([(one.low, one.high) for one in found]).T
     share = float(((low <= wer) & (wer <= high)).mean())
+    wilson = [stats.binomtest(int(e), n_words).proportion_ci(method="wilson") for e in errors]
     return {"n_words": n_words, "wer": wer, "correlation": correlation, "n_sets": n_sets, "coverage": share,
+            "coverage_wilson": float(np.mean([one.low <= wer <= one.high for one in wilson])),
             "mc_error": simulated_errors.monte_carlo_error(share, n_sets), "too_low": float((high < wer).mean()),
             "too_high": float((low > wer).mean()), "width": float(np.median(high - low))}
 

@@ -14,7 +14,7 @@ import whisper
 from whisper.model import ModelDimensions
 
 from tests import published
-from workbench import audio, engines, recognizers, recognizing, repetition, whisper_model
+from workbench import audio, batches, engines, recognizers, recognizing, repetition, whisper_model
 from workbench.errors import CheckpointError, SettingsError
 from workbench.records import Hypothesis
 from workbench.whisper_model import SpeechModel
@@ -94,6 +94,19 @@ def test_an_engine_hears_the_language_that_its_model_was_told(tmp_path: Path) ->
         answers[language] = fast.transcribe(NOISES[3:])
         assert_same(answers[language], recognizers.load(path).transcribe(NOISES[3:]))
     assert answers["en"][0].avg_logprob != answers["de"][0].avg_logprob
+
+
+def test_a_language_of_many_tokens_is_not_cut_short(tmp_path: Path) -> None:
+    query, second = "मुझे कल सुबह सात बजे का अलार्म लगाना है आज दिल्ली में मौसम कैसा रहेगा", audio.SAMPLE_RATE_HZ
+    base = published.checkpoint(tmp_path / "base.pt", kind="multilingual", width=64, n_layers=1)
+    longest = {}
+    for language in ("en", "hi"):
+        model = whisper_model.load(base, language=language)
+        path = whisper_model.save(model, tmp_path / f"{language}.pt")
+        both = recognizers.load(path), engines.FastRecognizer(engines.export(path, tmp_path / language))
+        longest[language], = {recognizer._kind(np.zeros(5 * second))[1] for recognizer in both}
+    n_tokens = len(batches.tokenizer_of(model).encode(f" {query}"))
+    assert longest["en"] < n_tokens + 1 <= longest["hi"], "with the end of the answer"
 
 
 def test_what_whisper_never_writes_the_engine_never_writes(tmp_path: Path) -> None:

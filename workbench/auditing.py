@@ -43,8 +43,8 @@ def combine(rows: pd.DataFrame, scores: pd.DataFrame, calibration: Calibration, 
     expected, e and w were found. Users are blocks; an audit of all leaves no doubt. Where errors were found with users
     who count as fewer than three, there is no telling how far e - p goes, and the audit speaks alone.
     Source: prediction-powered inference, Angelopoulos et al., arXiv 2311.01453; the ratio's error by linearization; the
-        t(K-1) as in `intervals.rate_interval`: at 2 to 25 % WER and 30 to 400 labels it covers 91-100 %, and t of all
-        users covered 86-96 %, nearly all misses being too low.
+        t(K-1) as in `intervals.rate_interval`: at 2 to 25 % WER and 30 to 400 labels it covers 92-100 %, and t of all
+        users 83-96 %, its misses being too low (benchmarks/audits.py).
     """
     if len(scores) < MIN_AUDIT:
         return _too_few(scores)

@@ -166,6 +166,11 @@ def state(request: Request) -> str:
     return f"{brought['n']} brought" if brought else "open"
 
 
+def is_waiting(request: Request) -> bool:
+    """Say whether a request is open or only brought; what is in the data or was refused may be asked for again."""
+    return _note(request, ANSWERED) is None
+
+
 def listing(requests: Sequence[Request]) -> pd.DataFrame:
     """Lay requests out, a row each. Returns: request, asks_for, by, expected_gain (in words), state, why."""
     return pd.DataFrame([

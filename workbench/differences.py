@@ -133,8 +133,7 @@ def noninferiority(paired: PairedResult, margin: float, alpha: float = ALPHA) ->
     for skew, t + skew / 6 + skew t^2 / 3 + skew^2 t^3 / 27, though never in b's favour, and has `se_df`. Of models that
     are worse by the whole margin (a fifth of a WER of 10 %) it passes 4 to 6 % with 8 to 200 speakers who say as much,
     and 9 at most where few say most; where speakers are most unlike (correlation .2) 7, and 10. The t of the interval
-    would pass 5 to 8, and 12; 10, and 15: benchmarks/comparisons.py. At a WER of 3 % it passes 7, and of models that
-    are worse by two fifths 11, where that t would pass 9, and 18.
+    would pass 5 to 8, and 12; 10, and 15: benchmarks/comparisons.py.
     Returns: True when shown, False when b is shown to be worse by more than the margin, None when neither is.
     Source: the mended t, Hall 1992, "On the removal of skewness by transformation"; that it is one-sided is ours.
     """

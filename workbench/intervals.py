@@ -51,7 +51,7 @@ def relative_change(before: ArrayLike, after: ArrayLike, blocks: Any) -> Interva
 
     Plus one that is the odds that an error of either is one of after, and odds have the interval of their rate: a
     jackknife of their logarithm, or an exact one, and a note, where few blocks or a single one have errors. It covers
-    95 to 98 % from 5 speakers on; percentiles of resampled speakers cover 82 to 91 % with up to 12.
+    95 to 98 % from 5 speakers on.
     Returns: a fraction, -0.33 where a third went, -1 where all did; nan where there was none and now is.
     Source: benchmarks/intervals.py.
     """
@@ -84,7 +84,7 @@ def _exact(r: float, se: float, size: float, N: Floats, level: float) -> tuple[f
 
     Without errors its end is 1 - alpha^(1/n): about 3 / n, the rule of three, one-sided. Of one speaker, who says
     nothing of how others differ, the assumed alone: it holds the WER of all in 98 sets of 100 where speakers differ so
-    much, in 88 to 96 where twice as much; Wilson's of 400 words does in 32 of 100 (benchmarks/intervals.py).
+    much, in 88 to 96 where twice as much; Wilson's of 400 words does in 31 of 100 (benchmarks/intervals.py).
     """
     deff, p = of_speakers.assumed_effect(N, size), min(r, 1.0)
     if 0 < p < 1:

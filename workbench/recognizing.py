@@ -32,7 +32,7 @@ TOKENS_PER_SECOND = 8
 """The longest answer that a clip's length allows; fast English speech is about 6 tokens a second."""
 
 OTHER_TOKENS_PER_SECOND = 24
-"""Of other languages, which Whisper spells in more tokens: a Hindi query of 3.2 s in 57."""
+"""Of other languages, which Whisper spells in more tokens: Hindi in about one a letter (tests/test_engines.py)."""
 
 SPARE_TOKENS = 8
 """Tokens beyond those, for clips shorter than their words' first tokens."""

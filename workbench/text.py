@@ -31,9 +31,9 @@ _MAX_CARDINAL_DIGITS = 9
 _PLAIN = frozenset(string.ascii_lowercase + "' ")
 _IS_NORMAL = re.compile(r"[a-z]+(?:[' ][a-z]+)*")
 """What all rules leave as it is, and most of what recognizers write: seeing so costs a fiftieth of trying them all."""
-_APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´′＇", "'"))
-_VARIATION_SELECTORS = frozenset(map(chr, range(0xFE00, 0xFE10)))
-"""What is left of an emoji whose picture is gone; they are marks, but of no letter."""
+_AS_SPOKEN = str.maketrans(dict.fromkeys("’‘ʼ`´′＇", "'") | dict.fromkeys(map(chr, range(0xFE00, 0xFE10)), ""))
+"""One apostrophe for all; variation selectors, left of an emoji whose picture is gone, are marks of no letter."""
+_LETTER_OR_NUMBER = re.compile(r"[^\W_]")
 
 
 def normalize(text: str, normalizer: str = NORMALIZER_VERSION) -> str:
@@ -83,9 +83,9 @@ def _normalize_query(text: str) -> str:
 
 
 def _fold_letters(text: str) -> str:
-    text = "".join(c for c in text.translate(_APOSTROPHES)
-                   if unicodedata.category(c) not in ("Cf", "Me") and c not in _VARIATION_SELECTORS)
-    text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
+    text = "".join(c for c in text.translate(_AS_SPOKEN)
+                   if unicodedata.category(c) not in ("Cf", "Me"))
+    text = unicodedata.normalize("NFKC", text).translate(_AS_SPOKEN)
     return unicodedata.normalize("NFKC", text.lower())
 
 
@@ -94,7 +94,7 @@ def _strip_punctuation(text: str) -> str:
     text = "".join(c if c == "'" or unicodedata.category(c)[0] in "LMN" else " " for c in text)
     text = re.sub(r"'+", "'", text)
     spoken = re.sub(r"(?<!\S)'|'(?!\S)", " ", text).split()
-    return " ".join(word for word in spoken if any(unicodedata.category(c)[0] in "LN" for c in word))
+    return " ".join(filter(_LETTER_OR_NUMBER.search, spoken))
 
 
 def _digits(number: str) -> str:

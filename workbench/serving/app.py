@@ -148,14 +148,19 @@ def _add_api(app: FastAPI, service: Service) -> None:
     async def forget(request: Request, user: str) -> Any:
         """Forget a user everywhere, and keep nothing of what they say from now on."""
         _authorize(request, service)
-        if not user.strip():
-            raise ApiError(400, "no user is named; send DELETE /v1/users/USER, as the app sent it in X-User-Id",
-                           code="missing_user")
-        try:
-            return asdict(await service.forget(user))
-        except WorkbenchError as error:
-            raise ApiError(503, f"not everything is forgotten yet, so send this again: {error}", code="not_forgotten",
-                           retry_after_s=60) from error
+        return await _forgotten(service, user)
+
+
+async def _forgotten(service: Service, user: str) -> dict[str, Any]:
+    """Forget a user. Raises: ApiError, status 400 where nobody is named, 503 where it has to be asked for again."""
+    if not user.strip():
+        raise ApiError(400, "no user is named; send DELETE /v1/users/USER, as the app sent it in X-User-Id",
+                       code="missing_user")
+    try:
+        return asdict(await service.forget(user))
+    except WorkbenchError as error:
+        raise ApiError(503, f"not everything is forgotten yet, so send this again: {error}", code="not_forgotten",
+                       retry_after_s=60) from error
 
 
 def _add_operation(app: FastAPI, service: Service) -> None:

@@ -7,7 +7,6 @@ import ipywidgets as widgets
 import pandas as pd
 
 from workbench import answers, data_requests
-from workbench.data_requests import Request
 from workbench.selections import Mistake
 from workbench.widgets import shell
 from workbench.widgets.failing import Failing, percent
@@ -44,7 +43,7 @@ class Fixes:
         found = self.failing.opportunities
         top = found[found["is_actionable"].astype(bool)].head(N_FIXES)
         asked = [dict(request.where) for request in data_requests.every(self.state.opened.source.run)
-                 if _is_waiting(request)]
+                 if data_requests.is_waiting(request)]
         rows = [{"label": r["label"], "advice": r["advice"].split("; cannot")[0].split(" to bring ")[0],
                  "gain": r["gain"], "cost": (r["cost_min"], r["n_clips"]),
                  "between": f"{100 * r['gain_low']:.1f} to {100 * r['gain_high']:.1f}",
@@ -68,18 +67,12 @@ class Fixes:
     def _ask(self, where: dict[str, str], n: int, reason: str) -> None:
         def ask(name: str) -> None:
             request = answers.request_for(self.state.opened, where, n, by=name, reason=reason)
-            self.state.say(
-                f"Asked for {request.title}. The next `workbench run` of this run brings it." if _is_waiting(request)
-                else f"{request.title} were asked for before: {data_requests.state(request)}.")
+            is_new = data_requests.is_waiting(request)
+            self.state.say(f"Asked for {request.title}. The next `workbench run` of this run brings it." if is_new else
+                           f"{request.title} were asked for before: {data_requests.state(request)}.")
             self.show()
 
         self.state.visitor.ask(ask, self.state.say)
-
-
-def _is_waiting(request: Request) -> bool:
-    """Say whether a request is open or only brought; what is in the data or was refused may be asked for again."""
-    state = data_requests.state(request)
-    return state == "open" or state.endswith(" brought")
 
 
 def _cost(cost: tuple[float, int]) -> str:
