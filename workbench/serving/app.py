@@ -5,7 +5,6 @@ import json
 import math
 import os
 import time
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -14,21 +13,17 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workbench import keys, query_log
 from workbench.errors import KeysError, WorkbenchError
 from workbench.log_database import LoggedQuery
-from workbench.serving import openai_shape, uploads
+from workbench.serving import envelope, openai_shape, uploads
 from workbench.serving.batching import Query
+from workbench.serving.envelope import HEADER_LENGTH
 from workbench.serving.journal import Entry
 from workbench.serving.openai_shape import ApiError
 from workbench.serving.service import Options, Service
-
-HEADER_LENGTH = 64
-"""What the log keeps of a device's or an app's name."""
 
 CLIENT_GONE = 499
 """HTTP has no status that nobody reads. Source: nginx, which writes this one into its log."""
@@ -55,64 +50,12 @@ def create_app(options: Options) -> FastAPI:
                   description="Writes down spoken queries, in the shape of OpenAI's API.")
     app.state.service = service
     app.add_middleware(uploads.BodyLimit, max_bytes=service.max_bytes)
-    app.add_middleware(Envelope, service=service)
-    app.add_exception_handler(ApiError, _refuse)
-    app.add_exception_handler(HTTPException, _refuse_http)
-    app.add_exception_handler(Exception, _refuse_unexpected)
+    app.add_middleware(envelope.Envelope, service=service)
+    for kind, handler in envelope.REFUSALS.items():
+        app.add_exception_handler(kind, handler)
     _add_api(app, service)
     _add_operation(app, service)
     return app
-
-
-class Envelope:
-    """ASGI middleware: gives every request an id, names the model in every answer, and counts answers."""
-
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self.app, self.service = app, service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and put our headers on what comes back."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        request_id = self._request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
-
-        async def send_enveloped(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                ours = {b"x-model-version": self.service.version, b"x-content-type-options": "nosniff"}
-                if not self.service.options.front_pid:
-                    ours[b"x-request-id"] = request_id
-                given = {name for name, _ in message["headers"]}
-                message["headers"] += [(name, value.encode()) for name, value in ours.items() if name not in given]
-                route = getattr(scope.get("route"), "path", "other")
-                self.service.metrics.requests.labels(route, str(message["status"])).inc()
-            await send(message)
-
-        await self.app(scope, receive, send_enveloped)
-
-    def _request_id(self, scope: Scope) -> str:
-        """Name a query; behind a front it has a name already, which the front puts on the answer."""
-        given = dict(scope["headers"]).get(b"x-request-id", b"") if self.service.options.front_pid else b""
-        return given.decode("latin-1")[:HEADER_LENGTH] or uuid.uuid4().hex
-
-
-async def _refuse(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
-    request.app.state.service.metrics.errors.labels(error.code).inc()
-    return error.response()
-
-
-async def _refuse_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    status = error.status_code
-    words = {404: f"there is nothing at {request.url.path}; see /docs", 405: f"{request.method} is not served here"}
-    code = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid_request")
-    return await _refuse(request, ApiError(status, words.get(status, str(error.detail)), code=code))
-
-
-async def _refuse_unexpected(request: Request, error: Exception) -> Response:
-    return await _refuse(request, ApiError(500, "the service failed; its log says why", code="internal_error"))
 
 
 def _add_api(app: FastAPI, service: Service) -> None:
