@@ -142,7 +142,9 @@ class ShortContextRecognizer(ABC):
 
     def _batch(self, recordings: Sequence[np.ndarray], kind: Kind) -> list[Hypothesis]:
         n_samples, n_tokens = kind
-        padded = np.stack([np.pad(r[:n_samples], (0, n_samples - len(r[:n_samples]))) for r in recordings])
+        padded = np.zeros((len(recordings), n_samples), dtype=np.float32)
+        for row, recording in zip(padded, recordings, strict=True):
+            row[: len(recording)] = recording[:n_samples]
         return self._decode(padded, n_tokens)
 
 

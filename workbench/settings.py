@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     save_every_s: float = Field(default=20.0, ge=0)
     max_body_mb: float = Field(default=25.0, gt=0)
     max_duration_s: float = Field(default=30.0, gt=0)
-    batch_wait_ms: float = Field(default=5.0, ge=0)
+    batch_wait_ms: float = Field(default=50.0, ge=0)
     max_batch: int = Field(default=16, ge=1)
     max_queue: int = Field(default=64, ge=1)
     days_words: float = Field(default=7.0, ge=0)
