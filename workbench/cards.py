@@ -43,6 +43,7 @@ padding:.35em 1.6em .35em 0;border:0;border-bottom:1px solid var(--line)}
 .wb table.wb-table th{color:var(--soft);font-weight:500}
 .wb table.wb-table .wb-number{text-align:right}
 .wb table.wb-table td.wb-number{white-space:nowrap}
+.wb table.wb-table td.wb-number .wb-break{white-space:normal}
 .wb table.wb-table td.wb-long{min-width:15em}
 .wb-utterance{margin:.8em 0;max-width:52em}
 .wb-utterance header{display:flex;flex-wrap:wrap;gap:.1em .8em;align-items:baseline}
@@ -156,20 +157,20 @@ def table(rows: pd.DataFrame, formats: Mapping[str, str] | None = None) -> str:
                                     if {f"{name}_low", f"{name}_high"} <= set(rows)}
     sides = {name: _side(rows[name]) for name in rows if name not in ends}
     head = "".join(f"<th{side}>{escape(spoken(str(name)))}</th>" for name, side in sides.items())
-    body = "".join("<tr>" + "".join(f"<td{side}>{escape(_cell(row, name, formats.get(str(name), '')))}</td>"
+    body = "".join("<tr>" + "".join(f"<td{side}>{_cell(row, name, formats.get(str(name), ''))}</td>"
                                     for name, side in sides.items()) + "</tr>" for row in rows.to_dict("records"))
     return _piece('<div class="wb-scroll"><table class="wb-table"><thead><tr>' + head + "</tr></thead><tbody>" + body
                   + "</tbody></table></div>")
 
 
 def _cell(row: Mapping[Any, Any], name: Any, form: str) -> str:
-    """Write a value, and behind it the ends of its interval where they are known."""
-    written = _written(str(name), row[name], form)
+    """Write a value as HTML, and behind it, or below where there is no room, its interval's ends if they are known."""
+    written = escape(_written(str(name), row[name], form))
     ends = [row.get(f"{name}_{end}") for end in ("low", "high")]
     if any(end is None or pd.isna(end) for end in ends):
         return written
     low, high = (_written(str(name), end, form).removesuffix(" %").removesuffix(" pts") for end in ends)
-    return f"{written} ({low} to {high})"
+    return f'{written}<span class="wb-break"> </span>{escape(f"({low} to {high})")}'
 
 
 def _side(column: "pd.Series[Any]") -> str:

@@ -56,7 +56,7 @@ class Request:
     def title(self) -> str:
         """Say it in a line."""
         conditions = " and ".join(f"{column} = {value}" for column, value in self.where.items())
-        return f"{self.n_utterances} utterances with {conditions}"
+        return f"{self.n_utterances:,} utterances with {conditions}"
 
     @property
     def gain(self) -> Interval:
