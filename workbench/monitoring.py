@@ -270,14 +270,14 @@ def _alarms(look: Look, rules: Rules) -> list[dict[str, Any]]:
              REOPENS[moved["feature"]]) for moved in table[table["is_alarm"]].to_dict("records")]
     failed = interval(look.row, "failed_share")
     if failed.low > rules.max_failed:
-        limit = f"at most {100 * rules.max_failed:g} %"
-        told.append(("failed requests", f"{failed.percent()} failed, {limit}", REOPENS["failed"]))
+        told.append(("failed requests", f"{failed.percent()}, at most {100 * rules.max_failed:g} %", REOPENS["failed"]))
     if row["latency_p95_ms"] > rules.max_latency_ms:
         slow = f"latency p95 {row['latency_p95_ms']:,.0f} ms, at most {rules.max_latency_ms:,.0f}"
         told.append(("latency", slow, REOPENS["latency"]))
     audit, off = interval(row, "audited_wer"), interval(row, "disagreement")
     if rules.target is not None and rules.target.verdict(audit) == "no":
-        told.append(("audited WER", f"audited WER {audit.percent()}, target {rules.target}", REOPENS["audited_wer"]))
+        told.append(("audited WER", f"{audit.percent()} by audit and expectation together, target {rules.target}",
+                     REOPENS["audited_wer"]))
     if auditing.is_disagreeing(off):
         told.append((DISAGREES, f"{row['n_audited']:,} audited queries hold {off.points()} of WER against what "
                      "confidence let one expect", REOPENS["disagreement"]))
