@@ -1,4 +1,4 @@
-"""What a benchmark found: printed, and kept under reports/benchmarks/ with the machine and the command that found it."""
+"""What a benchmark found: printed, and kept under reports/benchmarks/ with the machine and the command behind it."""
 
 import os
 import platform
@@ -33,7 +33,7 @@ def spread(ratios: "pd.Series[float]") -> str:
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
-    """Fit cost = a size^b by least squares of the logarithms. Returns: b; 1 is linear, nan with fewer than two sizes."""
+    """Fit cost = a size^b by least squares of the logarithms. Returns: b, 1 where linear; nan for one size."""
     if len(set(sizes)) < 2:
         return float("nan")
     return float(np.polyfit(np.log(np.asarray(sizes, float)), np.log(np.asarray(costs, float)), 1)[0])
