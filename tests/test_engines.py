@@ -1,5 +1,6 @@
 """The fast engine against PyTorch, on toy models: of random weights, and of tones that are words."""
 
+import itertools
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -14,7 +15,9 @@ import whisper
 from whisper.model import ModelDimensions
 
 from tests import published
+from tests.serving.conftest import serving
 from workbench import audio, batches, engines, recognizers, recognizing, repetition, whisper_model
+from workbench.biasing import BiasingList, Rules
 from workbench.errors import CheckpointError, SettingsError
 from workbench.records import Hypothesis
 from workbench.whisper_model import SpeechModel
@@ -140,6 +143,26 @@ def test_batches_heard_at_once_are_answered_as_one_after_the_other(checkpoint: P
         both[1].transcribe([*NOISES, None])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("quantization", ["int8", "float32"])
+@pytest.mark.parametrize("n_best", [1, 3])
+def test_a_clip_is_answered_alike_alone_and_in_any_company(
+        trained: tuple[Path, pd.DataFrame], quantization: engines.Quantization, n_best: int, tmp_path: Path) -> None:
+    checkpoint, clips = trained
+    engine = engines.export(checkpoint, tmp_path / "engine", quantization=quantization)
+    names = BiasingList({"four": "", "three": ""}, Rules(n_best=n_best))
+    recordings = [audio.read(path) for path in clips["audio_path"]]
+    recordings += [np.tile(recording, 2) for recording in recordings[:12]]  # of another length
+    alone = engines.FastRecognizer(engine, n_at_once=1).biased(names)
+    wanted = [alone.transcribe([recording])[0] for recording in recordings]
+    assert len({answer.text for answer in wanted}) > 3, "they say different things"
+    for n_at_once, batch_size, seed in itertools.product((1, 2, 3), (2, 8), (0, 1)):
+        recognizer = engines.FastRecognizer(engine, n_at_once=n_at_once).biased(names)
+        recognizer.batch_size = batch_size
+        order = np.random.default_rng(seed).permutation(len(recordings))
+        heard = recognizer.transcribe([recordings[i] for i in order])
+        assert_same(heard, [wanted[i] for i in order])
+
+
 def test_a_gpu_that_ctranslate2_cannot_use_is_said_and_the_processor_hears(
         checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engines.export(checkpoint, tmp_path / "engine")
@@ -149,6 +172,16 @@ def test_a_gpu_that_ctranslate2_cannot_use_is_said_and_the_processor_hears(
     with pytest.warns(UserWarning, match="hears on the processor, for CTranslate2 cannot use the GPU"):
         fast = engines.FastRecognizer(engine)
     assert fast.transcribe(NOISES) == wanted
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what a process has loaded")
+def test_a_server_of_an_engine_holds_no_pytorch_however_much_it_answered(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "notebooks").mkdir()
+    engine = engines.export(checkpoint, tmp_path / "engine")
+    with serving(tmp_path, "--model", str(engine), "--engine", "fast", "--no-auth") as server:
+        assert {answer.status_code for answer in server.wait_ready().send_many(16)} == {200}
+        loaded = Path(f"/proc/{server.process.pid}/maps").read_text(encoding="utf-8")
+    assert "ctranslate2" in loaded and "libtorch" not in loaded
 
 
 def test_an_engine_leaves_pytorch_its_threads(checkpoint: Path, tmp_path: Path) -> None:
