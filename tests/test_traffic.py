@@ -246,6 +246,15 @@ def test_any_manifest_can_be_sent_with_a_share_of_consent(stub: Stub, root: Path
     assert {seen["x-user-id"] for seen in stub.seen} == {f"p{i}" for i in range(6)}
 
 
+def test_rows_of_a_manifest_that_cannot_be_sent_are_named(
+        stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = clips(tmp_path, 30)[["audio_path", "text"]].assign(speaker=[f"p{i}" for i in range(30)])
+    rows.loc[3, "audio_path"] = "gone.wav"
+    rows.to_csv(tmp_path / "more.csv", index=False)
+    assert len(traffic.simulate("m", manifest=tmp_path / "more.csv", url=stub.url)) == 29
+    assert "1 of 30 rows left out: line 5: " in capsys.readouterr().out
+
+
 def test_without_a_server_one_is_told_how_to_start_one(week: pd.DataFrame) -> None:
     with pytest.raises(ServiceError, match="workbench serve --detach"):
         traffic.simulate("r", weeks=(1,), n=9)

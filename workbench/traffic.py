@@ -253,8 +253,11 @@ def _recorded(week: int, n: int, seed: int, world_seed: int) -> tuple[str, pd.Da
 
 
 def _listed(manifest: Path) -> tuple[str, pd.DataFrame]:
-    """Read a manifest's recordings; speakers are the users."""
-    rows = corpora.read_rows([str(manifest)], is_stored=False)
+    """Read a manifest's recordings, and say which rows are not sent; speakers are the users."""
+    found = corpora.check(str(manifest), keeping="nothing")
+    if found.left_out:
+        print(found.left_out)
+    rows = found.good
     return manifest.name, rows if "user" in rows else rows.assign(user=datasets.blocks(rows))
 
 
