@@ -9,7 +9,7 @@ from test_improvement import SCOPE, scores
 
 from tests import published, watched
 from workbench import datasets, model_registry, shipping, whisper_model
-from workbench.records import Decision
+from workbench.records import Decision, Interval
 from workbench.shipping import Rival
 
 
@@ -151,6 +151,20 @@ def test_a_load_test_counts_failures_apart_from_latencies() -> None:
     assert found["n_failed"] == 1 and found["p50_ms"] == 50
     assert found["requests_per_s"] == pytest.approx(99 / 9.95)
     assert found["real_time_factor"] == pytest.approx(9.95 / 198)
+
+
+def test_a_model_s_card_says_which_language_it_hears_and_where_it_is_worst() -> None:
+    slices = pd.DataFrame([("a speaker", "speaker", 0.9, 0.8, 1.0, 5), ("street", "place", 0.3, 0.2, 0.4, 40),
+                           ("home", "place", 0.1, 0.05, 0.2, 60)],
+                          columns=["name", "column", "wer", "wer_low", "wer_high", "n_utterances"])
+    decision, metrics = Decision("yes", "Ships."), {"gate_wer": Interval(0.2, 0.1, 0.3)}
+    card = shipping.model_card("r", decision, metrics, slices)
+    assert "Ships." in card and "queries in English." in card and "- gate wer: 20.0 % (10.0 to 30.0)" in card
+    assert card.index("street: WER 30.0 %") < card.index("home: WER 10.0 %") and "a speaker" not in card
+    german = shipping.model_card("r", decision, metrics, slices, language="german")
+    assert german == card.replace("English", "German") and "Noise" not in card
+    credited = shipping.model_card("r", decision, metrics, slices, noise=["DEMAND: CC BY-SA 3.0"])
+    assert credited.startswith(card.rstrip()) and "- DEMAND: CC BY-SA 3.0" in credited
 
 
 def test_the_rollback_rule_names_the_command_and_where_to() -> None:

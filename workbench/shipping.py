@@ -190,15 +190,20 @@ def load_test(sent: pd.DataFrame) -> dict[str, Interval | float]:
     }
 
 
-def model_card(run: str, decision: Decision, metrics: Mapping[str, Interval], slices: pd.DataFrame) -> str:
-    """Write what a person must know before relying on a model: what it is for, how it does, and where it is worst."""
-    lines = [f"# Model of run {run}", "", decision.sentence, "", "For short spoken queries in English.", ""]
+def model_card(run: str, decision: Decision, metrics: Mapping[str, Interval], slices: pd.DataFrame, *,
+               language: str = "english", noise: Sequence[str] = ()) -> str:
+    """Write what a person must know before relying on a model: what it is for, how it does, and where it is worst.
+
+    `language` is the name of the language that it hears; `noise` credits the recordings that it was trained with.
+    """
+    lines = [f"# Model of run {run}", "", decision.sentence, "", f"For short spoken queries in {language.title()}.", ""]
     lines += ["## Measured", ""]
     lines += [f"- {name.replace('_', ' ')}: {metric.percent()}" for name, metric in metrics.items()]
     worst = slices[slices["column"] != "speaker"].sort_values("wer", ascending=False).head(5)
     lines += ["", "## Where it is worst (test set)", ""]
     lines += [f"- {r.name}: WER {Interval(r.wer, r.wer_low, r.wer_high).percent()}, {r.n_utterances} utterances"
               for r in worst.itertuples(index=False)]
+    lines += ["", "## Noise it was trained with", "", *(f"- {credit}" for credit in noise)] if noise else []
     return "\n".join(lines) + "\n"
 
 

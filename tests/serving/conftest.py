@@ -29,11 +29,13 @@ class Server:
     root: Path
     process: "subprocess.Popen[bytes]"
     url: str
+    key: str = ""
 
     def send(self, content: bytes = b"", *, model: str = "champion", form: dict[str, str] | None = None,
              headers: Mapping[str, Any] | None = None) -> httpx.Response:
         """Ask for one transcription; without content, of a good recording."""
-        return httpx.post(f"{self.url}/v1/audio/transcriptions", timeout=PATIENCE_S, headers=headers or {},
+        own = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        return httpx.post(f"{self.url}/v1/audio/transcriptions", timeout=PATIENCE_S, headers={**own, **(headers or {})},
                           files={"file": ("query.wav", content or GOOD)}, data={"model": model, **(form or {})})
 
     def send_many(self, n: int, content: bytes = b"", **more: Any) -> list[httpx.Response]:

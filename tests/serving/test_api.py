@@ -10,12 +10,14 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+import whisper.tokenizer
 
+from tests import published
 from tests.serving import clips
-from tests.serving.conftest import GOOD, Server, command
-from workbench import keys
+from tests.serving.conftest import GOOD, Server, command, serving
+from workbench import keys, storage, whisper_model
 from workbench.errors import ServiceError
-from workbench.serving import server
+from workbench.serving import openai_shape, server
 from workbench.serving.server import Running, memory_mb, require_own_clock
 
 
@@ -40,7 +42,7 @@ def test_openais_own_client_works_unchanged(client: openai.OpenAI, server: Serve
 @pytest.mark.parametrize(("form", "error", "message"), [
     ({"model": "gpt-9"}, openai.NotFoundError, "there are champion, whisper-1"),
     ({"model": ""}, openai.BadRequestError, "'model' is missing; send model=champion"),
-    ({"language": "de"}, openai.BadRequestError, "hears English"),
+    ({"language": "de"}, openai.BadRequestError, "hears English, send 'en' or nothing"),
     ({"response_format": "srt"}, openai.BadRequestError, "choose one of json, text, verbose_json"),
     ({"timestamp_granularities": ["word"]}, openai.BadRequestError, "leave timestamp_granularities out"),
 ])
@@ -121,6 +123,27 @@ def test_metrics_tell_of_parts_batches_and_errors(server: Server) -> None:
     held_mb = memory_mb(Running(server.url, server.process.pid))
     told = server.metric("process_resident_memory_bytes") / 1e6
     assert held_mb > 20 and math.isclose(held_mb, told, rel_tol=0.5)
+
+
+def test_a_server_answers_in_the_language_that_its_model_was_told_and_refuses_others(served_root: Path) -> None:
+    base = published.checkpoint(served_root / "base.pt", kind="multilingual", width=64, n_layers=1)
+    whisper_model.save(whisper_model.load(base, language="de"), storage.run_folder("german") / "model.pt")
+    with serving(served_root, "--model", "german", "--no-auth") as german:
+        german.wait_ready()
+        for language in ("de", "German", "DE", ""):
+            answer = german.send(form={"language": language, "response_format": "verbose_json"})
+            assert answer.status_code == 200 and answer.json()["language"] == "german", (language, answer.text)
+        for language in ("en", "english", "dee"):
+            refused = german.send(form={"language": language})
+            assert refused.status_code == 400 and refused.json()["error"]["code"] == "unsupported_language", language
+            assert "hears German, send 'de' or nothing" in refused.json()["error"]["message"]
+        listed = httpx.get(f"{german.url}/v1/models").json()["data"]
+        assert [model["id"] for model in listed] == ["champion", "whisper-1", german.readiness()["model_version"]]
+
+
+def test_languages_have_the_names_that_whisper_gives_them() -> None:
+    assert dict(openai_shape.LANGUAGES) == whisper.tokenizer.LANGUAGES
+    assert openai_shape.language_name("xx") == "xx"
 
 
 def test_a_clips_answer_does_not_depend_on_its_neighbours(server: Server) -> None:

@@ -13,6 +13,11 @@ from tests import watched
 from tests.serving import clips
 from tests.serving.conftest import PATIENCE_S, Server, command, serving
 from workbench import model_registry, storage, whisper_model
+from workbench.audio import Samples
+from workbench.recognizing import ShortContextRecognizer
+from workbench.records import Hypothesis
+from workbench.serving.models import Lineup, Loaded
+from workbench.serving.openai_shape import ApiError
 
 
 def release(seed: int) -> str:
@@ -51,6 +56,30 @@ class Load:
         while {a.headers["X-Model-Version"] for a in self.answers[-8:]} != {version}:
             assert time.monotonic() < deadline_s, version
             time.sleep(0.02)
+
+
+class Hears(ShortContextRecognizer):
+    """Hears a language, and nothing else."""
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+
+    def _encode(self, words: str) -> list[int]:
+        raise AssertionError(words)
+
+    def _decode(self, waveforms: Samples, n_tokens: int) -> list[Hypothesis]:
+        raise AssertionError(n_tokens)
+
+
+def test_a_query_s_language_is_that_of_the_model_which_is_picked_for_it() -> None:
+    lineup = Lineup(Loaded("1", Hears("de")), Loaded("2", Hears("en")), "canary", 1.0)
+    assert lineup.pick("champion", "ann", "EN")[0].version == "2"
+    assert lineup.pick("1", "ann", "german")[0].version == "1" and lineup.pick("1", "ann")[0].version == "1"
+    for wanted, language, hears in (("champion", "de", "hears English, send 'en'"), ("1", "en", "hears German")):
+        with pytest.raises(ApiError, match=hears) as raised:
+            lineup.pick(wanted, "ann", language)
+        assert (raised.value.status, raised.value.code, raised.value.param) == (
+            400, "unsupported_language", "language")
 
 
 @pytest.mark.slow

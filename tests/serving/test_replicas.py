@@ -11,7 +11,7 @@ import pytest
 
 from tests import ray_nodes, watched
 from tests.ray_nodes import Nodes
-from tests.serving import conftest
+from tests.serving import conftest, test_api
 from tests.serving.conftest import PATIENCE_S, Server, serving
 from tests.serving.test_api import (  # noqa: F401  collected here, they meet this module's server
     client,
@@ -19,16 +19,29 @@ from tests.serving.test_api import (  # noqa: F401  collected here, they meet th
     test_a_refused_query_is_in_the_log_without_a_word,
     test_an_answer_is_in_the_log_with_everything_that_is_known_of_it,
     test_every_refusal_has_openais_shape_an_id_and_a_version,
+    test_forgetting_nobody_is_refused_and_who_never_asked_is_told_so,
+    test_on_a_simulated_clock_who_knows_no_time_asks_at_the_last_one_told,
     test_openais_own_client_works_unchanged,
+    test_people_are_not_let_onto_a_simulated_clock,
     test_sound_is_kept_with_consent_alone_and_gone_when_its_user_is_forgotten,
+    test_the_documentation_lists_the_api,
     test_what_is_not_served_is_refused_in_words_that_openais_client_passes_on,
 )
 from tests.serving.test_models import Load, release
 from tests.serving.test_trouble import call
+from tests.serving.test_uploads import (  # noqa: F401
+    test_a_body_of_100_mb_is_refused_before_it_is_kept,
+    test_a_form_that_lacks_something_is_refused_with_what_it_lacks,
+    test_damaged_uploads_are_heard_or_refused_and_never_break_the_server,
+    test_malformed_uploads_are_refused_and_the_next_good_one_is_served,
+    test_unusual_uploads_are_heard,
+    test_who_asks_before_sending_too_much_is_told_not_to,
+)
 from workbench import model_registry
 
 pytestmark = pytest.mark.slow
 REPLICA = "ray::ServeReplica"
+PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}  # a busy machine takes longer than 5 to start a proxy
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +59,8 @@ def server(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         root = conftest.new_root(tmp_path_factory.mktemp("replicas"))
         watched.give_store(root)
         model_registry.promote(release(1), by="ada")
-    with serving(root, "--no-auth", "--simulated-clock", "--replicas", "2", "--ray-address", nodes.address) as running:
+    with serving(root, "--no-auth", "--simulated-clock", "--replicas", "2", "--ray-address", nodes.address,
+                 **PATIENT) as running:
         yield running.wait_ready()
         assert running.stop() == 0, running.said()
         assert not (root / "data" / "service.json").exists() and not replicas()
@@ -100,11 +114,24 @@ def test_a_cluster_serves_once(server: Server, nodes: Nodes) -> None:
     assert server.send().status_code == 200
 
 
+def test_replicas_let_in_those_with_a_key_and_one_alone_counts_everything(server: Server, nodes: Nodes) -> None:
+    """A cluster serves once, so the server of the others ends here."""
+    assert server.stop() == 0, server.said()
+    with serving(server.root, "--replicas", "1", "--ray-address", nodes.address, **PATIENT) as locked:
+        locked.wait_ready()
+        assert locked.send().status_code == 401
+        assert locked.send(headers={"Authorization": "Bearer wb_wrong"}).status_code == 401
+        locked.key = conftest.command(server.root, "keys", "create", "phone").stdout.strip()
+        assert locked.send().status_code == 200
+        test_api.test_metrics_tell_of_parts_batches_and_errors(locked)
+        assert locked.stop() == 0, locked.said()
+
+
 def test_replicas_become_as_many_as_may_be_under_load_and_fewer_after_it(server: Server, nodes: Nodes) -> None:
-    """The last test: a cluster serves once, so the server of the others ends here."""
+    """The last test: the server of the others ends here, if it has not yet."""
     assert server.stop() == 0, server.said()
     soon = {"WORKBENCH_GROW_AFTER_S": "1", "WORKBENCH_SHRINK_AFTER_S": "2", "WORKBENCH_MAX_BATCH": "1",
-            "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1"}
+            "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1", **PATIENT}
     with serving(server.root, "--no-auth", "--replicas", "1", "--max-replicas", "2", "--ray-address", nodes.address,
                  **soon) as growing:
         growing.wait_ready()

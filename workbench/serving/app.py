@@ -217,13 +217,15 @@ async def _transcribe(request: Request, service: Service, *, row: LoggedQuery, a
         raise _not_ready(service)
     wanted = await _received(request)
     if service.models.lineup is not None:
-        service.models.lineup.pick(wanted.model, "")  # a model that is not served is refused before any work
+        # A model that is not served, or hears another language, is refused before any work.
+        service.models.lineup.pick(wanted.model, row.user_hash or row.request_id, wanted.language)
     with service.batcher.place():
         clip = await service.decode(await uploads.content_of(wanted.file))
     row = replace(row, duration_s=clip.duration_s, level_dbfs=clip.level_dbfs, snr_db=clip.snr_db,
                   bandwidth_hz=clip.bandwidth_hz)
-    answer = await service.batcher.answer(Query(row, clip.samples, wanted.model, arrived_s))
-    response = openai_shape.answer(answer.hypothesis, clip.duration_s, wanted.response_format)
+    answer = await service.batcher.answer(Query(row, clip.samples, wanted.model, wanted.language, arrived_s))
+    response = openai_shape.answer(answer.hypothesis, clip.duration_s, wanted.response_format,
+                                   language=answer.language)
     response.headers["X-Model-Version"] = answer.model_version
     return response
 
@@ -239,6 +241,6 @@ async def _received(request: Request) -> openai_shape.TranscriptionRequest:
     except TimeoutError as error:
         raise ApiError(408, f"the upload took longer than {uploads.UPLOAD_TIMEOUT_S:g} s; send a smaller file",
                        code="upload_timeout") from error
-    except ClientDisconnect as error:
+    except (ClientDisconnect, asyncio.CancelledError) as error:  # Ray Serve ends the work for a client that hung up
         raise ApiError(CLIENT_GONE, "the client hung up before the recording was here; send it again",
                        code="client_gone") from error

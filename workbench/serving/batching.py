@@ -45,6 +45,7 @@ class Answer:
 
     hypothesis: Hypothesis
     model_version: str
+    language: str
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ class Query:
     row: LoggedQuery
     samples: Samples
     wanted: str
+    language: str
     arrived_s: float
     queued_s: float = field(default_factory=time.monotonic)
     answered: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -144,7 +146,7 @@ class Batcher:
                 self._metrics.latency.labels("decode").observe(decode_s)
                 row = replace(query.row, queue_ms=1e3 * (began_s - query.queued_s), decode_ms=1e3 * decode_s)
                 entry = _entry(row, query, hypothesis, model=model.version, role=role)
-                heard.append((query, Answer(hypothesis, model.version), entry))
+                heard.append((query, Answer(hypothesis, model.version, model.language), entry))
                 if lineup and lineup.challenger and lineup.mode == "shadow" and role == "champion":
                     self._queue_shadow(query, lineup.challenger)
         self._seconds_each = 0.9 * self._seconds_each + 0.1 * (time.monotonic() - began_s) / len(batch)
@@ -216,7 +218,7 @@ def _by_model(batch: Sequence[Query], lineup: Lineup | None) -> dict[tuple[Loade
         try:
             if lineup is None:
                 raise ApiError(503, "no model is loaded; see /health/ready", code="not_ready", retry_after_s=5)
-            model, role = lineup.pick(query.wanted, query.row.user_hash or query.row.request_id)
+            model, role = lineup.pick(query.wanted, query.row.user_hash or query.row.request_id, query.language)
             groups.setdefault((model.version, role), (model, []))[1].append(query)
         except ApiError as error:
             query.fail(error)

@@ -14,7 +14,7 @@ from workbench.audio import SAMPLE_RATE_HZ
 from workbench.errors import QueryLogError, ServiceError
 from workbench.name_list import Entry
 from workbench.recognizing import Recognizer, ShortContextRecognizer
-from workbench.serving.openai_shape import ALIASES, ApiError
+from workbench.serving.openai_shape import ALIASES, ApiError, require_language
 
 Role = Literal["champion", "canary", "shadow"]
 
@@ -47,6 +47,12 @@ class Loaded:
     recognizer: Recognizer
     names: tuple[Entry, ...] = ()
 
+    @property
+    def language(self) -> str:
+        """Give the code of the language that it hears."""
+        model = self.recognizer
+        return model.language if isinstance(model, ShortContextRecognizer) else ShortContextRecognizer.language
+
     def biased(self, entries: Sequence[Entry]) -> "Loaded":
         """Give the model with those names of the list that it needs; one without a character head can use none."""
         names = tuple(entry for entry in entries if entry.is_for(self.version))
@@ -70,8 +76,16 @@ class Lineup:
         """All models in memory by version."""
         return {model.version: model for model in (self.champion, self.challenger) if model is not None}
 
-    def pick(self, wanted: str, user: str) -> tuple[Loaded, Role]:
-        """Choose who answers a query. Raises: ApiError, status 404, for a model that is not served."""
+    def pick(self, wanted: str, user: str, language: str = "") -> tuple[Loaded, Role]:
+        """Choose who answers a query.
+
+        Raises: ApiError, status 404, for a model that is not served, 400 when who would answer hears no such language.
+        """
+        model, role = self._picked(wanted, user)
+        require_language(language, model.language)
+        return model, role
+
+    def _picked(self, wanted: str, user: str) -> tuple[Loaded, Role]:
         if wanted in ALIASES:
             if self.challenger is not None and self.mode == "canary" and self._draw(user) < self.share:
                 return self.challenger, "canary"

@@ -11,7 +11,25 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from workbench.records import Hypothesis
 
 FORMATS = ("json", "text", "verbose_json")
-LANGUAGES = ("", "en", "english")
+LANGUAGES: Mapping[str, str] = {
+    "en": "english", "zh": "chinese", "de": "german", "es": "spanish", "ru": "russian", "ko": "korean", "fr": "french",
+    "ja": "japanese", "pt": "portuguese", "tr": "turkish", "pl": "polish", "ca": "catalan", "nl": "dutch",
+    "ar": "arabic", "sv": "swedish", "it": "italian", "id": "indonesian", "hi": "hindi", "fi": "finnish",
+    "vi": "vietnamese", "he": "hebrew", "uk": "ukrainian", "el": "greek", "ms": "malay", "cs": "czech",
+    "ro": "romanian", "da": "danish", "hu": "hungarian", "ta": "tamil", "no": "norwegian", "th": "thai", "ur": "urdu",
+    "hr": "croatian", "bg": "bulgarian", "lt": "lithuanian", "la": "latin", "mi": "maori", "ml": "malayalam",
+    "cy": "welsh", "sk": "slovak", "te": "telugu", "fa": "persian", "lv": "latvian", "bn": "bengali", "sr": "serbian",
+    "az": "azerbaijani", "sl": "slovenian", "kn": "kannada", "et": "estonian", "mk": "macedonian", "br": "breton",
+    "eu": "basque", "is": "icelandic", "hy": "armenian", "ne": "nepali", "mn": "mongolian", "bs": "bosnian",
+    "kk": "kazakh", "sq": "albanian", "sw": "swahili", "gl": "galician", "mr": "marathi", "pa": "punjabi",
+    "si": "sinhala", "km": "khmer", "sn": "shona", "yo": "yoruba", "so": "somali", "af": "afrikaans", "oc": "occitan",
+    "ka": "georgian", "be": "belarusian", "tg": "tajik", "sd": "sindhi", "gu": "gujarati", "am": "amharic",
+    "yi": "yiddish", "lo": "lao", "uz": "uzbek", "fo": "faroese", "ht": "haitian creole", "ps": "pashto",
+    "tk": "turkmen", "nn": "nynorsk", "mt": "maltese", "sa": "sanskrit", "lb": "luxembourgish", "my": "myanmar",
+    "bo": "tibetan", "tl": "tagalog", "mg": "malagasy", "as": "assamese", "tt": "tatar", "haw": "hawaiian",
+    "ln": "lingala", "ha": "hausa", "ba": "bashkir", "jw": "javanese", "su": "sundanese", "yue": "cantonese",
+}
+"""What OpenAI's API calls a language, by its code. Source: whisper.tokenizer.LANGUAGES, whose package loads PyTorch."""
 ALIASES = ("champion", "whisper-1")
 """Names for whatever model is the champion; the second is what OpenAI's clients send."""
 
@@ -40,6 +58,7 @@ class TranscriptionRequest:
 
     file: UploadFile
     model: str
+    language: str
     response_format: str
 
 
@@ -57,10 +76,6 @@ def parse(form: FormData) -> TranscriptionRequest:
     if not model:
         raise ApiError(400, "the form field 'model' is missing; send model=champion", param="model",
                        code="missing_model")
-    language = _field(form, "language").lower()
-    if language not in LANGUAGES:
-        raise ApiError(400, f"language {language[:20]!r} is not served; this model hears English, send 'en' or nothing",
-                       param="language", code="unsupported_language")
     response_format = _field(form, "response_format") or "json"
     if response_format not in FORMATS:
         raise ApiError(400, f"response_format {response_format[:20]!r} is not served; choose one of "
@@ -68,7 +83,7 @@ def parse(form: FormData) -> TranscriptionRequest:
     if "word" in form.getlist("timestamp_granularities[]"):
         raise ApiError(400, "word timestamps are not served; leave timestamp_granularities out or send 'segment'",
                        param="timestamp_granularities", code="unsupported_granularity")
-    return TranscriptionRequest(file, model, response_format)
+    return TranscriptionRequest(file, model, _field(form, "language"), response_format)
 
 
 def _field(form: FormData, name: str) -> str:
@@ -78,14 +93,29 @@ def _field(form: FormData, name: str) -> str:
     return value.strip()
 
 
-def answer(hypothesis: Hypothesis, duration_s: float, response_format: str) -> Response:
-    """Write a hypothesis in the form that was asked for."""
+def language_name(code: str) -> str:
+    """Name a language as OpenAI's API does; one that it has no name for by its code."""
+    return LANGUAGES.get(code, code)
+
+
+def require_language(wanted: str, code: str) -> None:
+    """Make sure that a model hears what is spoken, by its code or name; "" leaves it to the model.
+
+    Raises: ApiError, status 400, which says what the model hears.
+    """
+    if wanted.lower() not in ("", code, language_name(code)):
+        raise ApiError(400, f"language {wanted[:20]!r} is not served; this model hears {language_name(code).title()}, "
+                       f"send {code!r} or nothing", param="language", code="unsupported_language")
+
+
+def answer(hypothesis: Hypothesis, duration_s: float, response_format: str, *, language: str) -> Response:
+    """Write a hypothesis in the form that was asked for; `language` is the code of what its model hears."""
     if response_format == "text":
         return PlainTextResponse(hypothesis.text + "\n")
     usage = {"type": "duration", "seconds": math.ceil(duration_s)}
     content: dict[str, Any] = {"text": hypothesis.text, "usage": usage}
     if response_format == "verbose_json":
-        content |= {"task": "transcribe", "language": "english", "duration": round(duration_s, 3),
+        content |= {"task": "transcribe", "language": language_name(language), "duration": round(duration_s, 3),
                     "segments": [_segment(hypothesis, duration_s)] if hypothesis.text else []}
     return JSONResponse(content)
 
@@ -103,7 +133,7 @@ FORM_SCHEMA: Mapping[str, Any] = {
         "properties": {
             "file": {"type": "string", "format": "binary", "description": "wav, flac, ogg, mp3, m4a, webm, ..."},
             "model": {"type": "string", "description": "champion, whisper-1 or a version", "default": "champion"},
-            "language": {"type": "string", "enum": ["en"]},
+            "language": {"type": "string", "description": "what the model hears, as de or german; nothing will do"},
             "prompt": {"type": "string", "description": "accepted for compatibility; changes nothing"},
             "response_format": {"type": "string", "enum": list(FORMATS), "default": "json"},
             "temperature": {"type": "number", "description": "accepted for compatibility; decoding is greedy"},

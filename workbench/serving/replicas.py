@@ -4,6 +4,7 @@ Each replica is a whole service: it batches, follows the champion and commits it
 answers. What a killed replica had not committed was not acknowledged.
 """
 
+import asyncio
 import os
 import signal
 import threading
@@ -13,11 +14,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workbench import clusters, settings
 from workbench.errors import ServiceError
-from workbench.serving import server
+from workbench.serving import server, uploads
 from workbench.serving.service import Options
 
 HEALTH_S = 2.0
@@ -38,9 +39,38 @@ class Naming:
         await self.app(scope, receive, send)
 
 
+class Unasked:
+    """ASGI middleware of the front: who asks before sending too much is not told to go on.
+
+    Ray Serve's proxy reads a body as soon as it is announced; here it finds none, and the replica refuses by the length
+    that the headers promise.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app, self.max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, without its body if nobody will read that."""
+        headers = dict(scope.get("headers", ()))
+        if b"expect" in headers and uploads.declared_bytes(headers) > self.max_bytes:
+            receive = _no_body()
+        await self.app(scope, receive, send)
+
+
+def _no_body() -> Receive:
+    messages: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Message:
+        if not messages:
+            await asyncio.Event().wait()  # for ever: after the answer the proxy ends what listens
+        return messages.pop()
+
+    return receive
+
+
 def front() -> list[Middleware]:
     """Give what Ray Serve's proxies wrap around every request; `clusters.choose` names this function to them."""
-    return [Middleware(Naming)]
+    return [Middleware(Naming), Middleware(Unasked, max_bytes=round(settings.Settings().max_body_mb * 1e6))]
 
 
 @dataclass(frozen=True, slots=True)

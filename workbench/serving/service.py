@@ -101,7 +101,7 @@ class Service:
         if self.options.has_simulated_clock and app_version != LOAD_TEST:
             if told_s is not None:
                 self._clock_s = told_s
-            elif self._clock_s is None:
+            elif self._clock_s is None or self.options.front_pid:  # the last time may have been told to another replica
                 self._clock_s = await self.journal.last_asked_s()
             told_s = self._clock_s
         return time.time() if told_s is None else told_s

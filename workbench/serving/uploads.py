@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.datastructures import UploadFile
@@ -71,6 +72,12 @@ async def content_of(file: UploadFile) -> bytes:
     return content
 
 
+def declared_bytes(headers: Mapping[bytes, bytes]) -> int:
+    """Read how long a body its headers promise; 0 when they do not say."""
+    declared = headers.get(b"content-length", b"")
+    return int(declared) if declared.isdigit() else 0
+
+
 class BodyLimit:
     """ASGI middleware: a body over the limit is refused before it is read, or as soon as it passes the limit."""
 
@@ -89,10 +96,8 @@ class BodyLimit:
 class _Body:
     def __init__(self, scope: Scope, receive: Receive, max_bytes: int) -> None:
         headers = dict(scope["headers"])
-        declared = headers.get(b"content-length", b"")
-        self._declared = int(declared) if declared.isdigit() else 0
+        self._declared, self._asks_first = declared_bytes(headers), b"expect" in headers
         self._has_body = self._declared > 0 or b"transfer-encoding" in headers
-        self._asks_first = b"expect" in headers
         self._receive, self._max_bytes, self._n_bytes = receive, max_bytes, 0
 
     async def receive(self) -> Message:
