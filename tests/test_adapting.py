@@ -8,8 +8,10 @@ import torch
 import whisper
 from test_training import RECIPE, tones
 
-from workbench import adapting, training, whisper_model
+from tests import published
+from workbench import adapting, audio, engines, recognizers, training, whisper_model
 from workbench.errors import RecipeError
+from workbench.frames import Context
 from workbench.recipes import Fit
 from workbench.shares import Share
 from workbench.training import FitResult, Task
@@ -58,6 +60,52 @@ def test_a_frozen_encoder_stays_as_it_was(root: Path, clips: pd.DataFrame) -> No
     names = changed(tune(clips, learns="decoder"))
     assert any(name.startswith("whisper.decoder") for name in names)
     assert not any(name.startswith("whisper.encoder") for name in names)
+
+
+def test_a_frozen_published_encoder_is_not_asked_for_the_short_context(root: Path, clips: pd.DataFrame) -> None:
+    base = published.checkpoint(root / "base.pt", width=64, n_layers=1)
+
+    def fit(start: Path, context: Context, **how: object) -> FitResult:
+        recipe = replace(RECIPE, context=context, fit=replace(RECIPE.fit, **how))
+        return training.fit(whisper_model.load(start, context=context), clips, valid=None, recipe=recipe, n_steps=1,
+                            is_finetuning=True)
+
+    with pytest.raises(RecipeError, match='knows thirty seconds.*say context="padded", or learns="lora" or "all"'):
+        fit(base, "fitted", learns="decoder", match_weight=0.33)
+    assert not (root / "data" / "cache" / "fits").exists(), "nothing was begun"
+    fit(base, "padded", learns="decoder", match_weight=0.33)
+    taught = fit(base, "fitted", match_weight=0.33).checkpoint
+    again = fit(taught, "fitted", learns="decoder", match_weight=0.33).checkpoint
+    old, new = (whisper_model.load(path).whisper.state_dict() for path in (taught, again))
+    assert {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])} == {"decoder"}
+
+
+def test_a_frozen_encoder_has_no_teacher_to_pay_for(clips: pd.DataFrame, tmp_path: Path) -> None:
+    for learns, is_taught in {"all": True, "lora": True, "decoder": False}.items():
+        recipe = replace(RECIPE, fit=replace(RECIPE.fit, learns=learns, match_weight=0.33))
+        task = Task(clips, None, recipe, 10, 0, True)
+        under_way = training._Training(whisper_model.build("", "toy", seed=0), task, tmp_path, Share())
+        assert (under_way.teacher is not None) == is_taught
+
+
+@pytest.mark.parametrize(("kind", "n_mels"), [("english", 80), ("multilingual", 80), ("large-v3", 128)])
+def test_every_published_kind_learns_by_lora_and_both_engines_answer_alike_afterwards(
+    kind: str, n_mels: int, root: Path, clips: pd.DataFrame
+) -> None:
+    base = published.checkpoint(root / "base.pt", kind=kind, n_mels=n_mels, width=64, n_layers=1)
+    told = replace(RECIPE, fit=replace(RECIPE.fit, learns="lora", lora_rank=2, match_weight=0.33, n_validations=1,
+                                             batch_size=2))
+    done = training.fit(whisper_model.load(base, context="fitted"), clips, valid=None, recipe=told, n_steps=3,
+                        is_finetuning=True)
+    assert vars(whisper.load_model(str(done.checkpoint), device="cpu").dims) == vars(whisper_model.load(base).dims)
+    old, new = (whisper_model.load(path).whisper.state_dict() for path in (base, done.checkpoint))
+    assert {name.split(".", 1)[0] for name in old if not torch.equal(old[name], new[name])} == {"encoder", "decoder"}
+    clip = audio.read(clips["audio_path"].iloc[0])
+    quick = engines.FastRecognizer(engines.export(done.checkpoint, root / "engine", quantization="float32"))
+    slow = recognizers.load(done.checkpoint)
+    (found,), (wanted,) = (each.transcribe([clip]) for each in (quick, slow))
+    assert found.text == wanted.text and found.text
+    assert found.avg_logprob == pytest.approx(wanted.avg_logprob, rel=1e-3)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU adds up in any order")

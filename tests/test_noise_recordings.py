@@ -1,6 +1,7 @@
 """Noise of MUSAN and DEMAND: each recording is in one split, and a training hears only its own."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,18 @@ from workbench.errors import ManifestError
 from workbench.recipes import Recipe
 
 CLIP = torch.sin(torch.arange(16_000) * 0.1) * 0.5
+
+
+@dataclass(frozen=True)
+class Within:
+    """An augmentation of a recipe's own that uses others."""
+
+    parts: tuple[RecordedNoise, ...]
+
+    def __call__(self, waveform: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        for part in self.parts:
+            waveform = part(waveform, rng)
+        return waveform
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -144,6 +157,20 @@ def test_a_fit_is_known_by_the_recordings_and_not_by_where_they_lie(root: Path, 
     assert key(musan) != key(musan, 0.0)
     summary = str(Recipe(augmentations=(RecordedNoise(f"musan:{musan}"),)).summary()["augmentations"])
     assert str(root) not in summary and summary.startswith("['RecordedNoise(musan ")
+
+
+def test_a_recipe_says_what_the_noise_that_it_hears_asks_of_its_users(root: Path, musan: Path) -> None:
+    kitchen = miniature_corpora.demand(root, ("DKITCHEN",))
+    both = Recipe(augmentations=(RecordedNoise(f"musan:{musan}"), Silence(), RecordedNoise(f"DEMAND:{kitchen}"),
+                                 RecordedNoise(f"demand:{kitchen}", 0, 5)))
+    told = both.summary()["noise_recordings"]
+    assert len(told) == 2
+    assert "MUSAN" in told[0] and "CC BY 4.0" in told[0] and "arXiv 1510.08484" in told[0]
+    assert told[1].startswith("DEMAND: CC BY-SA 3.0; J. Thiemann, N. Ito, E. Vincent") and "zenodo.org" in told[1]
+    assert Recipe(augmentations=(Within((RecordedNoise(f"musan:{musan}"),)),)).summary()["noise_recordings"] == told[:1]
+    elsewhere = RecordedNoise("demand:/nowhere")  # read where they are absent, it still names them
+    assert Recipe(augmentations=(elsewhere,)).summary()["noise_recordings"] == told[1:]
+    assert "noise_recordings" not in Recipe(augmentations=(Silence(), RecordedNoise("librispeech:/x"))).summary()
 
 
 def test_a_recipe_can_be_read_where_the_recordings_are_absent_but_nothing_trained(root: Path) -> None:

@@ -16,6 +16,20 @@ LORA_TARGETS = ["query", "value"]
 """Source: Hu et al., "LoRA", arXiv 2106.09685, section 7.1: adapting both does best for a given number of weights."""
 
 
+def check(model: SpeechModel, fit: Fit) -> None:
+    """Refuse to ask a frozen encoder for the short context that it was never taught.
+
+    What trained here has a character head and was taught its context with it; a published model has neither.
+    Raises: RecipeError that says what to write instead.
+    """
+    is_untaught = model.head is None and model.context == "fitted"
+    if is_untaught and fit.learns == "decoder" and fit.match_weight > 0:
+        raise RecipeError(
+            f'the recipe says learns="decoder", context="fitted" and match_weight={fit.match_weight}, and the base is '
+            "a published model, whose encoder knows thirty seconds alone: frozen, it can learn nothing of the short "
+            'context, which match_weight is to teach it; say context="padded", or learns="lora" or "all"')
+
+
 def prepare(model: SpeechModel, fit: Fit, *, seed: int) -> SpeechModel:
     """Freeze what does not learn and add what learns instead; the character head always learns.
 

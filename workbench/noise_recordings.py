@@ -50,6 +50,12 @@ def listed(name: str, place: Path, progress: Progress = pass_through) -> pd.Data
                         size=[Path(path).stat().st_size for path in found["audio_path"]])
 
 
+def credit(name: str) -> str:
+    """Say under which licence a corpus of noise is and how it wants to be cited; "" for a name that is none."""
+    card = corpus_cards.CARDS.get(name.lower().replace("-", "_"))
+    return f"{card.title}: {card.license}; {card.citation}; {card.url}" if card is not None and card.is_noise else ""
+
+
 def fingerprint(found: pd.DataFrame) -> str:
     """Name a set of recordings by their names and content, wherever they lie. Returns: 12 hex digits."""
     paths = [Path(path) for path in found["audio_path"]]

@@ -13,12 +13,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from workbench import augmentation, settings, storage
+from workbench import augmentation, noise_recordings, settings, storage
 from workbench.augmentation import Augmentation, SpecAugment
 from workbench.errors import RecipeError
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 """What Python writes of a function differs from process to process."""
+
+_RECORDED = re.compile(r"RecordedNoise\(([\w-]+) ")
+"""How `RecordedNoise` names its corpus, by itself or within an augmentation of a recipe's own."""
 
 MODULE_PREFIX = "workbench_recipe_"
 """How a recipe's file is called among the modules of a process."""
@@ -98,8 +101,14 @@ class Recipe:
         """Give the recipe to use with so many training speakers."""
         return self.few_speakers if self.few_speakers is not None and n_speakers < few else self
 
+    def starting_from(self, base: str) -> "Recipe":
+        """Give the recipe with another base: what a run was told to train from is what its later stages start from."""
+        return replace(self, base=base)
+
     def summary(self) -> dict[str, Any]:
-        """Say what the recipe holds, for records and cards."""
+        """Say what the recipe holds, for records and cards, and what the noise that it hears asks of its users."""
+        heard = [name for one in self.augmentations for name in _RECORDED.findall(repr(one))]
+        noise = list(dict.fromkeys(filter(None, map(noise_recordings.credit, heard))))
         return {
             "name": self.name,
             "hash": self.hash,
@@ -107,6 +116,7 @@ class Recipe:
             "context": self.context,
             "language": self.language,
             "augmentations": [_title(a) for a in self.augmentations],
+            **({"noise_recordings": noise} if noise else {}),
             "spec_augment": repr(self.spec_augment),
             "fit": asdict(self.fit),
             "slices": dict(self.slices),

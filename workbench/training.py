@@ -100,9 +100,12 @@ def fit(
 
     The same weights, utterances, recipe, steps and seed give the fit that is there already. An interrupted fit goes on
     where it was saved last, and ends as it would have.
+    Raises: RecipeError when what the recipe freezes would have to learn.
     """
     if not len(train):
         raise ValueError("no utterances to train on")
+    if is_finetuning:
+        adapting.check(model, recipe.fit)
     task = Task(train, valid, recipe, n_steps, seed, is_finetuning)
     key = fit_key(model, task)
     folder = storage.cache_folder("fits") / key
@@ -132,6 +135,7 @@ class _Training:
     def __init__(self, model: SpeechModel, task: Task, folder: Path, share: Share) -> None:
         self.device, how = "cuda" if torch.cuda.is_available() else "cpu", task.recipe.fit
         is_taught = task.is_finetuning and model.context == "fitted" and how.match_weight > 0
+        is_taught = is_taught and how.learns != "decoder"  # nobody is there to hear the lesson
         self.teacher = PaddedTeacher(model.to(self.device)) if is_taught else None
         has_new_head = model.head is None
         model = with_head(model, task.seed)
