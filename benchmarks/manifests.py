@@ -1,4 +1,4 @@
-"""What does a manifest of a million rows cost? Time and peak memory of each step of collect and of training's start.
+"""What does a manifest of a million rows cost? Time and peak memory of collect, of training's start, of a new version.
 
     python benchmarks/manifests.py --rows 10000 100000 1000000 --heard 1000 3000 10000
 
@@ -9,7 +9,8 @@ it writes it down, so that collect reads it as after an interruption. Steps are 
 functions that do them. Memory is the high-water mark during each, of the whole process; seconds of the processor stand
 beside those of the clock, as other programs disturb them less. Wanted on two cores: collect's tables of a million rows
 within 2 minutes and 3 GB, training's start (load, order, first batch) within 15 s and 2 GB, growth no faster than the
-rows. The table goes to reports/benchmarks/manifests.csv.
+rows. The steps go to reports/benchmarks/manifests.csv, what they say to manifests.txt; other rows, clips and jobs have
+a name of their own.
 """
 
 import argparse
@@ -29,6 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+import report
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.peak import forget_peak, peak_mb
@@ -38,6 +40,7 @@ from workbench import (
     cards,
     compositions,
     corpora,
+    corrections,
     datasets,
     fingerprints,
     hearing,
@@ -48,6 +51,7 @@ from workbench import (
 )
 
 REPOSITORY = Path(__file__).parents[1]
+ROWS, HEARD = [10_000, 100_000, 1_000_000], [1_000, 3_000, 10_000]
 MEASURES = ("wall_s", "cpu_s", "peak_mb")
 N_RECORDINGS, ROWS_A_FOLDER, CLIP_S, ODD_EVERY = 64, 1_000, 3.0, 50
 
@@ -168,6 +172,18 @@ def start(corpus: Path, watch: Watch) -> None:
         source.batch(0)
 
 
+def grow(corpus: Path, watch: Watch) -> None:
+    """Add a tenth as many new recordings to the version, and correct the references of every fiftieth."""
+    speech = datasets.load((corpus.parent / "version").read_text())
+    new = speech.table.iloc[::10]
+    new = new.assign(**{name: [f"new {each}" for each in new[name]] for name in ("utterance_id", "audio_sha")})
+    with watch.step("extend"):
+        datasets.extend(speech, new, "a tenth more")
+    said = speech.table.iloc[::ODD_EVERY][["audio_sha"]].assign(value="something else", by="nobody", drawn="")
+    with watch.step("correct"):
+        corrections.apply(speech, said)
+
+
 def heard(corpus: Path, watch: Watch) -> None:
     """Listen to distinct recordings, and copy each."""
     listed = manifests.read(str(corpus / "manifest.csv"), base_folder=corpus)
@@ -186,7 +202,8 @@ def invent_distinct(corpus: Path, n: int) -> None:
 
 
 JOBS: dict[str, Callable[[Path, Watch], None]] = {"read": read, "collect": collect, "card": card, "start": start,
-                                                   "heard": heard}
+                                                   "grow": grow, "heard": heard}
+USUAL = [name for name in JOBS if name != "heard"]
 
 
 def of_size(root: Path, n: int, jobs: Sequence[str]) -> list[dict[str, object]]:
@@ -218,30 +235,32 @@ def one(job: str, corpus: Path) -> None:
         print("|".join(map(str, row)))
 
 
-def report(rows: list[dict[str, object]]) -> None:
-    """Print and keep what was measured, and how the processor's seconds of each step grow."""
-    found = pd.DataFrame(rows)
+def summary(found: pd.DataFrame) -> str:
+    """Set the sizes side by side, with how the processor's seconds of each step grow."""
     wide = {name: found.pivot(index="step", columns="rows", values=name) for name in MEASURES}
     parts = [wide[name].add_prefix(f"{unit} ") for name, unit in zip(MEASURES, ("wall s", "cpu s", "MB"), strict=True)]
     table = pd.concat(parts, axis=1).reindex(found["step"].unique())
     table["power"] = [_power(wide["cpu_s"].loc[step].dropna()) for step in table.index]
-    print(table.to_string(float_format="%.2f", na_rep=""))
-    storage.write_text(REPOSITORY / "reports" / "benchmarks" / "manifests.csv", found.to_csv(index=False))
+    return table.to_string(float_format="%.2f", na_rep="")
 
 
 def _power(seconds: pd.Series) -> float:
     """Fit how time grows with the rows. Returns: the exponent, nan where there is nothing to fit."""
-    if len(seconds) < 2 or seconds.min() <= 0:
-        return float("nan")
-    return float(np.polyfit(np.log(seconds.index.to_numpy(float)), np.log(seconds), 1)[0])
+    return report.exponent(seconds.index, seconds) if len(seconds) and seconds.min() > 0 else float("nan")
+
+
+def name_of(options: argparse.Namespace) -> str:
+    """Name the table after what it is of, where that is not what it is by default."""
+    chosen = ((options.rows, ROWS), (options.heard, HEARD), (options.jobs, USUAL))
+    return "_".join(["manifests", *(str(one) for ours, usual in chosen if ours != usual for one in ours)])
 
 
 def main() -> None:
     """Run the benchmark and print the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--heard", type=int, nargs="*", default=[1_000, 3_000, 10_000])
-    parser.add_argument("--jobs", nargs="*", default=["read", "collect", "card", "start"])
+    parser.add_argument("--rows", type=int, nargs="*", default=ROWS)
+    parser.add_argument("--heard", type=int, nargs="*", default=HEARD)
+    parser.add_argument("--jobs", nargs="*", default=USUAL)
     parser.add_argument("--keep", default="", help="a folder where invented corpora stay, and are found again")
     parser.add_argument("--one", default="", help=argparse.SUPPRESS)
     parser.add_argument("--make", type=int, default=0, help=argparse.SUPPRESS)
@@ -259,7 +278,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="workbench-manifests-") as passing:
             kept = Path(options.keep or passing)
             tables = [row for n in options.rows for row in of_size(kept / str(n), n, options.jobs)]
-            report(tables + [row for n in options.heard for row in of_size(kept / f"heard-{n}", n, ["heard"])])
+            tables += [row for n in options.heard for row in of_size(kept / f"heard-{n}", n, ["heard"])]
+            found = pd.DataFrame(tables)
+            report.publish(name_of(options), found, summary(found))
 
 
 if __name__ == "__main__":

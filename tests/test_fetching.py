@@ -1,10 +1,12 @@
+import hashlib
 from pathlib import Path
 
+import fsspec
 import pytest
 import whisper
 
-from tests import published
-from workbench import fetching, whisper_model
+from tests import published, team_servers
+from workbench import fetching, remote, whisper_model
 from workbench.errors import CheckpointError, FetchError
 
 
@@ -79,3 +81,54 @@ def test_a_published_name_comes_through_whispers_own_loader(offered: Path, root:
 def test_an_address_that_is_none_says_so(root: Path) -> None:
     with pytest.raises(CheckpointError, match="could not be had"):
         whisper_model.find("http://127.0.0.1:9/model.pt")
+
+
+# --- from a store ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
+def stored(request: pytest.FixtureRequest, offered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the address of the checkpoint in a store of each kind."""
+    remote._store.cache_clear()
+    request.addfinalizer(remote._store.cache_clear)
+    if request.param == "file":
+        return offered.as_uri()
+    if request.param == "memory":
+        fsspec.filesystem("memory").pipe("/shop/tiny-like.pt", offered.read_bytes())
+        return "memory://shop/tiny-like.pt"
+    server = team_servers.s3(tmp_path)
+    reached = server.__enter__()
+    request.addfinalizer(lambda: server.__exit__(None, None, None))
+    for name, value in reached.items():
+        monkeypatch.setenv(name, value)
+    team_servers.client(reached).upload_file(str(offered), team_servers.BUCKET, "models/tiny-like.pt")
+    return f"s3://{team_servers.BUCKET}/models/tiny-like.pt"
+
+
+def test_a_base_in_a_store_is_fetched_once_and_checked_as_of_the_web(stored: str, offered: Path, root: Path) -> None:
+    whisper_model.check(stored)
+    assert not (root / "data" / "models").exists()
+    found = whisper_model.find(stored)
+    assert found.is_relative_to(root / "data" / "models") and found.name == offered.name
+    assert whisper_model.load(found).dims.n_audio_state == 64
+    sha = hashlib.sha256(offered.read_bytes()).hexdigest()
+    with pytest.raises(CheckpointError, match="wanted 000000000000"):
+        whisper_model.find(f"{stored}#sha256={'0' * 64}")
+    whisper_model.find(f"{stored}#sha256={sha}")
+    kept = sorted(str(path.relative_to(root / "data" / "models")) for path in (root / "data" / "models").rglob("*.p*"))
+    assert kept == sorted([str(found.relative_to(root / "data" / "models")), f"{sha[:12]}/{offered.name}"])
+    with pytest.raises(CheckpointError, match="absent.pt could not be had .*there is no such file"):
+        whisper_model.find(stored.replace("tiny-like", "absent"))
+
+
+@pytest.mark.parametrize(("address", "message"), [
+    ("nothing://here/model.pt", "cannot be read .*nothing"), ("s3://team/model.pt", "AWS_.* put the file at ")])
+def test_a_store_that_cannot_be_asked_says_so(
+        address: str, message: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**team_servers.KEYS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+    remote._store.cache_clear()
+    for act in (whisper_model.check, whisper_model.find):
+        with pytest.raises(CheckpointError, match=message):
+            act(address)
+    remote._store.cache_clear()

@@ -1,7 +1,9 @@
 """Bad settings are one message before any work starts; on loopback servers, and on PostgreSQL, MLflow and S3 (slow)."""
 
+import hashlib
 import multiprocessing
 import os
+import re
 import secrets
 import signal
 import sqlite3
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import whisper
 
 from tests import team_servers, watched
 from tests.conftest import Project
@@ -22,10 +25,12 @@ from tests.postgresql import Server
 from tests.processes import wait_until
 from tests.team_servers import team as team  # a fixture
 from workbench import log_database, model_registry, preflight
-from workbench.errors import QueryLogError, SettingsError, StoreError, WorkbenchError
+from workbench.errors import CheckpointError, QueryLogError, SettingsError, StoreError, WorkbenchError
 from workbench.query_log import QueryLog
 
 Pages = dict[str, tuple[int, str]]
+BY_NAME, MAKE, SET_TAG = (f"/api/2.0/mlflow/experiments/{verb}" for verb in (
+    "get-by-name", "create", "set-experiment-tag"))
 
 
 @pytest.fixture
@@ -39,6 +44,10 @@ def serving() -> Iterator[Pages]:
             self.send_response(code)
             self.end_headers()
             self.wfile.write(said.encode())
+
+        def do_POST(self) -> None:  # noqa: N802
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             return
@@ -75,6 +84,78 @@ def test_a_server_that_is_away_ends_a_command_before_any_work(
     assert not (project.root / "data" / "keys.json").exists()
 
 
+# --- what a training begins from -------------------------------------------------------------------------------------
+
+TRAINING = ("# Train\n\n> Does it learn?",
+            "%parameters\nrun: str = ''\nbase: str = ''  # a model\nrecipe: str = ''  # a file",
+            "from workbench import storage\nfrom workbench.records import Decision\n"
+            "stage = storage.open_stage('train', run)\n"
+            "stage.close(parameters={}, metrics={}, decision=Decision('done', base))")
+OFFLINE = {**dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), "http://127.0.0.1:9"),
+           "NO_PROXY": "", "no_proxy": ""}
+
+
+@pytest.fixture
+def learning(project: Project) -> Project:
+    """Give a project whose third stage begins from a model."""
+    project.notebook("03_train", TRAINING)
+    return project
+
+
+@pytest.mark.parametrize(("base", "message"), [
+    ("tiny.eng", "no model 'tiny.eng': it is no file.*published name.*tiny.en"),
+    ("weights/none.pt", "no model '/.*/weights/none.pt': it is no file"),
+    ("tiny.en", r"tiny.en could not be had \(.*\); .* put the file at .*/data/models/tiny.en.pt"),
+    ("https://models.example/a.pt", r"https://models.example/a.pt could not be had \("),
+    ("file:///nowhere/a.pt", "file:///nowhere/a.pt could not be had .*there is no such file")])
+def test_a_base_that_cannot_be_had_ends_a_run_before_any_stage(
+        base: str, message: str, learning: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in OFFLINE.items():
+        monkeypatch.setenv(name, value)
+    before = sorted(learning.root.rglob("*"))
+    ended = learning.workbench("run", "-p", f"train.base={base}")
+    assert ended.returncode == 2 and re.match(f"workbench: {message}", ended.stderr), ended.stdout + ended.stderr
+    assert ended.stderr.count("\n") == 1 and sorted(learning.root.rglob("*")) == before
+
+
+def test_the_base_that_a_recipe_says_is_looked_for_too(learning: Project) -> None:
+    recipe = learning.root / "notebooks" / "recipes" / "mine.py"
+    recipe.write_text("from workbench.recipes import Recipe\nrecipe = Recipe(base='tyni')\n")
+    ended = learning.workbench("run", "-p", "train.recipe=mine")
+    assert ended.returncode == 2 and "no model 'tyni'" in ended.stderr
+    recipe.write_text("recipe = Recipe(base='tyni', few_speakers=Recipe(base='demo'))\n")  # which, only the data says
+    assert learning.workbench("run", "-p", "train.recipe=mine").returncode == 0
+
+
+def test_a_base_is_looked_for_where_the_training_is_to_run_alone(learning: Project) -> None:
+    given = learning.root / "data" / "models" / "given.pt"
+    given.parent.mkdir(parents=True)
+    given.touch()
+    assert learning.workbench("run", "--to", "second", "-p", "train.base=tiny.eng").returncode == 0
+    assert learning.workbench("run", "-p", "train.base=data/models/given.pt").returncode == 0
+    url = given.rename(given.with_name("moved.pt")).as_uri()
+    assert learning.workbench("run", "-p", "train.base=data/models/given.pt").returncode == 2
+    assert learning.workbench("run", "-p", f"train.base={url}").returncode == 0
+    given.with_name("moved.pt").unlink()
+    again = learning.workbench("run", "-p", f"train.base={url}")
+    assert again.returncode == 0 and "unchanged" in again.stdout
+    assert learning.workbench("run", "--force", "-p", f"train.base={url}").returncode == 2
+
+
+def test_a_published_checkpoint_is_here_when_it_is_whole(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha, here = hashlib.sha256(b"weights").hexdigest(), root / "data" / "models" / "tiny.en.pt"
+    monkeypatch.setitem(whisper._MODELS, "tiny.en", f"http://127.0.0.1:9/{sha}/tiny.en.pt")  # nothing listens there
+    here.parent.mkdir(parents=True)
+    here.write_bytes(b"weights")
+    preflight.check(["tiny.en"])
+    here.write_bytes(b"weig")
+    with pytest.raises(CheckpointError, match="tiny.en could not be had"):
+        preflight.check(["tiny.en"])
+
+
+# --- servers ---------------------------------------------------------------------------------------------------------
+
+
 def test_without_settings_nothing_is_asked(root: Path) -> None:
     preflight.check()
     assert not (root / "data").exists()
@@ -87,17 +168,27 @@ def test_another_kind_of_mlflow_is_named_with_both_versions(root: Path, serving:
     serving["/version"] = (200, "<html>something else")
     with pytest.raises(SettingsError, match="is no MLflow server"):
         preflight.check()
-    serving |= {"/version": (200, "3.0.0"), "/api/2.0/mlflow/experiments/search": (500, "broken")}
+    serving |= {"/version": (200, "3.0.0"), BY_NAME: (500, "broken")}
     with pytest.raises(SettingsError, match="500"):
         preflight.check()
-    serving["/api/2.0/mlflow/experiments/search"] = (200, "{}")
+    serving |= {BY_NAME: (200, '{"experiment": {"experiment_id": "1"}}'), SET_TAG: (200, "{}")}
     preflight.check()
 
 
 def test_who_may_not_read_is_told_what_the_server_said(root: Path, serving: Pages) -> None:
-    serving |= {path: (401, "You are not authenticated") for path in (
-        "/version", "/api/2.0/mlflow/experiments/search", "/api/2.0/mlflow/experiments/get-by-name")}
+    serving |= dict.fromkeys(("/version", BY_NAME, MAKE), (401, "You are not authenticated"))
     with pytest.raises(SettingsError, match="401.*mend WORKBENCH_TRACKING_URL"):
+        preflight.check()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_who_may_read_and_not_write_is_told_so_before_any_work(is_there: bool, root: Path, serving: Pages) -> None:
+    told = '{"experiment": {"experiment_id": "1", "name": "voice-search", "lifecycle_stage": "active"}}'
+    absent = '{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such experiment"}'
+    serving |= {"/version": (200, "3.0.0"), BY_NAME: (200, told) if is_there else (404, absent),
+                MAKE: (403, "Permission denied"), SET_TAG: (403, "Permission denied")}
+    with pytest.raises(SettingsError, match=r"ann:\*\*\*@.* does not let us write to .*voice-search.*Permission denied"
+                                            ".*MLFLOW_TRACKING_USERNAME"):
         preflight.check()
 
 

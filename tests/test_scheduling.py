@@ -22,6 +22,15 @@ SERVICE, TIMER = (body for kind, body in BLOCKS if kind == "ini")
 CYCLE, STAGE = (body for kind, body in BLOCKS if kind == "python")
 CRON = next(body for kind, body in BLOCKS if kind == "cron")
 COMMAND = ["workbench", "run", "--run", "nightly", "--json"]
+OF_EVERY_OPERATOR = {"task_id", "retries", "retry_delay", "do_xcom_push"}
+"""Those of BaseOperator that the page uses. Source: apache/airflow, task-sdk/src/airflow/sdk/bases/operator.py."""
+OPERATORS = {
+    "BashOperator": {"bash_command", "env", "append_env", "output_encoding", "skip_on_exit_code", "cwd",
+                     "output_processor"},
+    "PapermillOperator": {"input_nb", "output_nb", "parameters", "kernel_name", "language_name", "kernel_conn_id",
+                          "log_output", "nbconvert", "nbconvert_args"}}
+"""What each takes besides. Source: apache/airflow, `__init__` of the class in providers/standard/.../operators/bash.py
+(commit 1782d20) and providers/papermill/.../operators/papermill.py (commit 0ab078f)."""
 
 
 def last_line(ended: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
@@ -113,6 +122,12 @@ def test_airflow_s_text_is_python_and_its_command_the_documented_one() -> None:
     assert _keywords(CYCLE, "BashOperator")["skip_on_exit_code"] == 3
 
 
+@pytest.mark.parametrize(("text", "operator"), [(CYCLE, "BashOperator"), (STAGE, "PapermillOperator")])
+def test_airflow_s_operators_take_what_they_are_given(text: str, operator: str) -> None:
+    given = {str(keyword.arg) for keyword in _call(text, operator).keywords}
+    assert not given - OPERATORS[operator] - OF_EVERY_OPERATOR
+
+
 @pytest.mark.slow
 def test_a_notebook_runs_under_papermill_as_airflow_s_operator_calls_it(tmp_path: Path) -> None:
     import papermill
@@ -128,12 +143,15 @@ def test_a_notebook_runs_under_papermill_as_airflow_s_operator_calls_it(tmp_path
     assert project.record("01_scope", "airflow")["parameters"]["targets"] == ["wer at most 0.10"]
 
 
+def _call(text: str, operator: str) -> ast.Call:
+    return next(node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)
+                and getattr(node.func, "id", "") == operator)
+
+
 def _keywords(text: str, operator: str) -> dict[str, Any]:
     """Read the constants that an operator is called with."""
-    call = next(node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)
-                and getattr(node.func, "id", "") == operator)
     found = {}
-    for keyword in call.keywords:
+    for keyword in _call(text, operator).keywords:
         try:
             found[str(keyword.arg)] = ast.literal_eval(keyword.value)
         except ValueError:

@@ -1,18 +1,30 @@
 """A team on real servers: eight stages of two researchers at once, seen by a third who has nothing but the settings."""
 
 import json
+import os
 import subprocess
 from contextlib import closing
 
 import pytest
 
-from tests.conftest import Project, make_project
+from tests import team_servers
+from tests.conftest import REPOSITORY, Project, make_project
 from tests.team_servers import team as team  # a fixture
 from workbench import answers, audio, datasets, shared_runs, storage
 from workbench.marks import Marks
 
 PEOPLE = {"ada": ("1", "0"), "bob": ("2", "1")}
 """Whose phones say what: two who simulate on one log send other people, as docs/team.md says."""
+
+
+STAGES = tuple(path.stem for path in sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb")))
+
+
+def _files_there(prefix: str) -> set[str]:
+    """Name the files in the team's bucket under a prefix, by AWS's own client; an empty one is none."""
+    pages = team_servers.client(os.environ).get_paginator("list_objects_v2").paginate(
+        Bucket=team_servers.BUCKET, Prefix=prefix)
+    return {found["Key"].removeprefix(prefix) for page in pages for found in page.get("Contents", []) if found["Size"]}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +62,8 @@ def test_both_go_through_all_stages_and_nobody_is_in_the_other_s_way(
         assert code == told["exit_code"] == 0 and not told["is_waiting"], said
         assert len(told["stages"]) == 8 and all(stage["finished"] for stage in told["stages"])
         assert told["published"] == f"{team['WORKBENCH_STORE_URL']}/reports/{person}/index.html"
+        there = _files_there(f"voice/reports/{person}/")
+        assert {"index.html", *(f"{stage}.{kind}" for stage in STAGES for kind in ("ipynb", "html"))} <= there
     versions = [line.split() for line in projects["ada"].workbench("models").stdout.splitlines()[1:] if line]
     assert sorted(words[0] for words in versions) == ["1", "2", "3", "4"]
     assert sum("champion" in words for words in versions) == 1

@@ -1,25 +1,22 @@
-"""Fetching a published file once: resumed where an earlier try broke off, and checked against its SHA-256.
+"""Fetching a published file once, from the web or a store: resumed where the web broke off, checked by its SHA-256.
 
 What a file is for is its caller's business.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from workbench import progress, storage
-from workbench.errors import FetchError
+from workbench import progress, remote, storage
+from workbench.errors import FetchError, SettingsError
 
 TIMEOUT_S = 30
 """Without a byte for this long, a server is as good as away."""
 SHA = re.compile(r"[0-9a-f]{64}")
-
-
-def is_url(name: str) -> bool:
-    """Tell an address that can be fetched from a path or a name."""
-    return urlsplit(name).scheme in ("http", "https")
 
 
 def sha_of(url: str) -> str:
@@ -40,9 +37,9 @@ def target(url: str, folder: Path) -> Path:
 
 
 def fetch(url: str, path: Path) -> Path:
-    """Fetch a file to `path` unless it is there; what an earlier try brought is not fetched again.
+    """Fetch a file to `path` unless it is there; what an earlier try brought from the web is not fetched again.
 
-    Without a checksum nothing tells that the rest is of the same file, and it is fetched whole.
+    Without a checksum nothing tells that the rest is of the same file, and it is fetched whole, as from a store.
     Raises: FetchError when it cannot be had, or is not what its checksum says.
     """
     if path.is_file():
@@ -52,16 +49,54 @@ def fetch(url: str, path: Path) -> Path:
         part.parent.mkdir(parents=True, exist_ok=True)
         if not sha_of(url):
             part.unlink(missing_ok=True)
-        try:
-            _fetch_rest(url.partition("#")[0], part)
-        except httpx.HTTPError as error:
-            raise FetchError(f"{url} could not be fetched ({str(error) or type(error).__name__})") from error
+        with _explained(url):
+            (_fetch_rest if _is_web(url) else _fetch_whole)(url.partition("#")[0], part)
         sha, found = sha_of(url), storage.hash_file(part)
         if sha and found != sha:
             part.unlink()
             raise FetchError(f"{url} brought a file whose SHA-256 is {found[:12]}…, wanted {sha[:12]}…; fetch it again")
         part.replace(path)
     return path
+
+
+def ask(url: str) -> None:
+    """Make sure that an address has a file for us, of which no more than its beginning is fetched.
+
+    Not by HEAD: addresses that are signed for a GET refuse it.
+    Raises: FetchError when it has none.
+    """
+    address = url.partition("#")[0]
+    with _explained(url):
+        if not _is_web(url):
+            with closing(remote.pieces(address)) as found:
+                next(found, b"")
+            return
+        with httpx.stream("GET", address, headers={"Range": "bytes=0-0"}, follow_redirects=True,
+                          timeout=TIMEOUT_S) as answer:
+            answer.raise_for_status()
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise FetchError(f"{url} could not be fetched ({str(error) or type(error).__name__})") from error
+    except FileNotFoundError as error:
+        raise FetchError(f"{url} could not be fetched (there is no such file)") from error
+    except SettingsError as error:
+        raise FetchError(str(error)) from error
+
+
+def _is_web(url: str) -> bool:
+    return urlsplit(url).scheme in remote.UNLISTED
+
+
+def _fetch_whole(address: str, part: Path) -> None:
+    with part.open("wb") as file, progress.Bar(f"fetching bytes of {Path(urlsplit(address).path).name}") as bar:
+        for piece in remote.pieces(address):
+            file.write(piece)
+            bar.update(file.tell())
 
 
 def _fetch_rest(address: str, part: Path) -> None:

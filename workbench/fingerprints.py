@@ -254,6 +254,26 @@ def _models(values: Mapping[str, Any], constants: Iterable[str], run: str) -> di
     return {**found, **{name: model_registry.alias_state()[name] for name in aliases - {*found}}}
 
 
+def bases(notebooks: Iterable[StageNotebook], passed: parameters.Given, run: str, *, is_forced: bool) -> list[str]:
+    """Name the models that those stages begin from which are to run: forced, not finished, or changed since."""
+    found = []
+    for notebook, given in ((notebook, passed[notebook.name]) for notebook in notebooks):
+        record, values = storage.read_record(run, notebook.name), parameters.effective(notebook, given)
+        name = values.get("base", DEMO) or _base_of_recipe(values.get("recipe", ""))
+        if name not in ("", DEMO) and (is_forced or not record
+                                       or record.content["fingerprint"] != fingerprint(notebook, given, run)):
+            found.append(name)
+    return found
+
+
+def _base_of_recipe(name: str) -> str:
+    nodes = tree(parameters.recipe_path(name)).body if name else []
+    calls = [node.value for node in nodes if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)]
+    told = {word.arg: word.value for call in calls for word in call.keywords}
+    base = told.get("base")  # with `few_speakers` the number of voices decides which it is
+    return str(base.value) if isinstance(base, ast.Constant) and "few_speakers" not in told else ""
+
+
 # --- what people said ------------------------------------------------------------------------------------------------
 
 

@@ -83,7 +83,7 @@ def run(order: Order, console: Console) -> int:
     size, before = ("", {}) if order.is_plain else parameters.kept(order.run, every)
     passed = parameters.check(every, given, run=order.run, size=order.size or size, folder=order.folder, before=before)
     _check_upstream(every, chosen, order.run)
-    preflight.check()
+    preflight.check(fingerprints.bases(chosen, passed, order.run, is_forced=order.is_forced))
     shared_runs.claim(order.run)
     with locks.held(order.run) as lock:
         parameters.keep(order.run, order.size or size, passed)

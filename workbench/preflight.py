@@ -1,9 +1,9 @@
-"""Before any work starts: whether the servers that the settings name answer, let us, and are of our kind.
+"""Before any work starts: whether the servers that the settings name answer, let us, and are of our kind; and bases.
 
 Only what is set away from its default is asked, and each is asked once, at the same time as the others.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -11,10 +11,12 @@ from workbench import registry, settings, shared_store
 from workbench.errors import QueryLogError
 
 
-def check() -> None:
-    """Ask the tracking server, the query log and the team's store. Raises: the WorkbenchError of the first that fails.
+def check(bases: Iterable[str] = ()) -> None:
+    """Ask the tracking server, the query log and the team's store, then for the models that a training begins from.
 
-    Nothing but a table or a row of the log's own, and an object that is deleted again, is written.
+    Nothing is written but a table or a row of the log's own, a tag of the project's experiment, and an object that is
+    deleted again. No model is fetched.
+    Raises: the WorkbenchError of the first that fails.
     """
     asked = settings.Settings()
     ways: list[Callable[[], None]] = []
@@ -25,6 +27,16 @@ def check() -> None:
         with ThreadPoolExecutor(len(ways), "preflight") as threads:
             for done in [threads.submit(way) for way in ways]:
                 done.result()
+    for name in bases:
+        _base(name)
+
+
+def _base(name: str) -> None:
+    if (settings.root() / name).is_file():  # where kernels stand
+        return  # other names are known to whisper alone, which takes seconds to load
+    from workbench import whisper_model
+
+    whisper_model.check(name)
 
 
 def _query_log() -> None:

@@ -71,7 +71,7 @@ def prepare(name: str, place: str, *, base_folder: Path | None = None, to: Path 
     Raises: ManifestError when there is no such corpus, the place is not it, or it is noise that cannot be collected.
     """
     card = corpus_cards.find(name)
-    where = ((base_folder or settings.root()) / Path(place).expanduser()).resolve()
+    where = _where(card, place, base_folder)
     if card.is_noise:
         raise ManifestError(f"{card.name} is noise without words, and cannot be collected; name it in a recipe: "
                             f"RecordedNoise({f'{card.name}:{where}'!r}, 5, 20)")
@@ -109,13 +109,22 @@ def prepare_noise(name: str, place: str, *, base_folder: Path | None = None, to:
 
     Raises: ManifestError when the place is not it.
     """
-    card, where = corpus_cards.find(name), ((base_folder or settings.root()) / Path(place).expanduser()).resolve()
+    card = corpus_cards.find(name)
+    where = _where(card, place, base_folder)
     if not card.is_noise:
         raise ValueError(f"{card.name} is speech; prepare it with prepare()")
     if not where.exists():
         raise ManifestError(f"{card.name}: there is nothing at {where}; give {card.place}; it is at {card.url}")
     rows = noise_recordings.listed(card.name, where, progress)
     return _save(to or archives.folder_of(card.name, where) / f"{card.name}.parquet", rows, where, card)
+
+
+def _where(card: CorpusCard, place: str, base_folder: Path | None) -> Path:
+    if remote.is_url(place):
+        other = "" if card.is_noise else "; a manifest at an address (csv, jsonl, parquet) is a source without the name"
+        raise ManifestError(f"{card.name}: {place} is an address, and a published corpus is read from this machine: "
+                            f"fetch it, and give {card.place}{other}")
+    return ((base_folder or settings.root()) / Path(place).expanduser()).resolve()
 
 
 def _read(card: CorpusCard, where: Path, progress: Progress, *, may_fetch: bool) -> Listing:

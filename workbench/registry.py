@@ -1,7 +1,7 @@
 """Experiment tracking in MLflow: what was fitted with what, and how it went. SQLite by default, a server by URL."""
 
-import contextlib
 import importlib.metadata
+import json
 import logging
 import math
 import re
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from workbench import settings, storage
+from workbench import __version__, settings, storage
 from workbench.errors import SettingsError
 from workbench.records import Interval
 
@@ -20,8 +20,16 @@ if TYPE_CHECKING:
 
 PROJECT = "voice-search"
 
+TAG = {"key": "workbench", "value": __version__}
+"""What is written on the project's experiment before any work, to see that we may write."""
+RIGHTS = "PERMISSION_DENIED"
+"""What MLflow calls it when we may not. Source: mlflow.protos.databricks_pb2.ErrorCode."""
+ASK_MLFLOW = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+"""What a server answers where it wants to know who we are, or has no experiment yet: then MLflow's client asks."""
 ANSWER_S = 5.0
 """A tracking server that takes longer to say its version is as good as away."""
+MOST_BYTES = 1_000_000
+"""What is read of an answer; an experiment's own words are a few hundred."""
 MAX_RETRIES = 2
 """Of a request to a tracking server or database; MLflow's own 7 and 10 take minutes to say that it is gone."""
 
@@ -32,9 +40,10 @@ def tracking_url() -> str:
 
 
 def check() -> None:
-    """Make sure that the tracking store answers, lets us, and is of our MLflow's kind, before anything depends on it.
+    """Make sure that the tracking store answers, lets us write, and is of our MLflow's kind, before any work starts.
 
-    A server is asked by plain HTTP; what else is named, or wants to know who we are, MLflow itself asks: two seconds.
+    The project's experiment is made, and a tag set on it. A server is asked by plain HTTP; what else is named, or wants
+    to know who we are, MLflow itself asks: two seconds.
     Raises: SettingsError that says what is wrong.
     """
     url = tracking_url()
@@ -43,36 +52,46 @@ def check() -> None:
                             "database as sqlite:///FILE")
     try:
         if not url.startswith("http") or not _is_open(url):
-            client(url).get_experiment_by_name(PROJECT)
+            store = client(url)
+            store.set_experiment_tag(_experiment(store), **TAG)
     except SettingsError:
         raise
     except Exception as error:  # MLflow, its database and the network each raise kinds of their own
+        if getattr(error, "error_code", "") == RIGHTS:
+            raise SettingsError(f"the tracking store {shown(url)} does not let us write to the experiment {PROJECT} "
+                                f"({' '.join(str(error).split())[:300]}); have whoever MLFLOW_TRACKING_USERNAME names "
+                                "given the right to edit it") from error
         raise SettingsError(f"the tracking store {shown(url)} does not answer as it should "
                             f"({' '.join(str(error).split())[:300]}); mend WORKBENCH_TRACKING_URL, or what MLflow says "
                             "there") from error
 
 
 def _is_open(url: str) -> bool:
-    """Ask a server for its version and whether everybody may read. Raises: SettingsError when it is not of our kind."""
+    """Ask a server for its version, and whether everybody may write. Raises: SettingsError when it is not our kind."""
     ours, bare = importlib.metadata.version("mlflow"), re.sub(r"://[^/@]*@", "://", url.rstrip("/"))
     try:
-        theirs = _get(f"{bare}/version")
+        theirs = _ask(f"{bare}/version")
         if not theirs[:1].isdigit():
             raise SettingsError(f"what answers at {shown(url)} is no MLflow server; mend WORKBENCH_TRACKING_URL")
         if theirs.partition(".")[0] != ours.partition(".")[0]:
             raise SettingsError(f"the tracking store {shown(url)} is MLflow {theirs[:20]}, and here is {ours}; the "
                                 "first number must be the same: install its version here, or have it upgraded")
-        _get(f"{bare}/api/2.0/mlflow/experiments/search?max_results=1")
+        experiments = f"{bare}/api/2.0/mlflow/experiments"
+        there = json.loads(_ask(f"{experiments}/get-by-name?experiment_name={PROJECT}"))["experiment"]
+        _ask(f"{experiments}/set-experiment-tag", {"experiment_id": there["experiment_id"], **TAG})
     except urllib.error.HTTPError as error:
-        if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        if error.code in ASK_MLFLOW:
             return False
         raise
     return True
 
 
-def _get(address: str) -> str:
-    with urllib.request.urlopen(address, timeout=ANSWER_S) as answer:
-        return str(answer.read(10_000).decode("utf-8", "replace")).strip()
+def _ask(address: str, content: Mapping[str, str] | None = None) -> str:
+    """Get an address, or post JSON to it."""
+    body = None if content is None else json.dumps(content).encode()
+    request = urllib.request.Request(address, data=body, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
+        return str(answer.read(MOST_BYTES).decode("utf-8", "replace")).strip()
 
 
 def shown(url: str) -> str:
@@ -133,9 +152,12 @@ def _experiment(store: Any) -> str:
     if found is None:
         # A server knows where its own artifacts lie; this machine's disk is nothing to it.
         where = None if tracking_url().startswith("http") else (storage.data_folder() / "mlartifacts").as_uri()
-        with contextlib.suppress(Exception):
+        try:
             return str(store.create_experiment(PROJECT, artifact_location=where))
-        found = store.get_experiment_by_name(PROJECT)
+        except Exception:
+            found = store.get_experiment_by_name(PROJECT)
+            if found is None:
+                raise
     return str(found.experiment_id)
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import cache
@@ -91,6 +91,15 @@ def read_bytes(place: str) -> bytes:
             return bytes(store.cat_file(place))
         with store.open_input_stream(_inside(place)) as file:
             return bytes(file.read())
+
+
+def pieces(url: str, n_bytes: int = 8 * 2**20) -> Generator[bytes]:
+    """Read a file piece by piece, so that memory need not hold it. Raises: as `read_bytes`."""
+    with _explained(url):
+        store = _store(_scheme(url))
+        with store.open_input_stream(_inside(url)) if _scheme(url) in BY_ARROW else store.open(url) as file:
+            while piece := file.read(n_bytes):
+                yield piece
 
 
 def read_all(urls: Sequence[str]) -> list[bytes]:

@@ -4,6 +4,7 @@ One format for every model: OpenAI's (`dims`, `model_state_dict`), so `whisper.l
 here. A third key, `workbench`, which whisper ignores, holds what only we use.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,7 @@ from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 from whisper.model import AudioEncoder, ModelDimensions, Whisper
 from whisper.tokenizer import LANGUAGES
 
-from workbench import fetching, frames, model_registry, settings, shared_runs, storage
+from workbench import fetching, frames, model_registry, remote, settings, shared_runs, storage
 from workbench.errors import CheckpointError, FetchError
 from workbench.frames import Context
 from workbench.letters import CHARACTERS
@@ -204,12 +205,21 @@ def notes(path: Path) -> dict[str, Any]:
 def find(name: str) -> Path:
     """Find a model: an existing path, a run's name, champion or a version, a published name, or an address.
 
-    In that order. What is fetched is kept under data/models and fetched once; an address may promise its checksum
-    (`https://host/model.pt#sha256=...`).
+    In that order. What is fetched is kept under data/models and fetched once; an address (`https://`, `s3://` or what
+    else `remote` opens) may promise its checksum (`s3://bucket/model.pt#sha256=...`).
 
     Raises: CheckpointError, which says where a published checkpoint goes when it cannot be fetched; RegistryError for
         a version that is not registered.
     """
+    return _found(name, _fetch)
+
+
+def check(name: str) -> None:
+    """Make sure that `find` has a model, and fetch nothing published or at an address. Raises: as `find`."""
+    _found(name, _ask)
+
+
+def _found(name: str, fetch: Callable[[str], Path]) -> Path:
     if Path(name).is_file():
         return Path(name).resolve()
     of_run = storage.run_folder(name) / "model.pt" if "/" not in name else Path(name)
@@ -219,8 +229,8 @@ def find(name: str) -> Path:
         return of_run
     if name in model_registry.ALIASES or name.isdecimal():
         return model_registry.resolve(name).folder / "model.pt"
-    if name in whisper.available_models() or fetching.is_url(name):
-        return _fetch(name)
+    if name in whisper.available_models() or remote.is_url(name):
+        return fetch(name)
     if shared_runs.bring(name, has_model=True) and of_run.is_file():
         return of_run
     runs = sorted(path.parent.name for path in (storage.data_folder() / "runs").glob("*/model.pt"))
@@ -230,17 +240,36 @@ def find(name: str) -> Path:
     )
 
 
+def _published(name: str) -> tuple[str, Path]:
+    """Give the address of a published name or of an address itself, and where its file lies here."""
+    folder, url = storage.data_folder() / "models", whisper._MODELS.get(name, name)
+    return url, fetching.target(url, folder) if url == name else folder / Path(url).name
+
+
 def _fetch(name: str) -> Path:
     """Fetch a published checkpoint once, resumed where it broke off; whisper's own loader then takes it, or refuses."""
-    folder, url = storage.data_folder() / "models", whisper._MODELS.get(name, name)
-    path = fetching.target(url, folder) if url == name else folder / Path(url).name
+    url, path = _published(name)
     try:
         fetching.fetch(url, path)
-        return path if url == name else Path(whisper._download(url, str(folder), False))
+        return path if url == name else Path(whisper._download(url, str(path.parent), False))
     except (FetchError, OSError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{name} could not be had ({error}); on a machine with a network fetch it once, and put the file at {path}"
-        ) from error
+        raise _not_had(name, path, error) from error
+
+
+def _ask(name: str) -> Path:
+    """Ask for a published checkpoint unless it is here; what somebody put here himself is compared with its sum."""
+    url, path = _published(name)
+    if not path.is_file() or (url != name and storage.hash_file(path) != fetching.sha_of(url)):
+        try:
+            fetching.ask(url)
+        except FetchError as error:
+            raise _not_had(name, path, error) from error
+    return path
+
+
+def _not_had(name: str, path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{name} could not be had ({error}); on a machine with a network fetch it once, and put the "
+                           f"file at {path}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,18 @@ def test_a_wrong_folder_says_what_it_has_and_what_is_wanted(root: Path, name: st
         published.report(name, "absent", base_folder=root)
 
 
+@pytest.mark.parametrize(("source", "wanted"), [
+    ("librispeech:s3://speech/LibriSpeech", r"give the folder LibriSpeech.*; a manifest at an address \(csv"),
+    ("fleurs:hf://datasets/google/fleurs", "give a language on the hub"), ("musan:https://x.example/musan.tar.gz",
+     "give the folder musan, or musan.tar.gz$")])
+def test_an_address_in_the_place_of_a_folder_is_said_to_be_one(root: Path, source: str, wanted: str) -> None:
+    name, _, place = source.partition(":")
+    for act in (lambda: corpora.collect([source]), lambda: published.report(name, place, base_folder=root)):
+        with pytest.raises(ManifestError, match=f"{name}: {place} is an address, .* this machine: fetch it.*{wanted}"):
+            act()
+    assert not (root / "data").exists()
+
+
 @pytest.mark.parametrize("name", [
     "librispeech", "speech_commands", "common_voice", "fleurs", "minds14", "musan", "demand"])
 def test_a_file_in_the_place_of_a_folder_is_said_to_be_one(root: Path, name: str) -> None:
