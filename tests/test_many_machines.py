@@ -1,15 +1,18 @@
 """The same answers and the same fit wherever the work is done, also when a node dies, on a real Ray cluster."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,15 +22,30 @@ from test_cycle import ORDER, QUIET, STAGES, saved_step
 from test_training import RECIPE, tones
 
 from tests import ray_nodes
-from tests.conftest import Project
+from tests.conftest import REPOSITORY, Project
 from tests.ray_nodes import Nodes
-from workbench import clusters, many_machines, recognizers, storage, training, whisper_model
+from workbench import (
+    cards,
+    clusters,
+    engines,
+    hearing,
+    manifests,
+    many_machines,
+    recognizers,
+    reference_fit,
+    settings,
+    storage,
+    training,
+    whisper_model,
+)
 from workbench.batches import BatchSource
 from workbench.errors import AudioError, ClusterError
+from workbench.progress import pass_through
 from workbench.shares import Share
 
 Speech = tuple[pd.DataFrame, pd.DataFrame]
 PATIENCE_S = 240.0
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +73,7 @@ def cluster(nodes: Nodes, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     ray.shutdown()
 
 
-def locally(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> object:
+def locally(work: Callable[[], T], monkeypatch: pytest.MonkeyPatch) -> T:
     """Do something in this process, and forget what it left in the cache."""
     with monkeypatch.context() as patch:
         patch.setenv("WORKBENCH_ENGINE", "local")
@@ -246,8 +264,77 @@ def test_a_cluster_of_another_version_is_refused_before_any_work(
 
 
 @pytest.mark.slow
-def test_tasks_answer_in_order(cluster: Nodes) -> None:
-    assert many_machines.map_all(abs, [-3, 2, -1], "counting") == [3, 2, 1]
+def test_tasks_answer_in_order_with_all_that_a_function_knows(cluster: Nodes) -> None:
+    there = os.getpid()
+    found = many_machines.map_all(lambda n: (-n, os.getpid() == there), [-3, 2, -1], "counting")
+    assert found == [(3, False), (-2, False), (1, False)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keeping", ["copied", "in place"])
+def test_recordings_are_measured_the_same_to_the_bit(
+        cluster: Nodes, keeping: hearing.Keeping, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    monkeypatch.setattr(hearing, "PART", 20)
+    (root / "corpus").mkdir()
+    table = tones(root / "corpus", 50, 3)
+    (root / "corpus" / "3-7.wav").write_bytes(b"no sound")
+    table[["utterance_id", "audio_path", "text", "speaker"]].to_csv(root / "corpus" / "m.csv", index=False)
+
+    def hear() -> pd.DataFrame:
+        listed = manifests.read(str(root / "corpus" / "m.csv"), base_folder=root)
+        return hearing.hear(listed, keeping, pass_through)
+
+    here = locally(hear, monkeypatch)
+    shutil.rmtree(root / "data" / "datasets", ignore_errors=True)
+    far = hear()
+    pd.testing.assert_frame_equal(far, here, check_exact=True)
+    monkeypatch.setattr(many_machines, "each", None)  # one file is left to hear, and no cluster is asked
+    pd.testing.assert_frame_equal(hear()[list(far)], far, check_exact=True)
+
+
+@pytest.mark.slow
+def test_references_are_weighed_the_same_to_the_bit(
+        cluster: Nodes, trained: Speech, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, clips = trained
+    table = many(clips, 600).assign(audio_sha=[f"sha-{i}" for i in range(600)], reference="one two")
+    here = locally(lambda: reference_fit.listen(checkpoint, table), monkeypatch)
+    far = reference_fit.listen(checkpoint, table)
+    pd.testing.assert_frame_equal(far, here, check_exact=True)
+    assert far["reference_gap"].ne(0).sum() > 2 * many_machines.SHARD
+
+
+@pytest.mark.slow
+def test_deploy_finds_the_exported_engine_the_same(
+        cluster: Nodes, trained: Speech, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = json.loads((REPOSITORY / "notebooks" / "06_deploy.ipynb").read_text())["cells"]
+    export = next("".join(cell["source"]) for cell in cells if cell["source"][0].startswith("engine = engines.export"))
+    speech = types.SimpleNamespace(dev=many(trained[1], 300))
+
+    def run() -> dict[str, Any]:
+        modules = {"cards": cards, "engines": engines, "many_machines": many_machines, "recognizers": recognizers,
+                   "settings": settings, "storage": storage}
+        names = {"__name__": "__main__", **modules, "candidate": trained[0], "quantization": "int8", "size": "small",
+                 "speech": speech, "stage": types.SimpleNamespace(run="toy"), "is_few": False, "HTML": str}
+        exec(compile(export, "06_deploy", "exec"), names)
+        return names
+
+    here, far = locally(run, monkeypatch), run()
+    assert far["parity"] == here["parity"] and len(far["fast"]) == 300
+    pd.testing.assert_frame_equal(far["fast"], here["fast"], check_exact=True)
+
+
+@pytest.mark.slow
+def test_a_researchers_simulation_of_the_page_about_growing_says_the_same(
+        cluster: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    [example] = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "growing.md").read_text(), re.S)
+
+    def run() -> Any:
+        names: dict[str, Any] = {"__name__": "__main__"}  # as in a notebook: functions travel by their code
+        exec(compile(example, "growing", "exec"), names)
+        return names["held"]
+
+    here, far = locally(run, monkeypatch), run()
+    assert far == here and np.mean(far) == pytest.approx(0.95, abs=0.03)
 
 
 @pytest.mark.slow

@@ -30,8 +30,8 @@ HOW = ("give --ray-address auto or HOST:PORT on a machine that is one of its nod
        "--num-cpus 0 makes it one that takes no work)")
 """Which addresses are understood; a client's `ray://` would have another machine drive, with settings of its own."""
 
-SAME = ("torch", "numpy", "ctranslate2")
-"""Libraries that decide about bits, or whether weights can be read at all. Ray compares itself and Python."""
+SAME = ("torch", "numpy", "ctranslate2", "soundfile", "av")
+"""Libraries that decide about bits, or whether weights and audio can be read at all. Ray compares itself and Python."""
 
 
 @contextmanager
@@ -39,7 +39,8 @@ def prepared(engine: str = "", address: str = "") -> Iterator[None]:
     """Make a cluster ready for a command; what is wrong with it is said before any work starts.
 
     An engine or address that is not given is the settings'. The kernels that the command starts find both in their
-    environment. A cluster of this machine alone, made because there is no address, ends with the command.
+    environment. A cluster of this machine alone, made because there is no address, ends with the command. From another
+    the command parts again: Ray ends every process that is connected when the head is lost, and somebody must tell.
     """
     known = settings.Settings()
     os.environ.update(WORKBENCH_ENGINE=engine or known.engine, WORKBENCH_RAY_ADDRESS=address or known.ray_address)
@@ -49,7 +50,9 @@ def prepared(engine: str = "", address: str = "") -> Iterator[None]:
     ray = connect()
     try:
         check()
-        if not settings.Settings().ray_address:
+        if settings.Settings().ray_address:
+            ray.shutdown()
+        else:
             os.environ["WORKBENCH_RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         yield
     finally:

@@ -1,13 +1,13 @@
 """Listening to what a manifest lists: each clip is read, measured and, if so wished, kept; many are heard in parts.
 
 What was heard is written down part by part, so that who was interrupted goes on, and who comes again with the same
-files, in whatever manifest, hears only those that are new or have changed.
+files, in whatever manifest, hears only those that are new or have changed. With the engine ray, nodes hear a part each.
 """
 
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from workbench import audio, datasets, remote, storage
+from workbench import audio, datasets, many_machines, remote, storage
 from workbench.errors import AudioError
 from workbench.progress import Progress
 
@@ -46,16 +46,42 @@ def hear(listed: pd.DataFrame, keeping: Keeping, progress: Progress) -> pd.DataF
 
 def _all_heard(new: pd.DataFrame, keeping: Keeping) -> Iterator[dict[str, Any]]:
     """Hear clips side by side, and write each part down, one that is broken off too."""
-    is_far = bool(new["audio_path"].str.contains("://", regex=False).any())
-    with ThreadPoolExecutor(remote.N_FETCHERS if is_far else N_READERS) as readers:
-        for start in range(0, len(new), PART):
-            part, rows = new.iloc[start : start + PART], list[dict[str, Any]]()
+    parts = [new.iloc[start : start + PART] for start in range(0, len(new), PART)]
+    if many_machines.is_chosen() and len(parts) > 1:
+        yield from _heard_by_nodes(parts, keeping)
+        return
+    with _readers(new["audio_path"]) as readers:
+        for part in parts:
+            rows = list[dict[str, Any]]()
             try:
                 for row in readers.map(partial(_hear, keeping=keeping), part["audio_path"]):
                     rows.append(row)
                     yield row
             finally:
                 _note(part, rows, keeping)
+
+
+def _heard_by_nodes(parts: Sequence[pd.DataFrame], keeping: Keeping) -> Iterator[dict[str, Any]]:
+    """Let the cluster hear a part a task, and write down each that comes back.
+
+    What a node cannot use is heard again here: it need not see recordings that lie outside of the project's folder.
+    """
+    paths = [part["audio_path"].tolist() for part in parts]
+    told = many_machines.each(partial(_hear_all, keeping=keeping), paths)
+    for part, names, rows in zip(parts, paths, told, strict=True):
+        again = iter(_hear_all([name for name, row in zip(names, rows, strict=True) if "reason" in row], keeping))
+        rows = [next(again) if "reason" in row else row for row in rows]
+        _note(part, rows, keeping)
+        yield from rows
+
+
+def _hear_all(paths: Sequence[str], keeping: Keeping) -> list[dict[str, Any]]:
+    with _readers(paths) as readers:
+        return list(readers.map(partial(_hear, keeping=keeping), paths))
+
+
+def _readers(paths: Iterable[str]) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(remote.N_FETCHERS if any(map(remote.is_url, paths)) else N_READERS)
 
 
 def _hear(path: str, keeping: Keeping) -> dict[str, Any]:

@@ -8,12 +8,13 @@ import os
 import shutil
 import sys
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from workbench import clusters, errors, progress, recipes, recognizing, settings
+from workbench import clusters, errors, progress, recognizing, settings
 from workbench.errors import ClusterError, WorkbenchError
 from workbench.recognizing import Recognizer
 from workbench.shares import Share
@@ -26,6 +27,9 @@ SHARD = recognizing.CHUNK
 
 MAX_LOST = 4
 """How often a task, or a training from its last save, starts again after a worker was lost; more is no accident."""
+
+AHEAD = 4
+"""Tasks a processor that are under way or next: enough that none waits for a slow one, and soon over when unwanted."""
 
 ROW, MISTAKE = "__row", "__mistake"
 T = TypeVar("T")
@@ -124,13 +128,28 @@ def _do_share(config: dict[str, Any]) -> None:
 
 
 def map_all(function: Callable[[T], R], items: Sequence[T], title: str) -> list[R]:
-    """Apply a function to each item, a task each. Returns: results in the items' order."""
-    if not is_chosen():
-        return [function(item) for item in progress.track(items, title)]
+    """Apply a function to each item, a task each, and show how far. Returns: results in the items' order."""
+    return list(progress.track(each(function, items), title, len(items)))
+
+
+def each(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """Apply a function to each item, a task each; a lone item is not worth another process's start.
+
+    Returns: results in the items' order, each as soon as it is there; who stops asking has no more of them begun.
+    """
+    if not is_chosen() or len(items) < 2:
+        yield from map(function, items)
+        return
     ray = clusters.connect()
-    task = ray.remote(_apply).options(max_retries=MAX_LOST)
-    with _plain_errors(ray):
-        return ray.get([task.remote(function, item) for item in items])
+    task, sent = ray.remote(_apply).options(max_retries=MAX_LOST), ray.put(function)
+    n_ahead, waiting = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1))), deque[Any]()
+    with _plain_errors(ray):  # nothing is cancelled: a task that ends meanwhile would end this process (Ray 2.60)
+        for item in items:
+            waiting.append(task.remote(sent, item))
+            if len(waiting) >= n_ahead:
+                yield ray.get(waiting.popleft())
+        while waiting:
+            yield ray.get(waiting.popleft())
 
 
 def _apply(function: Callable[[T], R], item: T) -> R:
@@ -139,6 +158,8 @@ def _apply(function: Callable[[T], R], item: T) -> R:
 
 def _carry_recipes(ray: Any) -> None:
     """Let what a recipe's file defines travel by its code: other nodes have not imported that file."""
+    from workbench import recipes  # which load PyTorch: who sends tasks alone needs none
+
     for name, module in list(sys.modules.items()):
         if name.startswith(recipes.MODULE_PREFIX):
             ray.cloudpickle.register_pickle_by_value(module)

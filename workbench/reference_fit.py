@@ -4,7 +4,9 @@ The head spells by sound; the decoder, which wrote the answer, knows what people
 must be of a model that never learned from the utterance.
 """
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from workbench import audio, recognizers, recognizing, storage, text, whisper_model
+from workbench import audio, many_machines, recognizers, recognizing, storage, text, whisper_model
 from workbench.letters import CHARACTERS
 from workbench.whisper_model import SpeechModel
 
 COLUMN = "reference_gap"
+Rival = tuple[str, str, str]
+"""A clip's path, its answer and its reference."""
 
 
 def listen(checkpoint: Path, utterances: pd.DataFrame) -> pd.DataFrame:
@@ -37,7 +41,7 @@ def listen(checkpoint: Path, utterances: pd.DataFrame) -> pd.DataFrame:
 
 
 def gaps(model: SpeechModel, utterances: pd.DataFrame, hypotheses: pd.Series) -> np.ndarray:
-    """Say how much better each answer fits the sound than the reference does.
+    """Say how much better each answer fits the sound than the reference does; many are heard where the engine says.
 
     Returns: nats, above 0 where the head sides with the answer, 0 where both say the same; nan without such a head.
     """
@@ -46,14 +50,22 @@ def gaps(model: SpeechModel, utterances: pd.DataFrame, hypotheses: pd.Series) ->
     if model.head is None:
         return np.full(len(utterances), np.nan)
     differs = [row for row, pair in enumerate(zip(references, answers, strict=True)) if pair[0] != pair[1]]
-    for start in range(0, len(differs), recognizing.CHUNK):
-        part = differs[start : start + recognizing.CHUNK]
-        clips = {row: audio.read(utterances["audio_path"].iloc[row]) for row in part}
-        for rows, letters in letters_of(model, clips):
-            for row, of_clip in zip(rows, letters, strict=True):
-                to_answer, to_reference = fits(of_clip, [answers[row], references[row]])
-                found[row] = to_answer - to_reference
+    rivals = [(str(utterances["audio_path"].iloc[row]), answers[row], references[row]) for row in differs]
+    parts = [rivals[start : start + recognizing.CHUNK] for start in range(0, len(rivals), recognizing.CHUNK)]
+    sent = copy.deepcopy(model).cpu() if many_machines.is_chosen() else model  # a task has a processor, and no GPU
+    weighed = many_machines.map_all(partial(_weigh, sent), parts, "weighing answers")
+    found[differs] = [gap for part in weighed for gap in part]
     return found
+
+
+def _weigh(model: SpeechModel, rivals: Sequence[Rival]) -> list[float]:
+    """Say of each clip how much better its answer fits than its reference."""
+    found = dict[int, float]()
+    for rows, letters in letters_of(model, {row: audio.read(path) for row, (path, _, _) in enumerate(rivals)}):
+        for row, of_clip in zip(rows, letters, strict=True):
+            to_answer, to_reference = fits(of_clip, list(rivals[row][1:]))
+            found[row] = to_answer - to_reference
+    return [found[row] for row in range(len(rivals))]
 
 
 @torch.inference_mode()
