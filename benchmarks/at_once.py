@@ -6,7 +6,7 @@
 
 Both engines hear the same clips of three seconds with the same weights (of random numbers, at the default size or in a
 published shape), in turn, round by round; that all answers are the same is checked. `with numpy's threads` is the
-engine batch after batch as it would be without its limit on them. The table goes to reports/benchmarks/at_once.csv.
+engine batch after batch as it would be without its limit on them. The tables go to reports/benchmarks/.
 """
 
 import argparse
@@ -22,17 +22,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import peers
+import report
 import threadpoolctl
 import torch
 
-from workbench import engines, recognizers, recognizing, storage, whisper_model
+from workbench import engines, recognizers, recognizing, whisper_model
 from workbench.audio import SAMPLE_RATE_HZ
 from workbench.records import Hypothesis
 
 CLIP_S = 3.0
 FEW = 16
 """Clips a timing, at least."""
-REPORT = Path(__file__).parents[1] / "reports" / "benchmarks" / "at_once.csv"
+AFTER = "batch after batch"
 Ways = Mapping[tuple[str, str], Callable[[list[np.ndarray]], list[Hypothesis]]]
 
 
@@ -49,8 +50,8 @@ def ways(folder: Path, shape: str) -> Ways:
         with threadpoolctl.threadpool_limits(n_cores, user_api="blas"):
             return recognizing.ShortContextRecognizer.transcribe(one, clips)
 
-    return {("engine", "with numpy's threads"): unlimited, ("engine", "batch after batch"): one.transcribe,
-            ("engine", "at once"): some.transcribe, ("torch", "batch after batch"): _one_by_one(reference),
+    return {("engine", "with numpy's threads"): unlimited, ("engine", AFTER): one.transcribe,
+            ("engine", "at once"): some.transcribe, ("torch", AFTER): _one_by_one(reference),
             ("torch", "at once"): reference.transcribe}
 
 
@@ -79,7 +80,7 @@ def _never_rest() -> None:
 
 
 def measure(compared: Ways, clips: list[np.ndarray], sizes: Sequence[int], n_rounds: int) -> pd.DataFrame:
-    """Let all decode in turn. Returns: clips, engine, how, seconds, cpu_s; a row a size, way and round."""
+    """Let all decode in turn. Returns: a row a round, size and way."""
     rows, texts = [], dict[str, list[str]]()
     for number, size in itertools.product(range(n_rounds + 1), sizes):
         n_calls = max(1, FEW // size)  # a lone clip takes too little to be timed
@@ -90,13 +91,27 @@ def measure(compared: Ways, clips: list[np.ndarray], sizes: Sequence[int], n_rou
             known = texts.setdefault(engine, heard)
             assert known[:size] == heard[: len(known)], f"{engine}, {how}: other answers"
             if number:  # the first round warms up
-                rows.append({"clips": size, "engine": engine, "how": how, "seconds": took_s / n_calls,
-                             "cpu_s": cpu_s / n_calls})
+                rows.append({"round": number, "clips": size, "engine": engine, "how": how,
+                             "seconds": took_s / n_calls, "cpu_s": cpu_s / n_calls})
     return pd.DataFrame(rows)
 
 
+def compare(found: pd.DataFrame) -> list[str]:
+    """Say by round how much faster each way is than batch after batch, and how its time grows with the clips."""
+    lines = []
+    for (engine, size), some in found.groupby(["engine", "clips"], sort=False):
+        by = some.pivot(index="round", columns="how", values="seconds")
+        lines += [f"{engine}, {size} clips, {how}: {report.spread(by[AFTER] / by[how])} times as fast as {AFTER}"
+                  for how in by if how != AFTER]
+    for (engine, how), some in found.groupby(["engine", "how"], sort=False):
+        seconds = some.groupby("clips")["seconds"].median()
+        lines.append(f"{engine}, {how}: seconds grow with the clips to the power "
+                     f"{report.exponent(seconds.index, seconds):.2f}")
+    return lines
+
+
 def main() -> None:
-    """Run the benchmark and print the table."""
+    """Run the benchmark and publish the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--shape", default="default", choices=["default", *peers.SHAPES],
                         help="that of a run's default size, or a published one")
@@ -108,14 +123,12 @@ def main() -> None:
     clips = list(rng.normal(0, 0.1, (max(options.clips), int(CLIP_S * SAMPLE_RATE_HZ))).astype(np.float32))
     with tempfile.TemporaryDirectory() as folder, beside(options.busy):
         found = measure(ways(Path(folder), options.shape), clips, options.clips, options.rounds)
-    grouped = found.groupby(["engine", "clips", "how"], sort=False)
+    grouped = found.drop(columns="round").groupby(["engine", "clips", "how"], sort=False)
     table = grouped.median().join(grouped["seconds"].agg(["min", "max"])).sort_index(level=["engine", "clips"])
-    table["times as fast"] = table.groupby(level=["engine", "clips"])["seconds"].transform(
-        lambda s: s.xs("batch after batch", level="how").iloc[0] / s)
-    print(f"shape {options.shape}, clips of {CLIP_S:g} s, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-          f"beside {options.busy} busy processes, {options.rounds} rounds, medians")
-    print(table.to_string(float_format="%.3f"))
-    storage.write_text(REPORT, table.to_csv())
+    report.publish(report.table_name("at_once", parser, options), found,
+                   f"shape {options.shape}, clips of {CLIP_S:g} s, {os.cpu_count()} cores, {torch.get_num_threads()} "
+                   f"threads, beside {options.busy} busy processes, {options.rounds} rounds, medians",
+                   table.to_string(float_format="%.3f"), *compare(found))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 Windows of 1,500 queries by many users or by few who ask unevenly; errors come in bunches, some users are worse, and
 confidence is right on average. Wanted: 93 to 97 % covered, with t(K-1), K the users with errors in effect (`ours`);
 beside it t of all audited users (`plain`), and the audit without expectations (`alone`). The table goes to
-reports/benchmarks/audits.csv.
+reports/benchmarks/audits.csv and audits.txt.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from benchmarks import simulated_errors
+from benchmarks import report, simulated_errors
 from workbench import auditing, expected_wer, intervals
 from workbench.expected_wer import Calibration
 from workbench.records import Interval
@@ -82,7 +82,8 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=300, help="windows a cell")
     options = parser.parse_args()
     rows = [coverage(wer, *audit, n_sets=options.sets) for wer in WERS for audit in AUDITS]
-    simulated_errors.report("Coverage of the true WER", pd.DataFrame(rows).round(4), "audits")
+    table = pd.DataFrame(rows).round(4)
+    report.publish("audits", table, "coverage of the true WER", table.to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 The default recipe trains models of a size on invented clips of three seconds, in both precisions. `alone` is the step
 with one batch again and again, which waits for nothing; what `making` takes is timed by itself, on one thread. It is
 meant for a GPU, where batches are made by processes (`batches.n_makers`). The table goes to
-reports/benchmarks/batches_ahead.csv.
+reports/benchmarks/batches_ahead.csv and .txt, with the card in its name, and sizes and batches if others were chosen.
 """
 
 import argparse
@@ -20,13 +20,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import report
 import torch
-from training import REPOSITORY, Case, clips, mean_s, rest
+from training import CARD, REPOSITORY, SIZES, Case, clips, mean_s, rest
 
-from workbench import batches, recipes, storage, training, whisper_model
+from workbench import batches, recipes, training, whisper_model
 from workbench.batches import Batch
 from workbench.shares import Share
 
+BATCHES = [8, 64]
 CLIP_S, N_SKIPPED = 3.0, 5
 
 
@@ -73,8 +75,8 @@ def measure(folder: Path, size: str, batch_size: int, options: argparse.Namespac
 def main() -> None:
     """Run the benchmark and print the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--sizes", nargs="+", default=["small", "full"])
-    parser.add_argument("--batches", type=int, nargs="+", default=[8, 64])
+    parser.add_argument("--sizes", nargs="+", default=SIZES)
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--makers", type=int, nargs="+", default=[0, 4, 8])
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--steps", type=int, default=25)
@@ -84,11 +86,10 @@ def main() -> None:
         os.environ["WORKBENCH_ROOT"] = folder
         rows = [row for size, n in itertools.product(options.sizes, options.batches)
                 for row in measure(Path(folder) / f"{size}-{n}", size, n, options)]
-    table = pd.DataFrame(rows)
-    place = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    print(f"{place}, {os.cpu_count()} cores, {options.steps} steps each")
-    print(table.to_string(index=False, float_format="%.1f"))
-    storage.write_text(REPOSITORY / "reports" / "benchmarks" / "batches_ahead.csv", table.to_csv(index=False))
+    table, chosen = pd.DataFrame(rows), [*options.sizes, *options.batches]
+    words = ["batches_ahead", *CARD.split(), *(str(one) for one in chosen if chosen != [*SIZES, *BATCHES])]
+    report.publish("_".join(words), table, f"{CARD or 'no GPU'}, {options.steps} steps each",
+                   table.to_string(index=False, float_format="%.1f"))
 
 
 if __name__ == "__main__":

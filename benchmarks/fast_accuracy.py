@@ -1,13 +1,13 @@
 """What do eight bits and short context cost? The fast engine's WER against two references on a run's own model.
 
-    python benchmarks/fast_accuracy.py --run default
+    workbench run --to train && python benchmarks/fast_accuracy.py --run default
 
-All hear the run's dev clips. `fast` is what serves: CTranslate2, int8, the context that a clip needs. `float32` is the
-same context in PyTorch. `padded` is the checkpoint as anyone else would use it: openai-whisper, float32, every clip
-padded to thirty seconds. A model that learned with short clips is not at home there: what `padded` loses is what short
-context was taught, and not a gain of the engine; the goal is held against the better of the two. Differences are
-paired, with speakers as blocks, 95 %. Wanted: the fast engine within half a point. The table goes to
-reports/benchmarks/fast_accuracy.csv.
+A run comes first that has gone as far as train, or further. All hear its dev clips. `fast` is what serves: CTranslate2,
+int8, the context that a clip needs. `float32` is the same context in PyTorch. `padded` is the checkpoint as anyone else
+would use it: openai-whisper, float32, every clip padded to thirty seconds. A model that learned with short clips is not
+at home there: what `padded` loses is what short context was taught, and not a gain of the engine; the goal is held
+against the better of the two. Differences are paired, with speakers as blocks, 95 %. Wanted: the fast engine within
+half a point. The tables go to reports/benchmarks/.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import time
 
 import numpy as np
 import pandas as pd
+import report
 
 from workbench import audio, datasets, engines, progress, recognizers, scoring, storage, whisper_model
 from workbench.recognizers import Recognizer
@@ -52,7 +53,7 @@ def _verdict(low: float, high: float) -> str:
 
 
 def main() -> None:
-    """Run the benchmark and print the table."""
+    """Run the benchmark and publish the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--run", default="default", help="the run whose dev clips are heard")
     parser.add_argument("--model", default="", help="a checkpoint, a version or a run; else the run's own")
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("--padded-clips", type=int, default=0, help="how many of them are heard padded; 0 for all")
     options = parser.parse_args()
     record = storage.read_record(options.run, "collect")
-    assert record is not None, f"run {options.run} has no dataset: workbench run --to collect"
+    assert record is not None, f"run {options.run} has no dataset: workbench run --run {options.run} --to train"
     dev = datasets.load(record.json("dataset")["version"]).dev
     clips = dev.head(options.clips or len(dev)).reset_index(drop=True)
     model = whisper_model.find(options.model or options.run)
@@ -74,10 +75,11 @@ def main() -> None:
         fast = heard if name == FAST else fast
         rows.append(row(name, some, heard, fast.head(len(some)), clip_ms))
     table = pd.DataFrame(rows)
-    print(table.to_string(index=False))
-    path = storage.data_folder().parent / "reports" / "benchmarks" / "fast_accuracy.csv"
-    storage.write_text(path, table.to_csv(index=False))
-    print(f"written: {path}")
+    chosen = [str(value).replace("/", "-") for option, value in vars(options).items()
+              if value != parser.get_default(option)]
+    report.publish("_".join(["fast_accuracy", *chosen]), table,
+                   f"{options.model or options.run} on the {len(clips)} clips of {options.run}; wanted: fast adds at "
+                   f"most {100 * GOAL:g} points to the better reference", table.to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
     python benchmarks/kept_memory.py
     python benchmarks/kept_memory.py --shape small --clips 32
 
-An engine with weights of random numbers hears the same clips of three seconds as it ships, and with the C library's own
-rule, which gives large blocks back to the system; each in a process of its own, in turn, round by round. Told are the
-time a clip, the pages that the system had to fill with zeros for it, and the most memory, PyTorch's included, which a
-server does not load. The table goes to reports/benchmarks/kept_memory.csv.
+Engines in the shapes of Whisper's models, with weights of random numbers, hear the same clips of three seconds as they
+ship, and with the C library's own rule, which gives large blocks back to the system; each in a process of its own, in
+turn, round by round. Told are the time a clip, the pages that the system had to fill with zeros for it, and the most
+memory; and how both grow with the engine. Such a process holds what a server does: numpy and CTranslate2, but neither
+PyTorch nor pandas. The tables go to reports/benchmarks/.
 """
 
 import argparse
@@ -18,15 +19,15 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import peers
 from peak import peak_mb
 
-from workbench import fast, storage
+from workbench import fast
 from workbench.audio import SAMPLE_RATE_HZ
 
-REPORT = Path(__file__).parents[1] / "reports" / "benchmarks" / "kept_memory.csv"
+CLIP_S = 3.0
 KEPT, GIVEN_BACK = "kept", "given back"
+MEASURE = "--measure"
+"""With an engine, how and the number of clips: measure this alone, in this process."""
 
 
 def measure(engine: Path, how: str, n_clips: int) -> dict[str, float]:
@@ -37,41 +38,55 @@ def measure(engine: Path, how: str, n_clips: int) -> dict[str, float]:
         fast.keep_freed_memory = lambda: None
     recognizer = fast.FastRecognizer(engine)
     rng = np.random.default_rng(0)
-    clips = list(rng.normal(0, 0.1, (n_clips, int(peers.CLIP_S * SAMPLE_RATE_HZ))).astype(np.float32))
+    clips = list(rng.normal(0, 0.1, (n_clips, int(CLIP_S * SAMPLE_RATE_HZ))).astype(np.float32))
     recognizer.transcribe(clips)
     faults, began_s = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.monotonic()
     recognizer.transcribe(clips)
     took_s, faults = time.monotonic() - began_s, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+    assert not {"torch", "pandas"} & set(sys.modules), "the memory told would be theirs, too"
     return {"ms_a_clip": 1e3 * took_s / n_clips, "faults_a_clip": faults / n_clips, "peak_mb": peak_mb()}
 
 
+def apart(engine: Path, how: str, n_clips: int) -> dict[str, float]:
+    """Measure in a process of its own."""
+    command = [sys.executable, __file__, MEASURE, str(engine), how, str(n_clips)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
 def main() -> None:
-    """Run the benchmark and print medians over rounds, and by round how much faster."""
+    """Measure every shape in both ways, round by round, and publish medians, ratios by round and growth."""
+    import pandas as pd
+    import peers  # and with it PyTorch, which the processes that measure must not hold
+    import report
+
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--shape", default="tiny", choices=list(peers.SHAPES))
-    parser.add_argument("--clips", type=int, default=128)
+    parser.add_argument("--shape", nargs="+", default=list(peers.SHAPES), choices=list(peers.SHAPES))
+    parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--measure", nargs=2, metavar=("ENGINE", "HOW"), help="this alone, in this process")
     options = parser.parse_args()
-    if options.measure:
-        print(json.dumps(measure(Path(options.measure[0]), options.measure[1], options.clips)))
-        return
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        engine = peers.engine(peers.checkpoint(options.shape, Path(folder)))
-        for number in range(options.rounds):
-            for how in (GIVEN_BACK, KEPT):
-                command = [sys.executable, __file__, "--clips", str(options.clips), "--measure", str(engine), how]
-                said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-                rows.append({"round": number, "freed memory": how, **json.loads(said.splitlines()[-1])})
-    found = pd.DataFrame(rows)
-    print(f"shape {options.shape}, {options.clips} clips of {peers.CLIP_S:g} s, {options.rounds} rounds, medians")
-    print(found.groupby("freed memory").median().drop(columns="round").to_string(float_format="%.1f"))
-    ms = found.pivot(index="round", columns="freed memory", values="ms_a_clip")
-    times = ms[GIVEN_BACK] / ms[KEPT]
-    print(f"kept: {times.median():.2f} times as fast ({times.min():.2f} to {times.max():.2f})")
-    storage.write_text(REPORT, found.to_csv(index=False))
+        engines = {shape: peers.engine(peers.checkpoint(shape, Path(folder))) for shape in options.shape}
+        found = pd.DataFrame([{"round": number, "shape": shape, "freed memory": how,
+                               "weights_mb": (engine / "model.bin").stat().st_size / 1e6,
+                               **apart(engine, how, options.clips)}
+                              for number in range(options.rounds) for shape, engine in engines.items()
+                              for how in (GIVEN_BACK, KEPT)])
+    table = found.groupby(["shape", "freed memory"], sort=False).median().drop(columns="round")
+    kept, lines = table.xs(KEPT, level="freed memory"), []
+    for shape in options.shape:
+        by = found[found["shape"].eq(shape)].pivot(index="round", columns="freed memory")
+        times, memory = (by[what, GIVEN_BACK] / by[what, KEPT] for what in ("ms_a_clip", "peak_mb"))
+        lines.append(f"{shape}, kept: {report.spread(times)} times as fast, {report.spread(1 / memory)} of the memory")
+    lines += [f"kept: {what} grows with the weights to the power {report.exponent(kept['weights_mb'], kept[what]):.2f}"
+              for what in ("ms_a_clip", "peak_mb")]
+    report.publish(report.table_name("kept_memory", parser, options), found,
+                   f"{options.clips} clips of {CLIP_S:g} s, {options.rounds} rounds, medians",
+                   table.to_string(float_format="%.1f"), *lines)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == [MEASURE]:
+        print(json.dumps(measure(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))))
+    else:
+        main()

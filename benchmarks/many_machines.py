@@ -9,7 +9,8 @@ start, load PyTorch and the model) is timed by itself, with one clip or one step
 `start_s`, and taken off the wall time it leaves `work_s`. Answers are compared to six digits, losses to three. The
 process goes first and, at the largest size, last: the two tell how still the machine was. `--places` measures some
 places now and keeps what is known of the others. Wanted: two nodes take 0.6 of one node's work or less, and work grows
-as the size does (exponent 1). The figures go to reports/benchmarks/.
+as the size does (exponent 1). The figures go to reports/benchmarks/many_machines_JOB.csv, what they say to .txt; other
+sizes have a name of their own.
 """
 
 import argparse
@@ -31,6 +32,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import ray_nodes  # noqa: E402
+import report  # noqa: E402
 import test_training  # noqa: E402
 
 from workbench import many_machines, recognizers, storage, training, whisper_model  # noqa: E402
@@ -132,7 +134,7 @@ def table(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def _slope(rows: pd.DataFrame) -> float:
-    return float(np.polyfit(np.log(rows["n"].astype(float)), np.log(rows["work_s"].clip(lower=0.1)), 1)[0])
+    return report.exponent(rows["n"], rows["work_s"].clip(lower=0.1))
 
 
 def main() -> None:
@@ -151,11 +153,9 @@ def main() -> None:
         whisper_model.save(whisper_model.build("", "toy", seed=1), folder / "model.pt")
         sized = Job(job.do, options.sizes or job.sizes)
         found = pd.DataFrame(everywhere(sized, folder, options.places))
-    kept = ROOT / "reports" / "benchmarks" / f"many_machines_{options.job}.csv"
-    found = joined(found, kept)
-    storage.write_text(kept, found.to_csv(index=False))
-    print(f"{options.job}, work without its start; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(table(found).round(2).to_string(na_rep=""))
+    name = "_".join(["many_machines", options.job, *map(str, options.sizes or ())])
+    found = joined(found, report.FOLDER / f"{name}.csv")
+    report.publish(name, found, f"{options.job}, work without its start", table(found).round(2).to_string(na_rep=""))
 
 
 if __name__ == "__main__":

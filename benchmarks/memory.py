@@ -1,13 +1,15 @@
-"""Does the memory of batch jobs grow with the number of utterances? Checking a manifest, hearing for a basis, scoring.
+"""Does the memory of batch jobs grow with the number of utterances? Checking a manifest, hearing, scoring, decoding.
 
     python benchmarks/memory.py --sizes 300 1000 3000
 
 Each size runs in a process of its own, over recordings of three seconds that are invented first. `check` reads a
 manifest with all its checks, as collect and `workbench evaluate` do; `basis` measures the sound of open speech, as
 deploy does, and the engine in it answers nothing, so that no model's memory hides the rest; `score` counts errors of
-invented queries, a hundred times as many. Told is the peak beyond that of the same process before it began. Wanted: a
-recording more costs what its row in a table takes, a few kilobytes, and not its 192 KB of samples. The table goes to
-reports/benchmarks/memory.csv.
+invented queries, a hundred times as many; `decode` and `transcribe` hear all with the fast engine of a toy of random
+weights, as a table and as a list of files. Told is the peak beyond that of the same process before it began. Wanted: a
+recording more costs what its row in a table takes, a few kilobytes, and not its 192 KB of samples, from some hundreds
+on: jobs hold portions of about a hundred. The table goes to reports/benchmarks/memory.csv, what it says to memory.txt;
+other sizes have a name of their own.
 """
 
 import argparse
@@ -15,21 +17,28 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+import report
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.peak import peak_mb
 from benchmarks.scoring import queries
-from workbench import audio, bases, corpora, scoring, storage
+from workbench import audio, bases, corpora, recognizing, scoring, settings
+from workbench.fast import FastRecognizer
 from workbench.records import Hypothesis
 
+SIZES = [300, 1_000, 3_000]
 CLIP_S, N_SCORED = 3.0, 100
+MAX_KB = 5.0
+"""Wanted of an utterance more: the few kilobytes of its row."""
+LEAST_MB = 0.1
+"""Less than that is as good as nothing, whose logarithm no line fits."""
 NOTHING = Hypothesis("", -0.1, 0.1, 0.8)
 
 
@@ -67,7 +76,30 @@ def score(folder: Path) -> object:
     return scoring.score(table, heard)
 
 
-JOBS: dict[str, Callable[[Path], object]] = {"check": check, "basis": basis, "score": score}
+def decode(folder: Path) -> object:
+    """Hear all recordings as a table."""
+    return recognizing.decode(FastRecognizer(_engine()), pd.read_csv(folder / "manifest.csv"))
+
+
+def transcribe(folder: Path) -> object:
+    """Hear all recordings as a list of files."""
+    return recognizing.transcribe_paths(FastRecognizer(_engine()), pd.read_csv(folder / "manifest.csv")["audio_path"])
+
+
+def _engine() -> Path:
+    return settings.root() / "engine"
+
+
+def export(root: Path) -> None:
+    """Write the engine of a toy; PyTorch is loaded for it, which no job's process does."""
+    from workbench import engines, whisper_model
+
+    model = whisper_model.save(whisper_model.build("", "toy", seed=0), root / "model.pt")
+    engines.export(model, root / "engine")
+
+
+JOBS: dict[str, Callable[[Path], object]] = {"check": check, "basis": basis, "score": score, "decode": decode,
+                                             "transcribe": transcribe}
 
 
 def one(name: str, folder: Path) -> str:
@@ -87,28 +119,41 @@ def measure(sizes: Sequence[int]) -> pd.DataFrame:
         with tempfile.TemporaryDirectory(prefix="workbench-memory-") as folder:
             (Path(folder) / "notebooks").mkdir()
             invent(Path(folder), n)
+            export(Path(folder))
             for name in JOBS:
                 done = subprocess.run([sys.executable, __file__, "--one", name, folder], check=True, text=True,
                                       stdout=subprocess.PIPE, env={**os.environ, "WORKBENCH_ROOT": folder})
                 before_mb, more_mb = map(float, done.stdout.split())
                 n_rows = n * N_SCORED if name == "score" else n
                 rows.append({"job": name, "n_utterances": n_rows, "before_mb": before_mb, "more_mb": more_mb,
-                             "kb_an_utterance": more_mb * 1024 / n_rows})
+                             "kb_an_utterance": more_mb * 1e3 / n_rows})
     return pd.DataFrame(rows).sort_values(["job", "n_utterances"], ignore_index=True)
+
+
+def summary(found: pd.DataFrame) -> Iterator[str]:
+    """Say how the memory of each job grows, and what an utterance more costs between its least and largest size."""
+    yield found.to_string(index=False, float_format="%.1f")
+    for name, part in found.groupby("job", sort=False):
+        if len(part) > 1:
+            n, more_mb = part["n_utterances"], part["more_mb"]
+            grown = report.exponent(n, more_mb.clip(lower=LEAST_MB))
+            each_kb = 1e3 * (more_mb.iloc[-1] - more_mb.iloc[0]) / (n.iloc[-1] - n.iloc[0])
+            yield (f"{name}: more memory grows with the utterances to the power {grown:.2f}; one more costs "
+                   f"{each_kb:.1f} KB, wanted at most {MAX_KB:g}: {'yes' if each_kb <= MAX_KB else 'no'}")
 
 
 def main() -> None:
     """Run the benchmark and print the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[300, 1_000, 3_000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--one", nargs=2, default=[], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(one(options.one[0], Path(options.one[1])))
         return
-    table = measure(options.sizes)
-    print(table.to_string(index=False, float_format="%.1f"))
-    storage.write_text(Path(__file__).parents[1] / "reports" / "benchmarks" / "memory.csv", table.to_csv(index=False))
+    found = measure(options.sizes)
+    report.publish("_".join(["memory", *(str(n) for n in options.sizes if options.sizes != SIZES)]), found,
+                   *summary(found))
 
 
 if __name__ == "__main__":

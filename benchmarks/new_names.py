@@ -7,18 +7,19 @@ first 20,000 queries of other seeds' quiet weeks, against its own two, and again
 catalogue and with the new names among 200 and 2,000 others that nobody says; and with typed queries of the same weeks.
 Wanted: precision and recall of at least 0.75 each, pooled over seeds, of names said at least six times. The constants
 of `new_names` and `terms` were chosen on seeds 101 to 110 (`--seeds 101-110`), which queries are looked at (the worst
-15 %) on seed 1: leave it out (`--seeds 2-20`) to judge that. The table goes to reports/benchmarks/new_names.txt.
+15 %) on seed 1: leave it out (`--seeds 2-20`) to judge that. The counts go to reports/benchmarks/new_names.csv, what
+they say to new_names.txt; other runs, models and seeds have a name of their own.
 """
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import alarms
 import numpy as np
 import pandas as pd
 
+from benchmarks import report
 from workbench import (
     batches,
     catalogue,
@@ -33,6 +34,7 @@ from workbench import (
     whisper_model,
 )
 
+SEEDS = "1-20"
 N_REFERENCE, N_SAID, N_DRAWS = 20_000, 6, 2_000
 LEVELS = (0.001, 0.003, 0.01, new_names.LEVEL, 0.05, 0.1)
 NAMES = [name for group in catalogue.NEW_ENTITIES.values() for name in group]
@@ -130,8 +132,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--model", default="", help="a checkpoint, a version or a run; else what improve left")
     parser.add_argument("--run", default="default", help="the run whose dataset the model was trained on")
-    parser.add_argument("--seeds", default="1-20", help="whose third weeks are judged")
-    parser.add_argument("--reference-seeds", default="1-20", help="whose quiet weeks are the reference")
+    parser.add_argument("--seeds", default=SEEDS, help="whose third weeks are judged")
+    parser.add_argument("--reference-seeds", default=SEEDS, help="whose quiet weeks are the reference")
     parser.add_argument("--queries", type=int, default=settings.amounts("small").n_week, help="a week")
     options = parser.parse_args()
     judged, others = (list(range(int(a), int(b) + 1)) for a, b in (o.split("-") for o in (options.seeds,
@@ -140,11 +142,13 @@ def main() -> None:
     engine = engines.export(model, storage.cache_folder("alarms") / storage.hash_file(model)[:12])
     basis = alarms.basis_of(model, options.run)
     keys = sorted({(seed, 3) for seed in judged} | {(seed, week) for seed in others for week in (1, 2)})
-    weeks = {key: with_pieces(pd.read_parquet(alarms.week_of_log(*key, engine, options.queries)), basis)
-             for key in progress.track(keys, "weeks", total=len(keys))}
+    weeks = {(seed, week): with_pieces(pd.read_parquet(alarms.week_of_log(seed, week, engine, options.queries)), basis)
+             for seed, week in progress.track(keys, "weeks", total=len(keys))}
     basis = monitoring.Basis(with_pieces(basis.rows, basis), basis.known, basis.calibration)
     said = [f"{len(judged)} seeds ({options.seeds}), reference of at most {N_REFERENCE:,} queries; in brackets 95 % "
             f"intervals, seeds redrawn; level {new_names.LEVEL}"]
+    name = "_".join(["new_names", *alarms.named(options), *[options.seeds] * (options.seeds != SEEDS)])
+    rows: list[dict[str, object]] = []
     references: Mapping[str, Reference] = {
         "quiet": lambda s: pd.concat([weeks[o, w] for o in others if o != s for w in (1, 2)])[:N_REFERENCE],
         "own": lambda s: pd.concat([weeks[s, 1], weeks[s, 2]]), "dev": lambda s: basis.rows}
@@ -152,10 +156,10 @@ def main() -> None:
         if kind == "own" and not set(judged) <= set(others):
             continue
         found = [listed(way, weeks[s, 3], references[kind](s), basis, s) for s in judged]
-        said += [f"{way}: " + ", ".join(f"{name} {value}" for name, value in pooled(found).items())]
+        rows += [{"way": way, **pooled(found)}]
+        said += [f"{way}: " + ", ".join(f"{what} {value}" for what, value in list(rows[-1].items())[1:])]
         said += [curve(found)] * (way == "20,000 queries")
-        print("\n".join(said), flush=True)
-        storage.write_text(Path("reports/benchmarks/new_names.txt"), "\n".join(said) + "\n")
+        report.publish(name, pd.DataFrame(rows), *said)
 
 
 def with_pieces(rows: pd.DataFrame, basis: monitoring.Basis) -> pd.DataFrame:

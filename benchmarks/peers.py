@@ -1,9 +1,11 @@
-"""What benchmarks against other Whispers share: weights of a published shape, clips, and faster-whisper's model folder.
+"""What benchmarks against other Whispers share: weights of a published shape, clips, and faster-whisper's model folder;
+the environment of a peer's process, and a name for the table of what was chosen.
 
 The weights are random, but each position of the decoder points at one word, and those past N_WORDS at the end. So every
 engine writes the same words whatever it hears, does the work of a real query, and its answers can be checked.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,6 +63,14 @@ def clips(n: int, folder: Path) -> pd.DataFrame:
         audio.write(path, rng.normal(0, 0.1, round(CLIP_S * audio.SAMPLE_RATE_HZ)))
     return pd.DataFrame({"utterance_id": [path.stem for path in paths], "audio_path": [str(path) for path in paths],
                          "duration_s": CLIP_S})
+
+
+def environment() -> dict[str, str]:
+    """Give what a peer's process starts with: without the GOMP_SPINCOUNT that importing workbench has set here.
+
+    One of the user's own goes too, since nothing tells them apart: the peer runs as it ships.
+    """
+    return {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
 
 
 def tokenizer() -> Tokenizer:

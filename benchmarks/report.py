@@ -1,7 +1,9 @@
 """What a benchmark found: printed, and kept under reports/benchmarks/ with the machine and the command behind it."""
 
+import argparse
 import os
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -25,6 +27,17 @@ def publish(name: str, rows: pd.DataFrame, *lines: str) -> None:
     print(told, flush=True)
     storage.write_text(FOLDER / f"{name}.csv", rows.to_csv(index=False))
     storage.write_text(FOLDER / f"{name}.txt", f"{_where()}\n{told}\n")
+
+
+def table_name(name: str, parser: argparse.ArgumentParser, options: argparse.Namespace, *further: str) -> str:
+    """Add to a table's name what was chosen instead of the defaults, and what further sets it apart."""
+    words = [name]
+    for option, value in vars(options).items():
+        if value != parser.get_default(option):
+            values = value if isinstance(value, list) else [value]
+            words += [] if isinstance(values[0], str) else [option]
+            words += [str(each).removesuffix(".0") for each in values]
+    return "_".join(re.sub(r"[^\w.]+", "-", word).strip("-") for word in [*words, *further] if word)
 
 
 def spread(ratios: "pd.Series[float]") -> str:

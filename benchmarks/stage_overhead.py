@@ -4,9 +4,10 @@
 
 The notebooks import what the real stages import, work for a fixed processor time, show a figure and close. Overhead is
 a contestant's time less the cells' own time in one process that has everything imported, by the stage: wall time, and
-processor time, which other programs disturb less. Wanted: at most a second of wall time on two free cores, and none
-for an unchanged run (its share of one `workbench run` that finds nothing to do). The table goes to
-reports/benchmarks/stage_overhead.csv.
+processor time, which other programs disturb less. Wanted: at most a second of wall time on two free cores, none for an
+unchanged run (its share of one `workbench run` that finds nothing to do), and no more of it where cells work longer.
+The rounds go to reports/benchmarks/stage_overhead.csv, what they say to stage_overhead.txt; other work has a name of
+its own.
 """
 
 import argparse
@@ -22,12 +23,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+import report
 
-from workbench import notebooks, storage
+from workbench import notebooks
 from workbench.notebooks import StageNotebook
 
-REPOSITORY = Path(__file__).parents[1]
+WORK_S = [0.0, 3.0, 10.0]
 GOAL_S = 1.0
+LEAST_S = 0.01
+"""Less than that is as good as nothing, whose logarithm no line fits."""
 PYTHON = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python"}}
 PAPERMILL = """
 import sys, papermill
@@ -110,7 +114,7 @@ def cpu_of_children_s() -> float:
 
 
 def one_round(work_s: float) -> Iterator[dict[str, object]]:
-    """Let each contestant go through the stages once, in turn."""
+    """Let each contestant go through the stages once, in turn. Returns: a row each, overhead a stage."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         paths = make_project(root, work_s)
@@ -122,27 +126,40 @@ def one_round(work_s: float) -> Iterator[dict[str, object]]:
                    "cpu_s": (cpu - base[1]) / len(paths)}
 
 
+def summary(found: pd.DataFrame) -> Iterator[str]:
+    """Say the overhead a stage, how many times as much plain papermill's is, and how it grows with the cells' work."""
+    table = found.drop(columns="round").groupby(["work_s", "contestant"], sort=False).agg(["median", "min", "max"])
+    table.columns = [f"{measure}_{what}" for measure, what in table.columns]
+    yield f"overhead a stage, {found['round'].nunique()} rounds\n{table.to_string(float_format='%.2f')}"
+    wide = found.pivot(index=["work_s", "round"], columns="contestant", values=["wall_s", "cpu_s"])
+    for work_s, part in wide.groupby(level="work_s"):
+        wall, cpu = (report.spread(part[s, "plain papermill"] / part[s, "workbench run"]) for s in ("wall_s", "cpu_s"))
+        yield f"{work_s:g} s of work: plain papermill's overhead is {wall} times ours, {cpu} times by the processor"
+    for name in ("plain papermill", "workbench run"):
+        part = table.xs(name, level="contestant")
+        part = part[part.index > 0]  # no work has no logarithm
+        if len(part) > 1:
+            grown = report.exponent(part.index, part["wall_s_median"].clip(lower=LEAST_S))
+            yield f"overhead of {name} grows with the cells' work to the power {grown:.2f}"
+    most_s = table["wall_s_median"].xs("workbench run", level="contestant").max()
+    yield (f"workbench run: at most {most_s:.2f} s of wall time a stage, wanted {GOAL_S:g}: "
+           f"{'yes' if most_s <= GOAL_S else 'no'}")
+
+
 def main() -> None:
     """Run the benchmark and print overhead a stage: medians, with the lowest and highest of the rounds."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--work", type=float, nargs="+", default=[0.0, 3.0, 10.0], help="processor seconds a stage")
+    parser.add_argument("--work", type=float, nargs="+", default=WORK_S, help="processor seconds a stage")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     rows: list[dict[str, object]] = []
-    for _ in range(options.rounds):
+    for number in range(options.rounds):
         for work_s in options.work:
-            rows += one_round(work_s)
+            rows += [{"round": number, **row} for row in one_round(work_s)]
             print(pd.DataFrame(rows[-3:]).to_string(index=False, float_format="%.2f"), flush=True)
-    grouped = pd.DataFrame(rows).groupby(["work_s", "contestant"], sort=False)
-    table = grouped.agg(["median", "min", "max"])
-    table.columns = [f"{measure}_{what}" for measure, what in table.columns]
-    table["papermill_times"] = (table["wall_s_median"].xs("plain papermill", level=1).reindex(table.index, level=0)
-                                / table["wall_s_median"])
-    table = table.reset_index()
-    print(f"\noverhead a stage, {options.rounds} rounds on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "
-          f"wanted: workbench run at most {GOAL_S:g} s of wall time")
-    print(table.to_string(index=False, float_format="%.2f"))
-    storage.write_text(REPOSITORY / "reports" / "benchmarks" / "stage_overhead.csv", table.to_csv(index=False))
+    found = pd.DataFrame(rows)
+    report.publish("_".join(["stage_overhead", *(f"{work_s:g}" for work_s in options.work if options.work != WORK_S)]),
+                   found, *summary(found))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ invented clips with five words each. `ours` is `training.fit` under the default 
 the whole vocabulary, AdamW, gradients clipped at 1; its features are made beforehand and cost it nothing. Each measures
 in a process of its own, whose largest memory is told. The limit is the processor's: the operations of a step's matrix
 products and convolutions, forward and backward, at the pace of one large product of matrices; what share of that pace
-each reaches is told too. Wanted: eight times the audio a second. The table goes to reports/benchmarks/training.csv.
+each reaches is told too. Wanted: eight times the audio a second. The rounds go to reports/benchmarks/training.csv, what
+they say to training.txt; other sizes, batches and clips have a name of their own.
 
 Where there is a GPU both train on it, ours as precise as the default recipe is there and the usual one in bfloat16; the
-pace is one of bfloat16, and the memory told is the card's.
+pace is one of bfloat16, the memory told is the card's, and the name has the card in it.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import report
 import torch
 import whisper
 from peak import peak_mb
@@ -37,7 +39,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from whisper.model import Whisper, disable_sdpa
 
-from workbench import audio, batches, recipes, storage, training, whisper_model
+from workbench import audio, batches, recipes, training, whisper_model
 
 REPOSITORY = Path(__file__).parents[1]
 WORDS = ("play", "the", "latest", "news", "weather", "in", "paris", "coffee", "near", "me", "open", "now", "radio")
@@ -49,6 +51,9 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 N_SQUARE = 2048 if DEVICE == "cpu" else 8192
 """Rows of the square matrices whose product stands for the processor's pace."""
 PRECISION = torch.float32 if DEVICE == "cpu" else torch.bfloat16
+CARD = "" if DEVICE == "cpu" else torch.cuda.get_device_name()
+SIZES, BATCHES, CLIPS_S = ["small", "full"], [2, 4, 8], [1.5, 3.0, 6.0]
+GOAL_TIMES = 8.0
 
 
 @dataclass(frozen=True)
@@ -203,16 +208,23 @@ def exponents(table: pd.DataFrame) -> Iterator[str]:
         for column, fixed in (("batch_size", "clip_s"), ("clip_s", "batch_size")):
             line = part[part[fixed].eq(part[fixed].mode()[0])]
             for name in ("ours", "usual") if len(line) > 1 else ():
-                slope = np.polyfit(np.log(line[column]), np.log(line[f"step_s_{name}"]), 1)[0]
-                yield f"{size}: a step of {name} grows with {column} to the power {slope:.2f}"
+                grown = report.exponent(line[column], line[f"step_s_{name}"])
+                yield f"{size}: a step of {name} grows with {column} to the power {grown:.2f}"
+
+
+def name_of(options: argparse.Namespace) -> str:
+    """Name the table after what it is of: the card, and whatever was chosen instead of the defaults."""
+    chosen = ((options.sizes, SIZES), (options.batches, BATCHES), (options.clips, CLIPS_S),
+              ([f"{options.threads}-threads"], [f"{os.cpu_count()}-threads"]))
+    return "_".join(["training", *CARD.split(), *(str(one) for ours, usual in chosen if ours != usual for one in ours)])
 
 
 def main() -> None:
     """Run the benchmark and print both contestants side by side."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--sizes", nargs="+", default=["small", "full"])
-    parser.add_argument("--batches", type=int, nargs="+", default=[2, 4, 8])
-    parser.add_argument("--clips", type=float, nargs="+", default=[1.5, 3.0, 6.0], help="mean seconds")
+    parser.add_argument("--sizes", nargs="+", default=SIZES)
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
+    parser.add_argument("--clips", type=float, nargs="+", default=CLIPS_S, help="mean seconds")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10, help="of ours, a measurement")
     parser.add_argument("--usual-steps", type=int, default=2)
@@ -228,13 +240,14 @@ def main() -> None:
             rows.append({**in_own_process(case), "round": number})
             print(json.dumps(rows[-1]), flush=True)
     table = table_of(pd.DataFrame(rows))
-    place = f"{options.threads} threads" if DEVICE == "cpu" else torch.cuda.get_device_name()
-    print(f"medians of {options.rounds} rounds, {place}; audio: seconds of clips a second; share: of "
-          f"the pace of a product of {N_SQUARE:,} square matrices, {np.median([r['pace'] for r in rows]) / 1e9:.0f} "
-          "Gflop/s")
-    print(table.reset_index().to_string(index=False, float_format="%.3g"))
-    print("\n".join(exponents(table)))
-    storage.write_text(REPOSITORY / "reports" / "benchmarks" / "training.csv", table.to_csv())
+    least = table["times_median"].min()
+    report.publish(
+        name_of(options), pd.DataFrame(rows), f"medians of {options.rounds} rounds, {CARD or options.threads} "
+        f"{'' if CARD else 'threads'}; audio: seconds of clips a second; share: of the pace of a product of "
+        f"{N_SQUARE:,} square matrices, {np.median([r['pace'] for r in rows]) / 1e9:.0f} Gflop/s",
+        table.reset_index().to_string(index=False, float_format="%.3g"), *exponents(table),
+        f"ours takes in at least {least:.2f} times the audio, wanted {GOAL_TIMES:g}: "
+        f"{'yes' if least >= GOAL_TIMES else 'no'}")
 
 
 if __name__ == "__main__":
