@@ -38,7 +38,7 @@ FIRST_TIME, FIRST_SPECIAL, BEFORE = "<|0.00|>", "<|endoftext|>", "<|startofprev|
 BATCH_SIZE = 8
 """Clips of tiny's width a batch, of which a core has one: larger ones take memory.
 
-With it a server of small's shape held 493 MB under sixteen phones (`benchmarks/http_throughput.py --shape small`)."""
+With it a server of small's shape held 530 MB at sixteen phones (`benchmarks/http_throughput.py --shape small`)."""
 MOST_AT_ONCE = 8
 """Batches at once on a processor of many cores, which take memory each: a table's chunk has twice as many."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
