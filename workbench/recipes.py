@@ -23,6 +23,9 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _RECORDED = re.compile(r"RecordedNoise\(([\w-]+) ")
 """How `RecordedNoise` names its corpus, by itself or within an augmentation of a recipe's own."""
 
+Precision = Literal["auto", "float32", "bfloat16"]
+"""How a training multiplies; `auto` is what the device does sooner."""
+
 MODULE_PREFIX = "workbench_recipe_"
 """How a recipe's file is called among the modules of a process."""
 
@@ -35,7 +38,7 @@ class Fit:
     `finetune_matrix_learning_rate` in fine-tuning; 0 leaves them to AdamW.
     What makes fine-tuning fit a small card: `learns` decoder leaves the encoder as it is, and lora teaches every
     attention a change of `lora_rank` ranks (`adapting`); `n_accumulated` batches are one step; `is_checkpointed`
-    computes activations twice instead of keeping them; `precision` bfloat16 halves them (auto: on a GPU).
+    computes activations twice instead of keeping them; `precision` bfloat16 halves them (auto: where that is faster).
     `prompt_share` of the utterances are taught with a list of names before the decoder's input (`prompts`).
     `match_weight` is the share of the loss that asks a fitted context's encoder for what the padded one hears.
     """
@@ -54,7 +57,7 @@ class Fit:
     lora_rank: int = 16
     n_accumulated: int = 1
     is_checkpointed: bool = False
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     match_weight: float = 0.0
     prompt_share: float = 0.0
 

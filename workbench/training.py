@@ -7,7 +7,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
@@ -26,6 +25,7 @@ from workbench import (
     matching,
     objective,
     optimizers,
+    precision,
     progress,
     prompts,
     recognizers,
@@ -123,7 +123,8 @@ def fit_key(model: SpeechModel, task: Task) -> str:
     """Name a fit by all that it depends on, the code of the loop included. Returns: 16 hex digits."""
     weights = storage.hash_bytes(*(t.detach().cpu().numpy().tobytes() for t in model.state_dict().values()))
     tables = [storage.hash_table(t[["audio_sha", "reference"]]) for t in (task.train, task.valid) if t is not None]
-    parts = (adapting, augmentation, batches, frames, matching, objective, optimizers, prompts, whisper_model)
+    parts = (adapting, augmentation, batches, frames, matching, objective, optimizers, precision, prompts,
+             whisper_model)
     code = [storage.hash_file(Path(str(module.__file__))) for module in parts]
     how = [task.recipe.fit_key(), task.n_steps, task.seed, task.is_finetuning, storage.hash_file(Path(__file__))]
     return storage.hash_value([weights, asdict(model.dims), tables, how, code])[:16]
@@ -148,13 +149,11 @@ class _Training:
         self.is_sampled = self.embedding.requires_grad and (not task.is_finetuning or is_narrow)
         learning = [p for p in self.model.parameters() if p.requires_grad]
         self.dense = [p for p in learning if not (self.is_sampled and p is self.embedding)]
+        self.is_halved = precision.is_halved(how.precision, self.device, model.dims.n_audio_state)
         self.optimizers = optimizers.make(
             self.model, self.embedding, how, is_finetuning=task.is_finetuning, is_sampled=self.is_sampled,
-            has_new_head=has_new_head,
+            has_new_head=has_new_head, is_halved=self.is_halved,
         )
-        is_wide = model.dims.n_audio_state > frames.TINY_WIDTH
-        is_halved = how.precision == "bfloat16" or (how.precision == "auto" and self.device == "cuda" and is_wide)
-        self.precision = torch.autocast(self.device, dtype=torch.bfloat16) if is_halved else nullcontext()
         pace = _warm_up_and_decay(min(how.n_warmup_steps, max(1, task.n_steps // 5)), task.n_steps)
         self.schedules = [torch.optim.lr_scheduler.LambdaLR(o, pace) for o in self.optimizers]
         self.occurring = objective.occurring_tokens(task.train["reference"].tolist(), self.model,
@@ -204,7 +203,7 @@ class _Training:
             optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for batch in parts:
-            with self.precision:
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.is_halved):
                 loss = self._loss(batch, rows, scored) / self.recipe.fit.n_accumulated
             loss.backward()
             total += loss.detach()
