@@ -1,18 +1,19 @@
 """How many seconds of audio does a second of training take in? Our loop and the usual fine-tuning recipe's, in turn.
 
     python benchmarks/training.py --sizes small full --batches 2 4 8 --clips 1.5 3 6 --rounds 3
+    python benchmarks/training.py --precision bfloat16
 
-Both train the same Whisper (`full` is tiny's size: width 384, 4+4 layers), in float32 on the same threads, on the same
-invented clips with five words each. `ours` is `training.fit` under the default recipe, from files to updated weights.
-`usual` is the loop of the common recipe, written with openai-whisper's model: clips padded to 30 s, cross-entropy over
-the whole vocabulary, AdamW, gradients clipped at 1; its features are made beforehand and cost it nothing. Each measures
-in a process of its own, whose largest memory is told. The limit is the processor's: the operations of a step's matrix
-products and convolutions, forward and backward, at the pace of one large product of matrices; what share of that pace
-each reaches is told too. Wanted: eight times the audio a second. The rounds go to reports/benchmarks/training.csv, what
-they say to training.txt; other sizes, batches and clips have a name of their own.
+Both train the same Whisper (`full` is tiny's size: width 384, 4+4 layers), in one precision on the same threads, on
+the same invented clips with five words each. `ours` is `training.fit` under the default recipe, from files to updated
+weights. `usual` is the loop of the common recipe, written with openai-whisper's model: clips padded to 30 s, cross-
+entropy over the whole vocabulary, AdamW, gradients clipped at 1; its features are made beforehand and cost it nothing.
+Each measures in a process of its own, whose largest memory is told. The limit is the processor's: the operations of a
+step's matrix products and convolutions, forward and backward, at the pace of one large product of matrices in the same
+precision; what share of that pace each reaches is told too. Wanted: eight times the audio a second. The rounds go to
+reports/benchmarks/training.csv, what they say to training.txt; other choices have a name of their own.
 
-Where there is a GPU both train on it, ours as precise as the default recipe is there and the usual one in bfloat16; the
-pace is one of bfloat16, the memory told is the card's, and the name has the card in it.
+Where there is a GPU both train on it, in bfloat16 unless told otherwise; the memory told is the card's, and the name
+has the card in it. On a processor both train in float32 unless told otherwise, whatever the default recipe chooses.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,8 @@ PEER_RATE = 1e-5
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 N_SQUARE = 2048 if DEVICE == "cpu" else 8192
 """Rows of the square matrices whose product stands for the processor's pace."""
-PRECISION = torch.float32 if DEVICE == "cpu" else torch.bfloat16
+PRECISIONS = ("float32", "bfloat16")
+PRECISION = PRECISIONS[DEVICE != "cpu"]
 CARD = "" if DEVICE == "cpu" else torch.cuda.get_device_name()
 SIZES, BATCHES, CLIPS_S = ["small", "full"], [2, 4, 8], [1.5, 3.0, 6.0]
 GOAL_TIMES = 8.0
@@ -66,6 +68,7 @@ class Case:
     clip_s: float
     n_steps: int
     n_threads: int
+    precision: Literal["float32", "bfloat16"]
 
 
 def clips(folder: Path, case: Case) -> pd.DataFrame:
@@ -83,7 +86,8 @@ def clips(folder: Path, case: Case) -> pd.DataFrame:
 def ours(table: pd.DataFrame, case: Case) -> Callable[[int], float]:
     """Make our loop. Returns: what takes so many steps and gives their seconds."""
     how = recipes.load("default")
-    how = replace(how, fit=replace(how.fit, batch_size=case.batch_size, n_validations=1))
+    how = replace(how, fit=replace(how.fit, batch_size=case.batch_size, precision=case.precision,
+                                   n_validations=1))
     model = whisper_model.build("", case.size, seed=0)
 
     def train(n_steps: int) -> float:  # every call trains the weights on, which is a fit that no cache knows
@@ -103,7 +107,7 @@ def usual(table: pd.DataFrame, case: Case) -> Callable[[int], float]:
     def step(rows: list[tuple[Tensor, list[int], list[int]]]) -> None:
         mel, read, write = zip(*rows, strict=True)
         targets = batches._padded(write, batches.IGNORED).to(DEVICE)
-        with torch.autocast(DEVICE, dtype=torch.bfloat16, enabled=torch.bfloat16 == PRECISION):
+        with torch.autocast(DEVICE, dtype=torch.bfloat16, enabled=case.precision == "bfloat16"):
             logits = model(torch.stack(mel).to(DEVICE), batches._padded(read, words.eot).to(DEVICE))
             loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=batches.IGNORED)
         optimizer.zero_grad()
@@ -132,7 +136,7 @@ def measure(case: Case) -> dict[str, float]:
         train(1)
         step_s = train(case.n_steps) / case.n_steps
         largest = peak_mb() if DEVICE == "cpu" else torch.cuda.max_memory_allocated() / 2**20
-        found = {"step_s": step_s, "peak_mb": largest, "pace": pace(), "audio_s": case.batch_size * mean_s(table)}
+        found = {"step_s": step_s, "peak_mb": largest, "pace": pace(case), "audio_s": case.batch_size * mean_s(table)}
         return {**found, "operations": operations(case, table)}
 
 
@@ -147,9 +151,9 @@ def rest() -> None:
         torch.cuda.synchronize()
 
 
-def pace() -> float:
+def pace(case: Case) -> float:
     """Multiply large matrices. Returns: operations a second, the median of five."""
-    a, b = (torch.randn(N_SQUARE, N_SQUARE, device=DEVICE, dtype=PRECISION) for _ in range(2))
+    a, b = (torch.randn(N_SQUARE, N_SQUARE, device=DEVICE, dtype=getattr(torch, case.precision)) for _ in range(2))
     seconds = []
     for _ in range(6):
         rest()
@@ -178,7 +182,7 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
     for size in options.sizes:
         for batch_size, clip_s in shapes:
             for contestant, n_steps in (("ours", options.steps), ("usual", options.usual_steps)):
-                yield Case(contestant, size, batch_size, clip_s, n_steps, options.threads)
+                yield Case(contestant, size, batch_size, clip_s, n_steps, options.threads, options.precision)
 
 
 def in_own_process(case: Case) -> dict[str, Any]:
@@ -215,7 +219,7 @@ def exponents(table: pd.DataFrame) -> Iterator[str]:
 def name_of(options: argparse.Namespace) -> str:
     """Name the table after what it is of: the card, and whatever was chosen instead of the defaults."""
     chosen = ((options.sizes, SIZES), (options.batches, BATCHES), (options.clips, CLIPS_S),
-              ([f"{options.threads}-threads"], [f"{os.cpu_count()}-threads"]))
+              ([options.precision], [PRECISION]), ([f"{options.threads}-threads"], [f"{os.cpu_count()}-threads"]))
     return "_".join(["training", *CARD.split(), *(str(one) for ours, usual in chosen if ours != usual for one in ours)])
 
 
@@ -229,6 +233,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="of ours, a measurement")
     parser.add_argument("--usual-steps", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISION)
     parser.add_argument("--case", help="measure this one alone, in this process")
     options = parser.parse_args()
     if options.case:
@@ -243,8 +248,8 @@ def main() -> None:
     least = table["times_median"].min()
     report.publish(
         name_of(options), pd.DataFrame(rows), f"medians of {options.rounds} rounds, {CARD or options.threads} "
-        f"{'' if CARD else 'threads'}; audio: seconds of clips a second; share: of the pace of a product of "
-        f"{N_SQUARE:,} square matrices, {np.median([r['pace'] for r in rows]) / 1e9:.0f} Gflop/s",
+        f"{'' if CARD else 'threads'}, {options.precision}; audio: seconds of clips a second; share: of the pace of a "
+        f"product of {N_SQUARE:,} square matrices, {np.median([r['pace'] for r in rows]) / 1e9:.0f} Gflop/s",
         table.reset_index().to_string(index=False, float_format="%.3g"), *exponents(table),
         f"ours takes in at least {least:.2f} times the audio, wanted {GOAL_TIMES:g}: "
         f"{'yes' if least >= GOAL_TIMES else 'no'}")

@@ -35,6 +35,7 @@ FLOORS = (
         "augmentation",
         "batches",
         "optimizers",
+        "precision",
         "adapting",
         "matching",
         "objective",
