@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import soundfile
 
 from workbench import audio, datasets, demo_world, synthesis
@@ -156,9 +157,9 @@ HUB_ROWS = {"train": 24, "validation": 6, "test": 6}
 OTHER_NAMES = {"validation": "dev"}
 
 
-def _hub_row(number: int) -> dict[str, Any]:
+def _hub_row(number: int, seconds: float = 0.6) -> dict[str, Any]:
     buffer = io.BytesIO()
-    soundfile.write(buffer, sound(number), RATE_HZ, format="WAV")
+    soundfile.write(buffer, sound(number, seconds), RATE_HZ, format="WAV")
     return {"name": f"{10_000_000_000 + number}.wav", "said": QUERIES[number % len(QUERIES)], "gender": number % 2,
             "content": buffer.getvalue()}
 
@@ -206,16 +207,18 @@ def fleurs_splits(splits: dict[str, int] | None = None) -> Any:
 
 
 def fleurs_snapshot(folder: Path, *languages: str) -> Path:
-    """Make the repository as it is on the hub now: parquet-data/en_us/train-00000-of-00001.parquet, and so on."""
+    """Make the repository as it is on the hub now: parquet-data/en_us/train-00000-of-00002.parquet, and so on."""
     for language in languages or ("en_us",):
         place = folder / "snapshot" / "parquet-data" / language
         place.mkdir(parents=True)
         for split, rows in fleurs_splits().items():
-            rows.to_parquet(place / f"{split}-00000-of-00001.parquet")
+            n_files = 2 if split == "train" else 1
+            for number in range(n_files):
+                rows.shard(n_files, number).to_parquet(place / f"{split}-{number:05d}-of-{n_files:05d}.parquet")
     return folder / "snapshot"
 
 
-def minds14_snapshot(folder: Path, n: int = 20, language: str = "en-US") -> Path:
+def minds14_snapshot(folder: Path, n: int = 20, language: str = "en-US", seconds: float = 0.6) -> Path:
     """Make MInDS-14's repository: en-US/train-00000-of-00001.parquet, telephone speech at 8 kHz, one split."""
     from datasets import Audio, ClassLabel, Dataset, Features, Value
 
@@ -228,13 +231,37 @@ def minds14_snapshot(folder: Path, n: int = 20, language: str = "en-US") -> Path
     place, rows = folder / "minds14" / language, list[dict[str, Any]]()
     place.mkdir(parents=True)
     for number in range(n):
-        row, name = _hub_row(500 + number), f"{0x602ba55abb1e6d0f + number:x}.wav"
+        row, name = _hub_row(500 + number, seconds), f"{0x602ba55abb1e6d0f + number:x}.wav"
         rows.append({
             "path": f"{language}~JOINT_ACCOUNT/{name}", "audio": {"bytes": row["content"], "path": name},
             "transcription": row["said"], "english_transcription": row["said"], "intent_class": number % 14,
             "lang_id": 1})
     Dataset.from_list(rows).cast(features).to_parquet(place / "train-00000-of-00001.parquet")
     return folder / "minds14"
+
+
+def with_card(snapshot: Path) -> Path:
+    """Add the README.md by which the hub knows languages, splits and columns, written as `push_to_hub` writes it."""
+    from datasets import DatasetInfo, Features, SplitDict, SplitInfo
+    from datasets.info import DatasetInfosDict
+    from datasets.utils.metadata import MetadataConfigs
+    from huggingface_hub import DatasetCardData
+
+    card, infos, configs = DatasetCardData(license="cc-by-4.0"), DatasetInfosDict(), MetadataConfigs()
+    for folder in sorted({path.parent for path in snapshot.rglob("*.parquet")}):
+        splits, features = SplitDict(), Features()
+        for path in sorted(folder.glob("*.parquet")):
+            split, table = path.name.partition("-")[0], pyarrow.parquet.read_table(path)
+            features = Features.from_arrow_schema(table.schema)
+            before = splits.get(split, SplitInfo(split))
+            splits[split] = SplitInfo(split, before.num_bytes + table.nbytes, before.num_examples + len(table))
+        infos[folder.name] = DatasetInfo(features=features, splits=splits)
+        configs[folder.name] = {"data_files": [
+            {"split": split, "path": f"{folder.relative_to(snapshot)}/{split}-*"} for split in splits]}
+    infos.to_dataset_card_data(card)
+    configs.to_dataset_card_data(card)
+    (snapshot / "README.md").write_text(f"---\n{card}\n---\n\n# A miniature\n")
+    return snapshot
 
 
 MINDS14_INTENTS = ("ABROAD", "APP_ERROR", "CARD_ISSUES", "JOINT_ACCOUNT", "PAY_BILL")

@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from workbench import archives, storage
+from workbench import archives, remote, storage
 from workbench.corpus_layouts import Listing, gender, missing, only
-from workbench.errors import ManifestError, SettingsError
+from workbench.errors import ManifestError, SettingsError, WorkbenchError
 from workbench.progress import Progress, pass_through
 
 DICT, STATE = "dataset_dict.json", "state.json"
@@ -76,17 +76,26 @@ def _opened(name: str, place: Path) -> dict[str, _Part]:
     library = _library()
     try:
         found = _found(library, name, place)
-    except (OSError, ValueError, library.exceptions.DatasetsError) as error:
-        words = (str(error) or type(error).__name__).splitlines()[0]
-        source = place if place.exists() else f"the hub, {CORPORA[name].repository} {place.name}"
-        raise ManifestError(f"{name} cannot be opened from {source} ({words}); give a language that the hub has "
-                            "(fleurs:en_us, minds14:en-US), or the folder of a snapshot of the repository") from error
+    except WorkbenchError:
+        raise
+    except Exception as error:  # datasets lets through what the libraries below it raise, each its own
+        raise _unopened(library, name, place, error) from error
     undecoded = library.Audio(decode=False)
     absent = [split for split, (rows, _) in found.items() if "audio" not in rows.column_names]
     if absent:
         raise missing(place, f"{name}, whose tables hold audio", "a snapshot of " + CORPORA[name].repository)
     return {split: _Part(rows.cast_column("audio", undecoded), [_state(file) for file in files])
             for split, (rows, files) in found.items()}
+
+
+def _unopened(library: Any, name: str, place: Path, error: Exception) -> ManifestError:
+    """Word why a place cannot be opened: `datasets` says only that a table failed, and its cause says how."""
+    cause = error.__cause__ if isinstance(error, library.exceptions.DatasetGenerationError) else None
+    words = remote.said(cause if isinstance(cause, Exception) else error)
+    source, again = (place, "") if place.exists() else (
+        f"the hub, {CORPORA[name].repository} {place.name}", "if the connection failed run the same command, or ")
+    return ManifestError(f"{name} cannot be opened from {source} ({words}); {again}give a language that the hub has "
+                         "(fleurs:en_us, minds14:en-US), or the folder of a snapshot of the repository")
 
 
 def _found(library: Any, name: str, place: Path) -> dict[str, tuple[Any, list[Path]]]:
