@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,10 @@ from workbench import (
     whisper_model,
 )
 from workbench.errors import CheckpointError, ManifestError, ParameterError, RegistryError, StoreError
+from workbench.monitoring import Rules
 from workbench.records import Decision
 from workbench.shared_store import SharedStore
+from workbench.watching import Watcher
 
 Machine = Callable[[str], Project]
 
@@ -214,6 +217,25 @@ def test_a_released_model_is_found_by_its_name_on_another_machine(
     with pytest.raises(RegistryError, match="damaged"):
         model_registry.resolve("champion")
     assert not found.folder.exists()
+
+
+def test_production_is_watched_by_the_rules_of_the_colleague_whose_model_answers(
+        on: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = on("here")
+    here.notebook("07_monitor", FIRST)
+    with_one_registry(here, monkeypatch)
+    monkeypatch.setenv("WORKBENCH_QUERY_LOG_URL", f"sqlite:///{here.root}/data/queries.db")
+    watched.fill(watched.week(1, 40))
+    watched.release(here.root, "first")
+    model_registry.promote("1", by="ann", over="")
+    stage = storage.open_stage("monitor", "mine")
+    stage.save_json("seen", {"rules": Rules(max_latency_ms=250.0).as_dict()})
+    stage.close(parameters={}, metrics={}, decision=Decision("done", "Watched."))
+    storage.write_text(shared_runs.reports_folder("mine") / "index.html", "the report")
+    shared_runs.publish("mine")
+    on("there").notebook("07_monitor", FIRST)
+    with closing(Watcher()) as watcher:
+        assert watcher.refresh().rules.max_latency_ms == 250
 
 
 def test_a_model_from_before_the_store_is_published_by_hand(on: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

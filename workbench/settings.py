@@ -23,7 +23,8 @@ class Settings(BaseSettings):
     The service refuses uploads over `max_body_mb` (OpenAI's limit) and audio over `max_duration_s` (Whisper's window);
     a query waits at most `batch_wait_ms` for company, and at most `max_queue` wait for the model.
     Words of a query without consent go after `days_words`, consented audio after `days_audio`.
-    A dashboard page that was closed gives its kernel back after `dashboard_idle_s`; an open one keeps it.
+    A dashboard page that was closed gives its kernel back after `dashboard_idle_s`; an open one keeps it. Running
+    dashboards bring what colleagues' runs have finished every `dashboard_bring_s`.
     Audio read from a URL is kept in data/cache/remote while the disk has more than `keep_free_gb` free.
     `n_best` hypotheses of the decoder are chosen from where there is a biasing list; 1 asks for its answer alone.
     `store_url` is the team's store; S3's own settings keep the names that every tool reads.
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     days_words: float = Field(default=7.0, ge=0)
     days_audio: float = Field(default=90.0, ge=0)
     dashboard_idle_s: int = Field(default=600, ge=0)
+    dashboard_bring_s: float = Field(default=300.0, gt=0)
     keep_free_gb: float = Field(default=20.0, ge=0)
     n_best: int = Field(default=1, ge=1)
     engine: Literal["local", "ray"] = "local"

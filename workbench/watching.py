@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import bases, gates, model_registry, monitoring, rephrasing, storage
+from workbench import bases, gates, model_registry, monitoring, rephrasing, shared_runs, storage
 from workbench.errors import RegistryError, ServiceError, StageError
 from workbench.live_log import LiveLog, Reading
 from workbench.marks import Marks
@@ -81,11 +81,13 @@ class Watcher:
     def refresh(self) -> Scene:
         """Read on and look again.
 
-        Raises: ServiceError while nobody has asked anything; QueryLogError, RegistryError when those do not answer.
+        Raises: ServiceError while nobody has asked anything; QueryLogError, RegistryError, StoreError when those do not
+            answer.
         """
         lineup = model_registry.alias_state()
         if lineup != self._lineup:
             self._released = {version.version: version for version in model_registry.versions()}
+            _bring_rules(self._released.get(lineup["champion"]))
             self._lineup = lineup
         released = self._released
         self._follow(released.get(lineup["champion"]))
@@ -167,6 +169,13 @@ def _featured(rows: pd.DataFrame, basis: Basis | None) -> pd.DataFrame:
     seen = monitoring.with_features(rows, basis.known if basis else [], basis.gap_limit if basis else np.inf)
     seen = seen if basis else seen.assign(has_unseen=np.nan)
     return seen.set_index("row_id")[FEATURES]
+
+
+def _bring_rules(champion: ModelVersion | None) -> None:
+    """Bring the champion's run, whose rules hold, where it is a colleague's that never came here."""
+    run = champion.tags.get("run", "") if champion else ""
+    if run and not storage.run_folder(run).is_dir():
+        shared_runs.bring(run)
 
 
 def promised(run: str) -> tuple[Rules, list[str]]:

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from tests.test_answers import PROMISES, heard, leave, many
-from workbench import answers, data_requests, storage
+from workbench import answers, consented_audio, data_requests, storage
 from workbench.data_requests import Request
 from workbench.errors import StoreError
 from workbench.marks import Marks
 from workbench.selections import Selection
-from workbench.widgets import names
+from workbench.widgets import clips, names
 from workbench.widgets.alarms import _rows, _told
 from workbench.widgets.error_analysis import Page
 from workbench.widgets.failing import TABLE
@@ -177,6 +177,15 @@ def test_misheard_letters_are_never_written_as_a_name(root: Path, monkeypatch: p
     made._accept("r2")
     assert accepted == ["Breathe"]
     marks.close()
+
+
+def test_production_is_heard_where_its_sound_lies_and_elsewhere_the_page_says_that_it_lies_there(root: Path) -> None:
+    kept = consented_audio.store_clip(np.zeros(16_000, np.float32))
+    asked = pd.DataFrame({"request_id": ["r1", "r2", "r3"], "consent": ["audio", "audio", ""],
+                          "audio_sha": [kept, "0" * 64, ""], "hypothesis": "weather", "duration_s": 1.0})
+    assert clips.hear(asked).count("<audio") == 1
+    assert "the machine whose server heard it" in clips.hear(asked.tail(2))
+    assert "None of these users lets us listen" in clips.hear(asked.tail(1))
 
 
 def test_a_query_that_is_written_down_by_ear_is_hidden_in_every_table(page: Page) -> None:

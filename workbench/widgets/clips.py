@@ -8,13 +8,16 @@ MAX_CLIPS = 3
 
 
 def hear(rows: pd.DataFrame) -> str:
-    """Show up to three queries to hear, with what was answered; says so when none may be heard."""
-    is_given = rows["consent"].eq(query_log.CONSENTED) & rows["audio_sha"].ne("")
-    given = [row for row in rows[is_given].to_dict("records") if consented_audio.clip_path(row["audio_sha"]).is_file()]
+    """Show up to three queries to hear, with what was answered; says so when none may be heard, or none lies here."""
+    given = rows[rows["consent"].eq(query_log.CONSENTED) & rows["audio_sha"].ne("")].to_dict("records")
     if not given:
         return cards.note("None of these users lets us listen.")
-    shown = [_card({str(name): value for name, value in row.items()}) for row in given[:MAX_CLIPS]]
-    n_more = len(given) - MAX_CLIPS
+    here = [row for row in given if consented_audio.clip_path(row["audio_sha"]).is_file()]
+    if not here:
+        return cards.note("These users let us listen, but not here: their sound stays on the machine whose server "
+                          "heard it. Open the dashboards there.")
+    shown = [_card({str(name): value for name, value in row.items()}) for row in here[:MAX_CLIPS]]
+    n_more = len(here) - MAX_CLIPS
     return "".join(shown) + (cards.note(f"{n_more} more may be heard.") if n_more > 0 else "")
 
 
