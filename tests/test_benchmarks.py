@@ -4,6 +4,7 @@ import ast
 import contextlib
 import importlib.util
 import io
+import json
 import multiprocessing
 import os
 import re
@@ -94,6 +95,7 @@ TRIALS = (
     Trial("training", "--sizes toy --batches 2 --clips 1 2 --rounds 1 --steps 2 --usual-steps 1", "clip_s", (1.0, 2.0)),
     Trial("stage_overhead", "--work 0.1 --rounds 1", "work_s", (0.1,)),
     Trial("kept_memory", "--shape tiny --clips 2 --rounds 1", "shape", ("tiny",)),
+    Trial("replicas", "--phones 1 2 --rounds 1", "place", ("process, 1 thread", "process", "1 replica", "2 replicas")),
     Trial("at_once", "--clips 1 2 --rounds 1", "clips", (1, 2)),
     Trial("batch_decoding", "--sizes 2 4 --rounds 1 --contestants ours 'ours in torch'", "n_clips", (2, 4)),
 )
@@ -142,6 +144,26 @@ def test_a_small_trial_against_peers_ends_and_leaves_a_row_of_each(trial: Trial,
 @slow
 def test_a_small_trial_of_the_live_server_ends_and_leaves_a_row_of_each_number_of_phones(root: Path) -> None:
     assert_told(Trial("service", "--rounds 1", "phones", (1, 4, 8, 16, 32)), root)
+
+
+def test_another_decision_and_a_figure_that_left_its_interval_are_told(tmp_path: Path,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import decisions
+
+    def record(when: str, stage: str, outcome: str, wer: float) -> None:
+        path = tmp_path / when / "data" / "runs" / decisions.RUN / stage / "record.json"
+        path.parent.mkdir(parents=True)
+        interval = {"value": wer, "low": wer - 1, "high": wer + 1, "note": ""}
+        metrics = {"wer": interval, "n": {**interval, "low": wer, "high": wer}}
+        path.write_text(json.dumps({"stage": stage, "metrics": metrics, "decision": {"outcome": outcome}}))
+
+    for when, shipped, wer in (("before", "yes", 10.0), ("now", "no", 10.5)):
+        record(when, "train", "done", 2 * wer)
+        record(when, "deploy", shipped, wer + 2 * (when == "now"))
+    lines = decisions.told(decisions.side_by_side(tmp_path))
+    assert "1 of 2 decisions are the same" in lines and "1 of 2 figures lie in the interval that they had" in lines
+    assert lines[-1] == "outside: deploy wer"
 
 
 @slow
