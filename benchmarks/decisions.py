@@ -2,12 +2,14 @@
 
     python benchmarks/decisions.py --before HEAD~1
     python benchmarks/decisions.py --before HEAD~1 --size small --run-parameter seed=1
+    python benchmarks/decisions.py --roots A/round-0 B/round-0
 
-Each runs in a project of its own, with the notebooks, recipes and package of its time, one after the other. The stages'
-decisions stand side by side, and so do all figures that both record with an interval. Wanted: every decision is the
-same, and every figure of now lies in the interval that it had before; a change that multiplies in another precision
-may do no more. What one seed shows is one draw: give others by `--run-parameter seed=N`. The figures go to
-reports/benchmarks/decisions.csv, what they say to decisions.txt; other choices have a name of their own.
+Each runs in a project of its own, with the notebooks, recipes and package of its time, one after the other; or two
+projects are given that have run before (`whole_run.py --root` leaves such). The stages' decisions stand side by side,
+and so do all figures that both record with an interval. Wanted: every decision is the same, and every figure of now
+lies in the interval that it had before; a change that multiplies in another precision may do no more. What one seed
+shows is one draw: give others by `--run-parameter seed=N`. The figures go to reports/benchmarks/decisions.csv, what
+they say to decisions.txt; other choices have a name of their own.
 """
 
 import argparse
@@ -52,9 +54,9 @@ def decided(root: Path) -> Iterator[dict[str, object]]:
             yield {"stage": record["stage"], "figure": name, **{end: figure[end] for end in ("value", "low", "high")}}
 
 
-def side_by_side(folder: Path) -> pd.DataFrame:
+def side_by_side(before_root: Path, now_root: Path) -> pd.DataFrame:
     """Set before and now beside each other. Returns: stage, figure, and of each its outcome or value, low, high."""
-    before, now = (pd.DataFrame(decided(folder / when)) for when in (BEFORE, NOW))
+    before, now = (pd.DataFrame(decided(root)) for root in (before_root, now_root))
     return before.merge(now, how="outer", on=["stage", "figure"], suffixes=(f"_{BEFORE}", f"_{NOW}"), sort=False)
 
 
@@ -73,23 +75,31 @@ def told(table: pd.DataFrame) -> list[str]:
     return [*lines, *(f"outside: {row.stage} {row.figure}" for row in out.itertuples())]
 
 
-def main() -> None:
-    """Run both and print what they decide."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", default="HEAD", help="commit; what is here now is held against it")
-    parser.add_argument("--size", default="toy")
-    parser.add_argument("--run-parameter", nargs="+", default=[], help="as `workbench run -p`")
-    options = parser.parse_args()
+def run_both(options: argparse.Namespace) -> tuple[pd.DataFrame, str]:
+    """Run before and now. Returns: as `side_by_side`; what ran, and for how long."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         from_nothing.extract(options.before, folder / "code", ["workbench", "notebooks"])
         codes = {BEFORE: folder / "code", NOW: from_nothing.REPOSITORY}
         took_s = {when: run(code, folder / when, options.size, options.run_parameter) for when, code in codes.items()}
-        table = side_by_side(folder)
-    chosen = argparse.Namespace(**{**vars(options), "before": parser.get_default("before")})
-    report.publish(report.table_name("decisions", parser, chosen), table,
-                   f"{options.size}, {options.before} took {took_s[BEFORE]:.0f} s, now {took_s[NOW]:.0f} s",
-                   *told(table))
+        what = f"{options.size}, {options.before} took {took_s[BEFORE]:.0f} s, now {took_s[NOW]:.0f} s"
+        return side_by_side(folder / BEFORE, folder / NOW), what
+
+
+def main() -> None:
+    """Run both and print what they decide."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", default="HEAD", help="commit; what is here now is held against it")
+    parser.add_argument("--roots", nargs=2, type=Path, metavar=("BEFORE", "NOW"), help="projects that have run")
+    parser.add_argument("--size", default="toy")
+    parser.add_argument("--run-parameter", nargs="+", default=[], help="as `workbench run -p`")
+    options = parser.parse_args()
+    if options.roots:
+        table, what = side_by_side(*options.roots), "projects that had run"
+    else:
+        table, what = run_both(options)
+    chosen = argparse.Namespace(**{**vars(options), "before": parser.get_default("before"), "roots": None})
+    report.publish(report.table_name("decisions", parser, chosen), table, what, *told(table))
 
 
 if __name__ == "__main__":

@@ -161,7 +161,7 @@ def test_another_decision_and_a_figure_that_left_its_interval_are_told(tmp_path:
     for when, shipped, wer in (("before", "yes", 10.0), ("now", "no", 10.5)):
         record(when, "train", "done", 2 * wer)
         record(when, "deploy", shipped, wer + 2 * (when == "now"))
-    lines = decisions.told(decisions.side_by_side(tmp_path))
+    lines = decisions.told(decisions.side_by_side(tmp_path / "before", tmp_path / "now"))
     assert "1 of 2 decisions are the same" in lines and "1 of 2 figures lie in the interval that they had" in lines
     assert lines[-1] == "outside: deploy wer"
 

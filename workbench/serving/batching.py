@@ -25,7 +25,7 @@ DRAIN_S = 15.0
 
 QUIET_SHARE = 0.4
 """Of the time for company, how much may pass without any. On two cores 4 to 16 phones come closer than these 20 ms, and
-are answered a quarter to a half more often than when all waited 5 ms (`benchmarks/service.py`)."""
+are answered a tenth (4) to a third (8) more often than when all waited 5 ms (`benchmarks/service.py`)."""
 
 log = logging.getLogger(__name__)
 
