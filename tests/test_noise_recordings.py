@@ -89,6 +89,8 @@ def test_what_names_no_noise_says_what_does(root: Path) -> None:
     for source in ("librispeech:/data", "/data/musan", "demo"):
         with pytest.raises(ManifestError, match="names no recordings of noise; give musan:FOLDER, demand:FOLDER"):
             noise_recordings.table(source)
+    with pytest.raises(ManifestError, match="musan:s3://team/musan: noise is read from a folder; copy it to this"):
+        noise_recordings.table("musan:s3://team/musan")
     with pytest.raises(ManifestError, match="not MUSAN: it is no folder; give the folder musan"):
         noise_recordings.table("musan:/nowhere")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from workbench import archives, corpus_cards, datasets, settings, storage
+from workbench import archives, corpus_cards, datasets, remote, settings, storage
 from workbench.corpus_layouts import missing
 from workbench.errors import ManifestError
 from workbench.progress import Progress, pass_through
@@ -37,6 +37,9 @@ def table(source: str, progress: Progress = pass_through) -> pd.DataFrame:
     if card is None or not card.is_noise:
         noises = ", ".join(f"{c.name}:FOLDER" for c in corpus_cards.CARDS.values() if c.is_noise)
         raise ManifestError(f"{source!r} names no recordings of noise; give {noises}")
+    if remote.is_url(place):
+        raise ManifestError(f"{source}: noise is read from a folder; copy it to this machine and give "
+                            f"{card.name}:FOLDER")
     return listed(card.name, (settings.root() / Path(place).expanduser()).resolve(), progress)
 
 

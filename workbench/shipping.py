@@ -203,8 +203,13 @@ def model_card(run: str, decision: Decision, metrics: Mapping[str, Interval], sl
     lines += ["", "## Where it is worst (test set)", ""]
     lines += [f"- {r.name}: WER {Interval(r.wer, r.wer_low, r.wer_high).percent()}, {r.n_utterances} utterances"
               for r in worst.itertuples(index=False)]
-    lines += ["", "## Noise it was trained with", "", *(f"- {credit}" for credit in noise)] if noise else []
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + credits(noise)
+
+
+def credits(noise: Sequence[str]) -> str:
+    """Write a card's section on the recordings of noise that a model was trained with; none, no section."""
+    lines = ["", "## Noise it was trained with", "", *(f"- {credit}" for credit in noise), ""]
+    return "\n".join(lines) if noise else ""
 
 
 def rollback_rule(metrics: Sequence[str], previous: str) -> str:
