@@ -96,7 +96,7 @@ OWNERS = {
     "mlflow": {"registry"},
     "fsspec": {"remote", "shared_store"},
     "sqlalchemy": {"log_database", "log_reading", "query_log", "marks"},
-    "whisper": {"whisper_model", "recognizers", "batches", "text", "engines"},
+    "whisper": {"whisper_model", "precision", "recognizers", "batches", "text", "engines"},
     "ctranslate2": {"engines", "fast"},
     "tiktoken": {"fast"},
     "nbconvert": {"pages"},

@@ -18,7 +18,7 @@ from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 from whisper.model import AudioEncoder, ModelDimensions, MultiHeadAttention, Whisper
 from whisper.tokenizer import LANGUAGES
 
-from workbench import fetching, frames, model_registry, remote, settings, shared_runs, storage
+from workbench import fetching, frames, model_registry, precision, remote, settings, shared_runs, storage
 from workbench.errors import CheckpointError, FetchError
 from workbench.frames import Context
 from workbench.letters import CHARACTERS
@@ -57,17 +57,6 @@ def through(block: nn.Module, *inputs: Any, is_checkpointed: bool) -> Tensor:
     return cast(Tensor, block(*inputs))
 
 
-class Attention(MultiHeadAttention):
-    """Whisper's, weighed in float32 on a processor, where PyTorch's gradient in bfloat16 takes three times as long."""
-
-    def qkv_attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Any:
-        """Weigh values by how queries meet keys. Shape: [B, T, width] and twice [B, S, width] -> [B, T, width]."""
-        if q.device.type != "cpu" or q.dtype != torch.bfloat16:
-            return super().qkv_attention(q, k, v, mask)
-        with torch.autocast("cpu", enabled=False):
-            return super().qkv_attention(q.float(), k.float(), v.float(), mask)
-
-
 class SpeechModel(nn.Module):
     """A Whisper with a short-context encoder and, where one was trained, a character head.
 
@@ -83,7 +72,7 @@ class SpeechModel(nn.Module):
         )
         for part in self.whisper.modules():
             if isinstance(part, MultiHeadAttention):
-                part.__class__ = Attention
+                part.__class__ = precision.Attention
         self.head = nn.Linear(dims.n_audio_state, len(CHARACTERS) + 1) if has_head else None
         self.context, self.language, self.n_prompt_names = context, language, 0
 
