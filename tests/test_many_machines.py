@@ -103,7 +103,8 @@ def kill_a_node(cluster: Nodes, worker: str, is_time: Callable[[], bool], *, n_w
 # --- without a cluster -----------------------------------------------------------------------------------------------
 
 
-def gradients(model: whisper_model.SpeechModel, speech: Speech, share: Share, folder: Path) -> list[torch.Tensor]:
+def gradients(model: whisper_model.SpeechModel, speech: Speech, share: Share, folder: Path, *,
+              is_halved: bool = False) -> list[torch.Tensor]:
     """Give the loss and the gradients of a share of one batch, before they are added up."""
     task = training.Task(speech[0], None, RECIPE, 10, 0, False)
     under_way = training._Training(model, task, folder, share)
@@ -111,7 +112,8 @@ def gradients(model: whisper_model.SpeechModel, speech: Speech, share: Share, fo
     part = batch.part(share.rows(len(batch.n_frames)))
     scored = under_way._scored_tokens(torch.Generator().manual_seed(1))
     rows = under_way.embedding.detach()[scored].requires_grad_()
-    loss = under_way._loss(part, rows, scored)
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_halved):
+        loss = under_way._loss(part, rows, scored)
     found = torch.autograd.grad(loss, [rows, *under_way.dense], allow_unused=True)
     return [loss.detach(), *(g for g in found if g is not None)]
 
@@ -123,6 +125,17 @@ def test_the_shares_of_a_batch_add_up_to_the_whole(root: Path, speech: Speech, n
     shares = [gradients(model, speech, Share(rank, n), root) for rank in range(n)]
     for together, *parts in zip(whole, *shares, strict=True):
         torch.testing.assert_close(torch.stack(parts).sum(0), together, rtol=1e-4, atol=1e-6)
+
+
+def test_in_bfloat16_they_add_up_to_what_they_would_in_float32_as_nearly_as_the_whole_does(root: Path, speech: Speech,
+                                                                                           ) -> None:
+    model = whisper_model.build("", "toy", seed=0)
+    exact = gradients(model, speech, Share(), root)
+    whole = gradients(model, speech, Share(), root, is_halved=True)
+    shares = [gradients(model, speech, Share(rank, 2), root, is_halved=True) for rank in range(2)]
+    for wanted, together, *parts in zip(exact, whole, *shares, strict=True):
+        off_together, off_apart = ((found - wanted).norm() for found in (together, torch.stack(parts).sum(0)))
+        assert off_apart < 0.02 * wanted.norm() and off_apart < 1.2 * off_together + 1e-6
 
 
 def test_every_clip_of_a_batch_is_somebodys_and_nobody_elses(root: Path, speech: Speech) -> None:
