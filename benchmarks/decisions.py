@@ -1,15 +1,15 @@
 """Does a change keep what the stages decide? All eight stages by the package of a commit and by this one, same seeds.
 
     python benchmarks/decisions.py --before HEAD~1
-    python benchmarks/decisions.py --before HEAD~1 --size small --run-parameter seed=1
+    python benchmarks/decisions.py --before HEAD~1 --size small --run-parameter train.seed=1
     python benchmarks/decisions.py --roots A/round-0 B/round-0
 
 Each runs in a project of its own, with the notebooks, recipes and package of its time, one after the other; or two
 projects are given that have run before (`whole_run.py --root` leaves such). The stages' decisions stand side by side,
 and so do all figures that both record with an interval. Wanted: every decision is the same, and every figure of now
 lies in the interval that it had before; a change that multiplies in another precision may do no more. What one seed
-shows is one draw: give others by `--run-parameter seed=N`. The figures go to reports/benchmarks/decisions.csv, what
-they say to decisions.txt; other choices have a name of their own.
+shows is one draw: give others by `--run-parameter train.seed=N`. The figures go to reports/benchmarks/decisions.csv,
+what they say to decisions.txt; other choices have a name of their own.
 """
 
 import argparse
@@ -95,10 +95,12 @@ def main() -> None:
     parser.add_argument("--run-parameter", nargs="+", default=[], help="as `workbench run -p`")
     options = parser.parse_args()
     if options.roots:
+        if absent := [root for root in options.roots if not list(decided(root))]:
+            parser.error(f"no stage of run {RUN} has ended in {', '.join(map(str, absent))}")
         table, what = side_by_side(*options.roots), "projects that had run"
     else:
         table, what = run_both(options)
-    chosen = argparse.Namespace(**{**vars(options), "before": parser.get_default("before"), "roots": None})
+    chosen = argparse.Namespace(**{**vars(options), "before": "HEAD", "roots": ["roots"] if options.roots else None})
     report.publish(report.table_name("decisions", parser, chosen), table, what, *told(table))
 
 

@@ -41,16 +41,17 @@ GOAL_TIMES = 1.6
 def serving(place: str, model: Path) -> Iterator[server.Running]:
     """Run a server in a place; nodes and threads are given by then."""
     words = ("--replicas", place[0], "--ray-address", os.environ["RAY_AT"]) if place in (ONE, TWO) else ()
-    threads = {} if place == PROCESS else {"OMP_NUM_THREADS": "1"}
-    os.environ.update(threads)
+    before = os.environ.pop("OMP_NUM_THREADS", None)
+    if place != PROCESS:
+        os.environ["OMP_NUM_THREADS"] = "1"
     try:
         running = server.start("--model", str(model), *words, within_s=START_S)
         server.wait_ready(running, within_s=START_S)
         yield running
     finally:
         server.stop()
-        for name in threads:
-            os.environ.pop(name)
+        os.environ.pop("OMP_NUM_THREADS", None)
+        os.environ.update({"OMP_NUM_THREADS": before} if before else {})
 
 
 def ask(place: str, model: Path, clips: pd.DataFrame, phones: Sequence[int]) -> Iterator[dict[str, object]]:

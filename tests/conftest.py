@@ -173,7 +173,9 @@ def _make_toy_run(root: Path) -> None:
 
     project = make_project(root / "whole")
     recipe = project.root / "notebooks" / "recipes" / "default.py"
-    recipe.write_text(recipe.read_text().replace("fit=Fit(", 'fit=Fit(precision="float32", '))
+    asked = recipe.read_text()
+    recipe.write_text(asked.replace("fit=Fit(", 'fit=Fit(precision="float32", '))
+    assert recipe.read_text() != asked
     for last in ("collect", "improve"):
         done = workbench(project, *ORDER, "--to", last)
         assert done.returncode == 0, done.stdout + done.stderr

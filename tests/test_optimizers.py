@@ -17,6 +17,16 @@ def test_every_singular_value_comes_near_one_and_directions_stay() -> None:
     torch.testing.assert_close(optimizers.orthogonal(matrices.mT), made.mT)
 
 
+@pytest.mark.parametrize("n_columns", [64, 256])
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
+def test_bfloat16_keeps_the_directions_of_gradients_whose_values_fall_off(power: float, n_columns: int) -> None:
+    rng = torch.Generator().manual_seed(3)
+    left, right = (torch.linalg.qr(torch.randn(n, 64, generator=rng)).Q for n in (64, n_columns))
+    matrix = (left / torch.arange(1, 65) ** power @ right.mT)[None]
+    whole, half = optimizers.orthogonal(matrix), optimizers.orthogonal(matrix.bfloat16()).float()
+    assert (half - whole).norm() < 0.1 * whole.norm() and torch.linalg.svdvals(half).max() < 1.25
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_step_is_the_one_that_torch_takes_in_bfloat16(dtype: torch.dtype) -> None:
     rng = torch.Generator().manual_seed(2)

@@ -6,6 +6,7 @@ that a table holds as bytes is written once, as the file that it is.
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,15 @@ def read(name: str, place: Path, progress: Progress = pass_through) -> Listing:
     corpus, parts = CORPORA[name], _opened(name, place)
     state = [str(file) for part in parts.values() for file in part.files]
     root = archives.folder_of(name, place, state) / "audio"
-    tables = [_listed(corpus, split, part, root) for split, part in parts.items()]
-    return Listing(pd.concat(tables, ignore_index=True), root,
-                   lambda rows, shown: _write({root / split: part for split, part in parts.items()}, rows, shown))
+    with _explaining(name, place):
+        tables = [_listed(corpus, split, part, root) for split, part in parts.items()]
+
+    def write(rows: pd.DataFrame, shown: Progress) -> None:
+        wanted = [Path(path) for path in rows["audio_path"] if not Path(path).is_file()]
+        sounds = _sounds({root / split: part for split, part in parts.items()}, wanted, _explaining(name, place))
+        _write(sounds, len(wanted), shown)
+
+    return Listing(pd.concat(tables, ignore_index=True), root, write)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +81,8 @@ def _library() -> Any:
 def _opened(name: str, place: Path) -> dict[str, _Part]:
     """Open the splits of a place, whichever of the three kinds it is, without decoding any audio."""
     library = _library()
-    try:
+    with _explaining(name, place):
         found = _found(library, name, place)
-    except WorkbenchError:
-        raise
-    except Exception as error:  # datasets lets through what the libraries below it raise, each its own
-        raise _unopened(library, name, place, error) from error
     undecoded = library.Audio(decode=False)
     absent = [split for split, (rows, _) in found.items() if "audio" not in rows.column_names]
     if absent:
@@ -88,9 +91,21 @@ def _opened(name: str, place: Path) -> dict[str, _Part]:
             for split, (rows, files) in found.items()}
 
 
-def _unopened(library: Any, name: str, place: Path, error: Exception) -> ManifestError:
-    """Word why a place cannot be opened: `datasets` says only that a table failed, and its cause says how."""
-    cause = error.__cause__ if isinstance(error, library.exceptions.DatasetGenerationError) else None
+@contextmanager
+def _explaining(name: str, place: Path) -> Iterator[None]:
+    """Say in words why a place cannot be read: datasets lets through what the libraries below it raise, each its own.
+    """
+    try:
+        yield
+    except WorkbenchError:
+        raise
+    except Exception as error:
+        raise _unopened(name, place, error) from error
+
+
+def _unopened(name: str, place: Path, error: Exception) -> ManifestError:
+    """Word why a place cannot be read: `datasets` says only that a table failed, and its cause says how."""
+    cause = error.__cause__ if isinstance(error, _library().exceptions.DatasetGenerationError) else None
     words = remote.said(cause if isinstance(cause, Exception) else error)
     source, again = (place, "") if place.exists() else (
         f"the hub, {CORPORA[name].repository} {place.name}", "if the connection failed run the same command, or ")
@@ -159,10 +174,9 @@ def _spelled(feature: Any, column: "pd.Series[Any]") -> "pd.Series[str]":
     return gender(words.astype(str)) if column.name == "gender" else words
 
 
-def _write(parts: Mapping[Path, _Part], rows: pd.DataFrame, progress: Progress) -> None:
-    """Write the audio of rows whose file is not there; a table's row that has none leaves none."""
-    absent = [Path(path) for path in rows["audio_path"] if not Path(path).is_file()]
-    for path, sound in progress(_sounds(parts, absent), "writing audio", len(absent)):
+def _write(sounds: Iterator[tuple[Path, dict[str, Any]]], n: int, progress: Progress) -> None:
+    """Write the audio of `n` rows; a table's row that has none leaves none."""
+    for path, sound in progress(sounds, "writing audio", n):
         content = sound["bytes"] if sound["bytes"] is not None else _content(sound["path"])
         if content is not None:
             with storage.replacing(path) as temporary:
@@ -173,13 +187,15 @@ def _content(path: str | None) -> bytes | None:
     return Path(path).read_bytes() if path and Path(path).is_file() else None
 
 
-def _sounds(parts: Mapping[Path, _Part], wanted: list[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _sounds(parts: Mapping[Path, _Part], wanted: list[Path], explaining: AbstractContextManager[None],
+            ) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Give the audio, undecoded, of the files that are wanted."""
-    for folder, part in parts.items():
-        numbers = sorted(int(path.stem) for path in wanted if path.parent == folder)
-        paths = {number: folder / f"{number:06d}.wav" for number in numbers}
-        if hasattr(part.rows, "select"):  # rows can be reached by number
-            chosen = zip(numbers, part.rows.select(numbers), strict=True)
-        else:
-            chosen = enumerate(part.rows)  # type: ignore[assignment]
-        yield from ((paths[number], row["audio"]) for number, row in chosen if number in paths)
+    with explaining:
+        for folder, part in parts.items():
+            numbers = sorted(int(path.stem) for path in wanted if path.parent == folder)
+            paths = {number: folder / f"{number:06d}.wav" for number in numbers}
+            if hasattr(part.rows, "select"):  # rows can be reached by number
+                chosen = zip(numbers, part.rows.select(numbers), strict=True)
+            else:
+                chosen = enumerate(part.rows)  # type: ignore[assignment]
+            yield from ((paths[number], row["audio"]) for number, row in chosen if number in paths)

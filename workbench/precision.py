@@ -14,17 +14,17 @@ from workbench.frames import TINY_WIDTH
 from workbench.recipes import Precision
 
 INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
-"""With one of these a processor multiplies bfloat16 at twice float32's pace or more. Others emulate it, and lose."""
+"""With one of these an x86 processor multiplies bfloat16 at twice float32's pace or more; others emulate it."""
 
 MOST_WRITTEN_OUT = 512
 """Frames of 20 ms, ten seconds: a layer's weights are 2 MB a clip with four heads."""
 
 
-def is_halved(asked: Precision, device: str, width: int) -> bool:
+def is_halved(asked: Precision, device: str, width: int, *, is_processor_for_it: bool) -> bool:
     """Do as asked; `auto` halves what a GPU learns of models wider than tiny, and all on a processor made for it."""
     if asked != "auto":
         return asked == "bfloat16"
-    return width > TINY_WIDTH if device == "cuda" else processor_halves()
+    return width > TINY_WIDTH if device == "cuda" else is_processor_for_it
 
 
 def processor_halves() -> bool:
@@ -34,7 +34,7 @@ def processor_halves() -> bool:
 
 
 class Attention(MultiHeadAttention):
-    """Whisper's; in bfloat16 on a processor an encoder's is written out while the matrix of its weights is small.
+    """Whisper's; in bfloat16 on a processor an encoder's is written out, scores rounded, while their matrix is small.
 
     Forward and backward, eight clips of 150 frames take 7 ms by PyTorch's own in float32 (whose gradient takes three
     times as long in bfloat16) and 4 ms written out. A decoder's few queries gain nothing; 30 s would take gigabytes.

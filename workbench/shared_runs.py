@@ -144,8 +144,19 @@ def bring(run: str, *, has_model: bool = False) -> bool:
 
 
 def bring_all() -> list[str]:
-    """Bring all runs of other projects here, without their models. Returns: their names."""
-    return [run for run in names() if bring(run)]
+    """Bring all runs of other projects here, without their models. Returns: their names.
+
+    Raises: StoreError, the first one, when all that can be brought are here.
+    """
+    brought, problems = list[str](), list[StoreError]()
+    for run in names():
+        try:
+            brought += [run] if bring(run) else []
+        except StoreError as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
+    return brought
 
 
 def _bring_stage(store: SharedStore, record: Path, content: bytes, wanted: set[Path]) -> None:

@@ -75,7 +75,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a fit learns from and how; with the model's weights it decides the result."""
+    """What a fit learns from and how; with the model's weights it decides the result.
+
+    `is_processor_for_bfloat16` is the one's where the fit is asked for, so that all workers multiply alike.
+    """
 
     train: pd.DataFrame
     valid: pd.DataFrame | None
@@ -83,6 +86,7 @@ class Task:
     n_steps: int
     seed: int
     is_finetuning: bool
+    is_processor_for_bfloat16: bool = field(default_factory=precision.processor_halves)
 
 
 def fit(
@@ -126,7 +130,8 @@ def fit_key(model: SpeechModel, task: Task) -> str:
     parts = (adapting, augmentation, batches, frames, matching, objective, optimizers, precision, prompts,
              whisper_model)
     code = [storage.hash_file(Path(str(module.__file__))) for module in parts]
-    how = [task.recipe.fit_key(), task.n_steps, task.seed, task.is_finetuning, storage.hash_file(Path(__file__))]
+    how = [task.recipe.fit_key(), task.n_steps, task.seed, task.is_finetuning, task.is_processor_for_bfloat16,
+           storage.hash_file(Path(__file__))]
     return storage.hash_value([weights, asdict(model.dims), tables, how, code])[:16]
 
 
@@ -149,7 +154,8 @@ class _Training:
         self.is_sampled = self.embedding.requires_grad and (not task.is_finetuning or is_narrow)
         learning = [p for p in self.model.parameters() if p.requires_grad]
         self.dense = [p for p in learning if not (self.is_sampled and p is self.embedding)]
-        self.is_halved = precision.is_halved(how.precision, self.device, model.dims.n_audio_state)
+        self.is_halved = precision.is_halved(how.precision, self.device, model.dims.n_audio_state,
+                                             is_processor_for_it=task.is_processor_for_bfloat16)
         self.optimizers = optimizers.make(
             self.model, self.embedding, how, is_finetuning=task.is_finetuning, is_sampled=self.is_sampled,
             has_new_head=has_new_head, is_halved=self.is_halved,

@@ -109,7 +109,9 @@ class Watcher:
 
     def _follow(self, champion: ModelVersion | None) -> None:
         """Take the rules of the champion's run; other windows mean that all is read anew."""
+        before = self._rules
         self._rules, self._names = promised(champion.tags.get("run", "") if champion else "")
+        self._memory = self._memory if self._rules == before else {}
         if self._rules.width_s != self._width_s:
             self._log.close()
             self._log, self._width_s = LiveLog(self._url, width_s=self._rules.width_s), self._rules.width_s
@@ -174,8 +176,8 @@ def _featured(rows: pd.DataFrame, basis: Basis | None) -> pd.DataFrame:
 def _bring_rules(champion: ModelVersion | None) -> None:
     """Bring the champion's run, whose rules hold, where it is a colleague's that never came here."""
     run = champion.tags.get("run", "") if champion else ""
-    if run and not storage.run_folder(run).is_dir():
-        shared_runs.bring(run)
+    if run:
+        shared_runs.bring(run)  # which leaves a run of our own alone, and completes what broke off
 
 
 def promised(run: str) -> tuple[Rules, list[str]]:

@@ -19,7 +19,8 @@ from tests import miniature_corpora
 from tests.corpora.listed import clip
 from tests.corpora.preparing import table_of
 from tests.hub import TOKEN, Files, Hub, answering
-from workbench import audio, datasets
+from workbench import audio, corpora, datasets
+from workbench.errors import ManifestError
 
 pytest.importorskip("datasets")
 
@@ -161,6 +162,16 @@ def test_what_the_hub_has_not_or_has_wrongly_is_told_in_one_sentence(
     assert done.returncode == 2 and "Traceback" not in done.stderr and len(told) < 450 and not (root / "data").exists()
     assert re.match(rf"workbench: minds14 cannot be opened from the hub, PolyAI/minds14 {language} \(.*{message}.*\); "
                     "if the connection failed run the same command, or give a language", told), told
+
+
+@pytest.mark.parametrize("n_left", [0.5, 0.97])
+def test_a_snapshots_table_that_is_cut_short_is_told_in_one_sentence(n_left: float, root: Path) -> None:
+    folder = miniature_corpora.fleurs_snapshot(root, "en_us")
+    (damaged,) = folder.rglob(Path(MORE).name)
+    damaged.write_bytes(damaged.read_bytes()[: int(n_left * damaged.stat().st_size)])
+    with pytest.raises(ManifestError, match="^fleurs cannot be opened from .* \\(.*\\); give a language"):
+        corpora.collect([f"fleurs:{folder}"])
+    assert not list((root / "data").glob("datasets/*"))
 
 
 @pytest.mark.slow

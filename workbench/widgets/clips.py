@@ -15,7 +15,7 @@ def hear(rows: pd.DataFrame) -> str:
     here = [row for row in given if consented_audio.clip_path(row["audio_sha"]).is_file()]
     if not here:
         return cards.note("These users let us listen, but not here: their sound stays on the machine whose server "
-                          "heard it. Open the dashboards there.")
+                          "heard it. Open the dashboards there, unless it was deleted meanwhile.")
     shown = [_card({str(name): value for name, value in row.items()}) for row in here[:MAX_CLIPS]]
     n_more = len(here) - MAX_CLIPS
     return "".join(shown) + (cards.note(f"{n_more} more may be heard.") if n_more > 0 else "")

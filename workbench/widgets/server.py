@@ -56,7 +56,8 @@ class Dashboards(Voila):
         """
         if self.bringing is None or self.bringing.poll() is not None:
             self.bringing = subprocess.Popen([sys.executable, "-m", "workbench.cli", "runs"],
-                                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                             start_new_session=True)  # Ctrl-C is the server's alone
 
     def stop(self) -> None:
         """Kill the kernels: they have nothing to save, and asked to end while they begin or wait they print errors."""
