@@ -107,6 +107,16 @@ def make_project(folder: Path) -> Project:
     return Project(folder)
 
 
+def make_float32_project(folder: Path) -> Project:
+    """Make a project like that of `toy_run`, which its runs may be held against."""
+    project = make_project(folder)
+    recipe = project.root / "notebooks" / "recipes" / "default.py"
+    asked = recipe.read_text()
+    recipe.write_text(asked.replace("fit=Fit(", 'fit=Fit(precision="float32", '))
+    assert recipe.read_text() != asked
+    return project
+
+
 def pytest_configure() -> None:
     """Let the programs that tests start hear of Ctrl-C: what a script's shell starts beside itself ignores it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -171,11 +181,7 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Project]
 def _make_toy_run(root: Path) -> None:
     from test_cycle import ORDER, workbench
 
-    project = make_project(root / "whole")
-    recipe = project.root / "notebooks" / "recipes" / "default.py"
-    asked = recipe.read_text()
-    recipe.write_text(asked.replace("fit=Fit(", 'fit=Fit(precision="float32", '))
-    assert recipe.read_text() != asked
+    project = make_float32_project(root / "whole")
     for last in ("collect", "improve"):
         done = workbench(project, *ORDER, "--to", last)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.conftest import Project, make_project
+from tests.conftest import Project, make_float32_project, make_project
 from workbench import settings
 
 STAGES = ("01_scope", "02_collect", "03_train", "04_analyze", "05_improve")
@@ -169,7 +169,7 @@ def comparable(record: Mapping[str, Any]) -> Any:
 def test_a_run_killed_in_every_stage_and_twice_in_training_ends_as_an_unbroken_one(
     tmp_path: Path, toy_run: tuple[Project, Project]
 ) -> None:
-    reference, broken = toy_run[0], make_project(tmp_path)
+    reference, broken = toy_run[0], make_float32_project(tmp_path)
     for stage in ("01_scope", "02_collect"):
         kill_when(broken, lambda stage=stage: is_under_way(broken, stage))  # type: ignore[misc]
     kill_when(broken, lambda: saved_step(broken) >= 2)
