@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 
@@ -34,29 +35,29 @@ PLACES = THREAD, PROCESS, ONE, TWO = "process, 1 thread", "process", "1 replica"
 N_A_PHONE, N_LEAST = 20, 80
 """Requests a round: some seconds of work."""
 START_S = 300.0
+"""A server's start, in which Ray starts a proxy and replicas that load their libraries, on a busy machine."""
 GOAL_TIMES = 1.6
 
 
 @contextmanager
-def serving(place: str, model: Path) -> Iterator[server.Running]:
-    """Run a server in a place; nodes and threads are given by then."""
-    words = ("--replicas", place[0], "--ray-address", os.environ["RAY_AT"]) if place in (ONE, TWO) else ()
-    before = os.environ.pop("OMP_NUM_THREADS", None)
-    if place != PROCESS:
-        os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        running = server.start("--model", str(model), *words, within_s=START_S)
-        server.wait_ready(running, within_s=START_S)
-        yield running
-    finally:
-        server.stop()
+def serving(place: str, model: Path, address: str) -> Iterator[server.Running]:
+    """Run a server in a place; replicas on the cluster at an address."""
+    words = ("--replicas", place[0], "--ray-address", address) if address else ()
+    with mock.patch.dict(os.environ):
         os.environ.pop("OMP_NUM_THREADS", None)
-        os.environ.update({"OMP_NUM_THREADS": before} if before else {})
+        os.environ.update({} if place == PROCESS else {"OMP_NUM_THREADS": "1"})
+        try:
+            running = server.start("--model", str(model), *words, within_s=START_S)
+            server.wait_ready(running, within_s=START_S)
+            yield running
+        finally:
+            server.stop()
 
 
-def ask(place: str, model: Path, clips: pd.DataFrame, phones: Sequence[int]) -> Iterator[dict[str, object]]:
+def ask(place: str, model: Path, clips: pd.DataFrame, phones: Sequence[int], address: str = "",
+        ) -> Iterator[dict[str, object]]:
     """Let a place answer each number of phones. Yields: phones, answers a second, latencies."""
-    with serving(place, model) as running:
+    with serving(place, model, address) as running:
         for n_phones in phones:
             n = max(N_LEAST, N_A_PHONE * n_phones)
             for is_told in (False, True):  # the first round warms up
@@ -72,11 +73,11 @@ def everywhere(model: Path, clips: pd.DataFrame, options: argparse.Namespace) ->
         for place in (THREAD, PROCESS):
             yield from ({"round": number, **row} for row in ask(place, model, clips, options.phones))
         with ray_nodes.running() as nodes:
-            os.environ["RAY_AT"] = nodes.address
             for place in (ONE, TWO):
                 if place == TWO:
                     nodes.be_two()
-                yield from ({"round": number, **row} for row in ask(place, model, clips, options.phones))
+                found = ask(place, model, clips, options.phones, nodes.address)
+                yield from ({"round": number, **row} for row in found)
 
 
 def compare(found: pd.DataFrame) -> list[str]:

@@ -220,7 +220,7 @@ def test_a_released_model_is_found_by_its_name_on_another_machine(
 
 
 def test_production_is_watched_by_the_rules_of_the_colleague_whose_model_answers(
-        on: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+        on: Machine, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     here = on("here")
     here.notebook("07_monitor", FIRST)
     with_one_registry(here, monkeypatch)
@@ -234,6 +234,11 @@ def test_production_is_watched_by_the_rules_of_the_colleague_whose_model_answers
     storage.write_text(shared_runs.reports_folder("mine") / "index.html", "the report")
     shared_runs.publish("mine")
     on("there").notebook("07_monitor", FIRST)
+    (owner,) = Path(store).rglob(f"mine/{shared_runs.OWNER}")
+    storage.write_text(storage.run_folder("mine") / shared_runs.OWNER, owner.read_text())  # as what broke off leaves it
+    with closing(Watcher()) as watcher:
+        assert watcher.refresh().rules.max_latency_ms == 250
+    Path(store).rename(f"{store}-away")  # what is here does not need it
     with closing(Watcher()) as watcher:
         assert watcher.refresh().rules.max_latency_ms == 250
 
@@ -340,14 +345,14 @@ def test_a_run_that_could_not_be_published_is_done_and_published_by_the_same_com
     assert again.returncode == 0 and again.stdout.count("unchanged") == 2 and "published" in again.stdout
 
 
-def a_run_with_a_model(weights: str) -> None:
-    stage = storage.open_stage("first", "ada")
+def a_run_with_a_model(weights: str, run: str = "ada") -> None:
+    stage = storage.open_stage("first", run)
     storage.write_text(stage.file("weights"), weights)
     stage.save_model(stage.file("weights"))
     stage.keep(stage.file("weights"))
     stage.close(parameters={"w": weights}, metrics={}, decision=Decision("done", "Made."))
-    storage.write_text(shared_runs.reports_folder("ada") / "index.html", weights)
-    shared_runs.publish("ada")
+    storage.write_text(shared_runs.reports_folder(run) / "index.html", weights)
+    shared_runs.publish(run)
 
 
 def test_a_colleague_s_run_is_a_model_by_its_name_and_follows_what_they_do(on: Machine) -> None:
@@ -404,3 +409,24 @@ def test_a_copy_that_is_renewed_meanwhile_is_said_to_be(
         shared_runs.bring("ada")
     assert storage.read_record("ada", "first") is None
     assert json.loads((storage.run_folder("ada") / "owner.json").read_text())["project"]
+
+
+def test_a_run_that_cannot_be_brought_does_not_keep_others_from_coming(
+        on: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    on("ada")
+    for run in ("broken", "whole"):
+        a_run_with_a_model("one", run)
+    on("eve")
+    real = SharedStore.place
+
+    def place(self: SharedStore, path: Path) -> str:
+        if "broken" in path.parts and path.name == storage.RECORD:
+            raise ConnectionResetError("the line went dead")
+        return real(self, path)
+
+    with monkeypatch.context() as broken, pytest.raises(StoreError, match="the line went dead"):
+        broken.setattr(SharedStore, "place", place)
+        shared_runs.bring_all()
+    assert storage.read_record("broken", "first") is None
+    record = storage.read_record("whole", "first")
+    assert record is not None and record.content["parameters"] == {"w": "one"}

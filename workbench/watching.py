@@ -174,10 +174,10 @@ def _featured(rows: pd.DataFrame, basis: Basis | None) -> pd.DataFrame:
 
 
 def _bring_rules(champion: ModelVersion | None) -> None:
-    """Bring the champion's run, whose rules hold, where it is a colleague's that never came here."""
+    """Bring the champion's run where it is a colleague's and the rules that it leaves never came here."""
     run = champion.tags.get("run", "") if champion else ""
-    if run:
-        shared_runs.bring(run)  # which leaves a run of our own alone, and completes what broke off
+    if run and storage.read_record(run, "monitor") is None:
+        shared_runs.bring(run)
 
 
 def promised(run: str) -> tuple[Rules, list[str]]:
