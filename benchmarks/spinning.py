@@ -11,20 +11,23 @@ on all cores, and last with one thread, which waits for nobody. 300000 is OpenMP
 import argparse
 import itertools
 import os
-from typing import Any
+from typing import Any, Literal
 
 import at_once
 import pandas as pd
 import report
 import training
 
+from workbench import precision
+
 
 def measure(options: argparse.Namespace) -> pd.DataFrame:
     """Train in every way in turn. Returns: a row a round, number of processes and way."""
     n_cores, rows = os.cpu_count() or 1, list[dict[str, Any]]()
     ways = [*((n_cores, count) for count in options.counts), (1, options.counts[-1])]
+    how: Literal["float32", "bfloat16"] = "bfloat16" if precision.processor_halves() else "float32"
     for number, n_busy, (n_threads, count) in itertools.product(range(options.rounds), options.busy, ways):
-        case = training.Case("ours", "small", 8, 3.0, options.steps, n_threads)
+        case = training.Case("ours", "small", 8, 3.0, options.steps, n_threads, how)
         os.environ["GOMP_SPINCOUNT"] = str(count)
         with at_once.beside(n_busy):
             step_s = training.in_own_process(case)["step_s"]

@@ -51,8 +51,7 @@ PEER_RATE = 1e-5
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 N_SQUARE = 2048 if DEVICE == "cpu" else 8192
 """Rows of the square matrices whose product stands for the processor's pace."""
-PRECISIONS = ("float32", "bfloat16")
-PRECISION = PRECISIONS[DEVICE != "cpu"]
+PRECISION: Literal["float32", "bfloat16"] = "float32" if DEVICE == "cpu" else "bfloat16"
 CARD = "" if DEVICE == "cpu" else torch.cuda.get_device_name()
 SIZES, BATCHES, CLIPS_S = ["small", "full"], [2, 4, 8], [1.5, 3.0, 6.0]
 GOAL_TIMES = 8.0
@@ -68,7 +67,7 @@ class Case:
     clip_s: float
     n_steps: int
     n_threads: int
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16"] = PRECISION
 
 
 def clips(folder: Path, case: Case) -> pd.DataFrame:
@@ -233,7 +232,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="of ours, a measurement")
     parser.add_argument("--usual-steps", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISION)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default=PRECISION)
     parser.add_argument("--case", help="measure this one alone, in this process")
     options = parser.parse_args()
     if options.case:

@@ -96,6 +96,9 @@ TRIALS = (
     Trial("stage_overhead", "--work 0.1 --rounds 1", "work_s", (0.1,)),
     Trial("kept_memory", "--shape tiny --clips 2 --rounds 1", "shape", ("tiny",)),
     Trial("replicas", "--phones 1 2 --rounds 1", "place", ("process, 1 thread", "process", "1 replica", "2 replicas")),
+    Trial("attention", "--frames 10 20 --rounds 1", "frames", (10, 20)),
+    Trial("spinning", "--counts 5000 --busy 0 --rounds 1 --steps 2", "threads", (1, os.cpu_count() or 1)),
+    Trial("batches_ahead", "--sizes toy --batches 2 --makers 0 --steps 2", "batch_size", (2,)),
     Trial("at_once", "--clips 1 2 --rounds 1", "clips", (1, 2)),
     Trial("batch_decoding", "--sizes 2 4 --rounds 1 --contestants ours 'ours in torch'", "n_clips", (2, 4)),
 )

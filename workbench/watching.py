@@ -176,7 +176,7 @@ def _featured(rows: pd.DataFrame, basis: Basis | None) -> pd.DataFrame:
 def _bring_rules(champion: ModelVersion | None) -> None:
     """Bring the champion's run where it is a colleague's and the rules that it leaves never came here."""
     run = champion.tags.get("run", "") if champion else ""
-    if run and storage.read_record(run, "monitor") is None:
+    if run and not _left(run, "monitor", "seen"):
         shared_runs.bring(run)
 
 
