@@ -73,6 +73,18 @@ def test_espeak_has_every_accent_and_variant_of_the_world_and_no_two_sound_alike
     assert len(heard) == len(names) == 94  # an unknown variant would be left out, and two of them sound alike
 
 
+@pytest.mark.parametrize("accent", demo_world.ACCENTS)
+def test_data_laid_out_for_many_clips_speaks_as_the_package_s_own(accent: str, tmp_path: Path) -> None:
+    own = synthesis.speak("hi there", f"{accent}+klatt4", pitch=50, speed=170)
+    synthesis._link_data(tmp_path)
+    before = synthesis._DATA.set(str(tmp_path))
+    try:
+        linked = synthesis.speak("hi there", f"{accent}+klatt4", pitch=50, speed=170)
+    finally:
+        synthesis._DATA.reset(before)
+    assert linked.tobytes() == own.tobytes()
+
+
 def test_an_accent_that_does_not_exist_is_named() -> None:
     with pytest.raises(SynthesisError, match=r"no voice 'en-moon\+f1'"):
         synthesis.speak("hello", "en-moon+f1", pitch=50, speed=150)

@@ -16,8 +16,9 @@ from workbench.recipes import Precision
 INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 """With one of these an x86 processor multiplies bfloat16 at twice float32's pace or more; others emulate it."""
 
-MOST_WRITTEN_OUT = 512
-"""Frames of 20 ms, ten seconds: a layer's weights are 2 MB a clip with four heads."""
+MOST_WRITTEN_OUT = 320
+"""Frames of 20 ms: up to six seconds it takes 0.5 to 0.7 of the time, from eight on no less; `benchmarks/attention.py`.
+"""
 
 
 def is_halved(asked: Precision, device: str, width: int, *, is_processor_for_it: bool) -> bool:
@@ -36,8 +37,8 @@ def processor_halves() -> bool:
 class Attention(MultiHeadAttention):
     """Whisper's; in bfloat16 on a processor an encoder's is written out, scores rounded, while their matrix is small.
 
-    Forward and backward, eight clips of 150 frames take 7 ms by PyTorch's own in float32 (whose gradient takes three
-    times as long in bfloat16) and 4 ms written out. A decoder's few queries gain nothing; 30 s would take gigabytes.
+    Forward and backward, eight clips of 150 frames take 5.7 ms by PyTorch's own in float32, 14 ms in bfloat16, and
+    3.7 ms written out, on one thread. A decoder's few queries gain nothing; 30 s would take gigabytes.
     """
 
     def qkv_attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Any:

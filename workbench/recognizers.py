@@ -3,7 +3,7 @@
 import copy
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from workbench import (
 )
 from workbench.audio import Samples
 from workbench.letters import CHARACTERS
-from workbench.recognizing import Batch
+from workbench.recognizing import BATCH_SIZE, CHUNK, Batch
 from workbench.recognizing import Recognizer as Recognizer  # what callers name, whichever engine they have
 from workbench.recognizing import ShortContextRecognizer as ShortContextRecognizer
 from workbench.recognizing import decode as decode
@@ -56,8 +56,8 @@ class WhisperRecognizer(ShortContextRecognizer):
         self.model, self.has_times = model, has_times
         self.context, self.n_text_ctx, self.has_head = model.context, model.dims.n_text_ctx, model.head is not None
         self.n_prompt_names, self.language = model.n_prompt_names, model.language
-        if model.device.type != "cpu":
-            self.batch_size = recognizing.batch_size(model.dims.n_audio_state, recognizing.CHUNK, recognizing.CHUNK)
+        at_tiny, most = (BATCH_SIZE, 2 * BATCH_SIZE) if model.device.type == "cpu" else (CHUNK, CHUNK)
+        self.batch_size = recognizing.batch_size(model.dims.n_audio_state, at_tiny, most)
 
     def _encode(self, words: str) -> list[int]:
         return list(batches.tokenizer_of(self.model).encode(words))
@@ -69,8 +69,13 @@ class WhisperRecognizer(ShortContextRecognizer):
         n = min(len(batches), torch.get_num_threads()) if is_narrow else 1
         if n <= 1:
             return self._each(batches)
-        shares = side_by_side.run([partial(self._twin()._each, batches[i::n]) for i in range(n)])
-        return [shares[i % n][i // n] for i in range(len(batches))]
+        rest = enumerate(batches)  # of which each takes the next one
+        shares = side_by_side.run([partial(self._twin()._some, rest) for _ in range(n)])
+        heard = dict(itertools.chain.from_iterable(shares))
+        return [heard[number] for number in range(len(batches))]
+
+    def _some(self, batches: Iterable[tuple[int, Batch]]) -> list[tuple[int, list[Hypothesis]]]:
+        return [(number, self._batch(*batch)) for number, batch in batches]
 
     def _each(self, batches: Sequence[Batch]) -> list[list[Hypothesis]]:
         return super()._batches(batches)
@@ -210,8 +215,8 @@ class PlainWhisper:
     def transcribe(self, recordings: Sequence[np.ndarray]) -> list[Hypothesis]:
         """Decode with `whisper.decode`, some clips at a time: each answer is the one that it gets alone."""
         answers = []
-        for start in range(0, len(recordings), recognizing.BATCH_SIZE):
-            padded = [whisper.pad_or_trim(one) for one in recordings[start : start + recognizing.BATCH_SIZE]]
+        for start in range(0, len(recordings), BATCH_SIZE):
+            padded = [whisper.pad_or_trim(one) for one in recordings[start : start + BATCH_SIZE]]
             mel = torch.stack([whisper.log_mel_spectrogram(one, n_mels=self.model.dims.n_mels) for one in padded])
             options = whisper.DecodingOptions(language=self.language, without_timestamps=True, fp16=False)
             for r in whisper.decode(self.model, mel, options):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd  # the server never makes tables
 
 BATCH_SIZE, MIN_BATCH_SIZE = 16, 2
-"""The most clips a batch on a processor, for on two cores larger ones gain nothing more; and the least."""
+"""Clips a batch of tiny's width on a processor, for on two cores larger ones gain nothing more; and the least."""
 
 CHUNK = 8 * BATCH_SIZE
 """Clips of a table that are read and decoded at a time; which of them share a batch is decided within it."""
@@ -103,7 +103,7 @@ class ShortContextRecognizer(ABC):
         """Write one hypothesis a recording, in their order."""
         kinds = [self._kind(recording) for recording in recordings]
         most, batches = min(self.batch_size, -(-len(recordings) // self.n_at_once)), list[tuple[list[int], Kind]]()
-        for kind in sorted(set(kinds)):
+        for kind in sorted(set(kinds), reverse=True):
             members = [row for row, own in enumerate(kinds) if own == kind]
             batches += [(rows.tolist(), kind) for rows in np.array_split(members, -(-len(members) // most))]
         heard = self._batches([([recordings[row] for row in rows], kind) for rows, kind in batches])

@@ -8,10 +8,12 @@ import _ctypes
 import ctypes
 import multiprocessing
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextvars import ContextVar
 from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -38,6 +40,8 @@ AUDIO_OUTPUT_SYNCHRONOUS, CHARS_UTF8, RATE, PITCH = 2, 1, 1, 3
 """Source: espeak-ng's speak_lib.h."""
 ESPEAK_RATE_HZ = 22_050
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+_DATA = ContextVar("data", default="")
+"""espeak-ng's data as a process that speaks much has it, "" for the package's."""
 
 
 def _espeak() -> ModuleType:
@@ -47,6 +51,21 @@ def _espeak() -> ModuleType:
     except ImportError as error:
         raise SynthesisError("the demo world speaks through espeak-ng, which is not installed; "
                              "do: pip install -e '.[demo]'") from error
+
+
+def _link_data(folder: Path) -> None:
+    """Lay espeak-ng's data out so that it finds a voice at once, which halves the time that a query takes to speak.
+
+    It asks for a voice's file in small letters, which few are called by, and then reads all voices that there are.
+    """
+    data = Path(_espeak().get_data_path())
+    for path in data.iterdir():
+        if path.name != "lang":
+            (folder / path.name).symlink_to(path)
+    (folder / "lang").mkdir()
+    for path in (data / "lang").rglob("*"):
+        if path.is_file():
+            (folder / "lang" / path.name.lower()).symlink_to(path)
 
 
 def speak(text: str, voice: str, *, pitch: int, speed: int, seed: int = 0) -> Samples:
@@ -65,7 +84,7 @@ def speak(text: str, voice: str, *, pitch: int, speed: int, seed: int = 0) -> Sa
 
     library, callback, spoken = ctypes.CDLL(package.get_library_path()), _Callback(take), text.encode() + b"\0"
     try:
-        library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, package.get_data_path().encode(), 0)
+        library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, (_DATA.get() or package.get_data_path()).encode(), 0)
         library.espeak_SetSynthCallback(callback)
         library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
         if library.espeak_SetVoiceByName(voice.encode()) != 0:
@@ -141,14 +160,15 @@ def render(plan: pd.DataFrame, *, store: Store = datasets.store_clip, progress: 
     Returns: the plan with audio_path, audio_sha, duration_s and level_dbfs.
     Raises: SynthesisError when espeak-ng is not installed or its process was killed.
     """
-    _espeak()
     settings.root()
     places = [rows.to_dict("records") for _, rows in plan.groupby("noise_id")]
     made: list[dict[str, Any]] = []
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "scipy.signal"])
     try:
-        with ProcessPoolExecutor(N_PROCESSES, context, _begin, (dict(os.environ), Path.cwd())) as pool:
+        with (tempfile.TemporaryDirectory() as data,
+              ProcessPoolExecutor(N_PROCESSES, context, _begin, (dict(os.environ), Path.cwd(), data)) as pool):
+            _link_data(Path(data))  # before the first process begins, which is with the first place
             for clips in pool.map(partial(_render_place, store=store), places):
                 made += clips
                 if progress:
@@ -164,8 +184,9 @@ def _render_place(rows: list[dict[str, Any]], store: Store) -> list[dict[str, An
     return [{"utterance_id": row["utterance_id"], **store(clip(row))} for row in rows]
 
 
-def _begin(environment: dict[str, str], folder: Path) -> None:
+def _begin(environment: dict[str, str], folder: Path, data: str) -> None:
     """Stand where the caller stands, and watch it from a thread: a killed one must not leave processes behind."""
+    _DATA.set(data)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
