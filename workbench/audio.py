@@ -13,7 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-import av
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
@@ -137,6 +136,8 @@ def _blocks(file: soundfile.SoundFile) -> Iterator[Samples]:
 
 
 def _decode_with_ffmpeg(file: BinaryIO, name: str, longest_s: float) -> tuple[Samples, int]:
+    import av  # 18 MB that few processes need
+
     try:
         with av.open(file, mode="r", options={"protocol_whitelist": "none"}) as container:
             if not container.streams.audio:
