@@ -232,6 +232,12 @@ def test_the_demo_world_answers_a_person_by_all_conditions(root: Path) -> None:
     assert new["snr_db"].between(0, 5).all()
     other = data_requests.bring(request, speech, size="toy", seed=0, number=1)
     assert other is not None and not set(other.table["audio_sha"]) >= set(new["audio_sha"])
+    reseeded = data_requests.bring(request, speech, size="toy", seed=1)  # other recordings of the same people
+    elsewhere = data_requests.bring(request, speech, size="toy", seed=0, world_seed=1)
+    assert reseeded is not None and elsewhere is not None
+    phones = speech.table.groupby("speaker")["device"].first().to_dict()
+    assert all(phones.get(row.speaker, row.device) == row.device for row in reseeded.table.itertuples())
+    assert not set(elsewhere.table["audio_sha"]) >= set(new["audio_sha"])
 
 
 @pytest.mark.slow

@@ -59,6 +59,21 @@ def test_a_run_goes_on_with_what_it_was_given_until_that_is_forgotten(project: P
         "size": "", "parameters": {"first": {"n_items": 5}}}
 
 
+def test_a_recipe_that_a_stage_is_given_is_followed_by_the_later_ones(project: Project) -> None:
+    (project.root / "notebooks/recipes/default.py").write_text("recipe = 1\n")
+    (project.root / "notebooks/recipes/loud.py").write_text("recipe = 2\n")
+    asks = "\nrecipe: str = 'default'"
+    project.notebook("01_first", [FIRST[0], FIRST[1] + asks, *FIRST[2:]])
+    project.notebook("02_second", [SECOND[0], SECOND[1] + asks, *SECOND[2:-1], SECOND[-1].replace(
+        "parameters={", "parameters={'recipe': recipe, ")])
+    go(assignments=["first.recipe=loud"])
+    assert project.record("02_second")["parameters"]["recipe"] == "loud"
+    _, said = go(assignments=["first.recipe=default"])  # the second was given none that would hold
+    assert project.record("02_second")["parameters"]["recipe"] == "default" and "unchanged" not in said
+    go(assignments=["first.recipe=loud", "second.recipe=default"])
+    assert project.record("02_second")["parameters"]["recipe"] == "default"
+
+
 def test_what_a_stage_was_given_by_mistake_is_not_kept(project: Project) -> None:
     go(assignments=["first.n_items=4"])
     raises = "from workbench.errors import StageError\nif target == 13:\n    raise StageError('Wanted less.')"

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,9 @@ def test_few_speakers_get_their_own_way_of_making_voices(root: Path) -> None:
     recipe = write(root)
     assert recipe.for_speakers(10) is recipe
     assert recipe.for_speakers(9).augmentations == () and recipe.for_speakers(9).name == "mine"
+    watched = recipes.Recipe(slices={"long": "duration_s > 4"}, few_speakers=recipes.Recipe())
+    own = replace(watched, few_speakers=recipes.Recipe(slices={"short": "duration_s < 1"}))
+    assert watched.for_speakers(9).slices == watched.slices and set(own.for_speakers(9).slices) == {"short"}
     assert recipes.Recipe().for_speakers(2) == recipes.Recipe()
 
 

@@ -76,13 +76,19 @@ def test_espeak_has_every_accent_and_variant_of_the_world_and_no_two_sound_alike
 @pytest.mark.parametrize("accent", demo_world.ACCENTS)
 def test_data_laid_out_for_many_clips_speaks_as_the_package_s_own(accent: str, tmp_path: Path) -> None:
     own = synthesis.speak("hi there", f"{accent}+klatt4", pitch=50, speed=170)
-    synthesis._link_data(tmp_path)
-    before = synthesis._DATA.set(str(tmp_path))
+    before = synthesis._DATA.set(synthesis._link_data(tmp_path))
     try:
         linked = synthesis.speak("hi there", f"{accent}+klatt4", pitch=50, speed=170)
     finally:
         synthesis._DATA.reset(before)
-    assert linked.tobytes() == own.tobytes()
+    assert linked.tobytes() == own.tobytes() and (tmp_path / "lang" / accent).is_symlink()
+
+
+def test_where_data_cannot_be_laid_out_the_package_s_own_is_spoken_from(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    long = tmp_path / ("a" * 120)
+    long.mkdir()
+    assert synthesis._link_data(long) == "" and synthesis._link_data(long) == ""  # the second finds links there
 
 
 def test_an_accent_that_does_not_exist_is_named() -> None:

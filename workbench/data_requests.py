@@ -232,16 +232,17 @@ def _content(rows: pd.DataFrame) -> str:
     return storage.hash_table(rows[["audio_sha", "reference"]])
 
 
-def bring(request: Request, speech: Dataset, *, size: str, seed: int, number: int = 0) -> Dataset | None:
+def bring(request: Request, speech: Dataset, *, size: str, seed: int, number: int = 0, world_seed: int = 0,
+          ) -> Dataset | None:
     """Give the dataset version that holds what was asked for, or None: people still have to record it, or nobody can.
 
     Where all that people brought is in the data already, by another request or the manifest, that is noted, and None.
-    A demo dataset is answered by the demo world with new recordings of training speakers, others for each `number`; a
-    slice that this world cannot record is noted, and None.
+    A demo dataset is answered by the demo world of `world_seed`, collect's, with new recordings of training speakers,
+    others for each `seed` and `number`; a slice that this world cannot record is noted, and None.
     Raises: RequestError when the manifest is no longer what was taken.
     """
     try:
-        rows = _rows(request, speech, size, seed, number)
+        rows = _rows(request, speech, size, seed + 1 + number, world_seed)
     except SynthesisError as error:
         _write_note(request, ANSWERED, {"refused": str(error)})
         rows = None
@@ -258,7 +259,7 @@ def bring(request: Request, speech: Dataset, *, size: str, seed: int, number: in
     return grown
 
 
-def _rows(request: Request, speech: Dataset, size: str, seed: int, number: int) -> pd.DataFrame | None:
+def _rows(request: Request, speech: Dataset, size: str, round_seed: int, world_seed: int) -> pd.DataFrame | None:
     brought = fulfilment(request)
     if brought is not None:
         again = f"fulfil again: workbench fulfil {request.request_id} --manifest FILE"
@@ -272,8 +273,8 @@ def _rows(request: Request, speech: Dataset, size: str, seed: int, number: int) 
         return rows.assign(**{column: value for column, value in request.where.items() if column not in rows})
     if set(speech.table["source"]) != {"demo"}:
         return None
-    return synthesis.collect_more(seed=seed, size=size, where=request.where, n=request.n_utterances,
-                                  round_seed=seed + 1 + number)
+    return synthesis.collect_more(seed=world_seed, size=size, where=request.where, n=request.n_utterances,
+                                  round_seed=round_seed)
 
 
 def wait_for(request: Request, utterances: pd.DataFrame) -> Decision:

@@ -146,6 +146,17 @@ def check(notebooks: Sequence[StageNotebook], given: Given, *, run: str, size: s
     return checked
 
 
+def follow(notebooks: Sequence[StageNotebook], checked: Given) -> Given:
+    """Let the recipe that a stage was given be that of the later ones which were given none. Returns: as `check`."""
+    followed, recipe = {}, ""
+    for notebook in notebooks:
+        values = checked[notebook.name]
+        recipe = values.get("recipe", recipe)
+        shared = {"recipe": recipe} if recipe and "recipe" in notebook.parameters else {}
+        followed[notebook.name] = {**shared, **values}
+    return followed
+
+
 def effective(notebook: StageNotebook, passed: Mapping[str, Any]) -> dict[str, Any]:
     """Give all values a notebook runs with: its defaults under what is passed."""
     return {**{name: parameter.default for name, parameter in notebook.parameters.items()}, **passed}

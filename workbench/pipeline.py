@@ -81,20 +81,21 @@ def run(order: Order, console: Console) -> int:
     chosen = parameters.select(every, order.stages, first=order.first, last=order.last)
     given = parameters.read_given(order.assignments, order.parameter_file)
     size, before = ("", {}) if order.is_plain else parameters.kept(order.run, every)
-    passed = parameters.check(every, given, run=order.run, size=order.size or size, folder=order.folder, before=before)
+    told = parameters.check(every, given, run=order.run, size=order.size or size, folder=order.folder, before=before)
+    passed = parameters.follow(every, told)
     _check_upstream(every, chosen, order.run)
     preflight.check(fingerprints.bases(chosen, passed, order.run, is_forced=order.is_forced))
     shared_runs.claim(order.run)
     with locks.held(order.run) as lock:
-        parameters.keep(order.run, order.size or size, passed)
-        if told := parameters.words("" if order.size else size, parameters.without(before, given)):
-            console.print(f"as given before: {told}  (--defaults forgets it)", markup=False, highlight=False,
+        parameters.keep(order.run, order.size or size, told)
+        if again := parameters.words("" if order.size else size, parameters.without(before, given)):
+            console.print(f"as given before: {again}  (--defaults forgets it)", markup=False, highlight=False,
                           soft_wrap=True)
         batch = _Batch(order, every, passed, console, lock)
         try:
             return batch.go(chosen)
         except WorkbenchError:  # what a stage was given may be the mistake; the others go on with theirs
-            parameters.keep(order.run, order.size or size, passed | {batch.stage: before.get(batch.stage, {})})
+            parameters.keep(order.run, order.size or size, told | {batch.stage: before.get(batch.stage, {})})
             raise
 
 

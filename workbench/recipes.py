@@ -68,8 +68,8 @@ class Recipe:
 
     `base` is "" (from nothing), a checkpoint's path, a run's name, a published name, or `demo` (many synthesized voices
     first, `starting`). `language` is what a multilingual base is told that it hears. `slices` are named expressions
-    over a table's columns: `{"long_car": 'noise == "car" and duration_s > 4'}`. `few_speakers` replaces
-    `augmentations` and `spec_augment` when a dataset has fewer than ten speakers to learn voices from.
+    over a table's columns: `{"long_car": 'noise == "car" and duration_s > 4'}`. `few_speakers` takes the place of
+    it, of the slices where it names some, when a dataset has fewer than ten speakers to learn voices from.
     """
 
     base: str = ""
@@ -102,7 +102,9 @@ class Recipe:
 
     def for_speakers(self, n_speakers: int, few: int = 10) -> "Recipe":
         """Give the recipe to use with so many training speakers."""
-        return self.few_speakers if self.few_speakers is not None and n_speakers < few else self
+        if self.few_speakers is None or n_speakers >= few:
+            return self
+        return replace(self.few_speakers, slices=self.few_speakers.slices or self.slices)
 
     def starting_from(self, base: str) -> "Recipe":
         """Give the recipe with another base: what a run was told to train from is what its later stages start from."""

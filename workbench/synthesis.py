@@ -39,6 +39,8 @@ Advance = Callable[[int], object]
 AUDIO_OUTPUT_SYNCHRONOUS, CHARS_UTF8, RATE, PITCH = 2, 1, 1, 3
 """Source: espeak-ng's speak_lib.h."""
 ESPEAK_RATE_HZ = 22_050
+MOST_CHARACTERS = 128
+"""Of a path to its data; espeak-ng has room for 160. Source: espeak-ng, speech.h, N_PATH_HOME."""
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 _DATA = ContextVar("data", default="")
 """espeak-ng's data as a process that speaks much has it, "" for the package's."""
@@ -53,19 +55,24 @@ def _espeak() -> ModuleType:
                              "do: pip install -e '.[demo]'") from error
 
 
-def _link_data(folder: Path) -> None:
+def _link_data(folder: Path) -> str:
     """Lay espeak-ng's data out so that it finds a voice at once, which halves the time that a query takes to speak.
 
     It asks for a voice's file in small letters, which few are called by, and then reads all voices that there are.
+    Returns: the folder, "" where this cannot be: the package's own data speaks alike.
     """
     data = Path(_espeak().get_data_path())
-    for path in data.iterdir():
-        if path.name != "lang":
-            (folder / path.name).symlink_to(path)
-    (folder / "lang").mkdir()
-    for path in (data / "lang").rglob("*"):
-        if path.is_file():
-            (folder / "lang" / path.name.lower()).symlink_to(path)
+    try:
+        for path in data.iterdir():
+            if path.name != "lang":
+                (folder / path.name).symlink_to(path)
+        (folder / "lang").mkdir()
+        for path in (data / "lang").rglob("*"):
+            if path.is_file():
+                (folder / "lang" / path.name.lower()).symlink_to(path)
+    except OSError:
+        return ""
+    return str(folder) if len(str(folder)) < MOST_CHARACTERS else ""
 
 
 def speak(text: str, voice: str, *, pitch: int, speed: int, seed: int = 0) -> Samples:
@@ -166,9 +173,9 @@ def render(plan: pd.DataFrame, *, store: Store = datasets.store_clip, progress: 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "scipy.signal"])
     try:
-        with (tempfile.TemporaryDirectory() as data,
-              ProcessPoolExecutor(N_PROCESSES, context, _begin, (dict(os.environ), Path.cwd(), data)) as pool):
-            _link_data(Path(data))  # before the first process begins, which is with the first place
+        with (tempfile.TemporaryDirectory(prefix="workbench-") as folder,
+              ProcessPoolExecutor(N_PROCESSES, context, _begin,
+                                  (dict(os.environ), Path.cwd(), _link_data(Path(folder)))) as pool):
             for clips in pool.map(partial(_render_place, store=store), places):
                 made += clips
                 if progress:

@@ -4,6 +4,7 @@ What a page asks again and again is remembered: closed windows are looked at onc
 torch. What the scene means in words is `standing`'s.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from workbench import bases, gates, model_registry, monitoring, rephrasing, shared_runs, storage
-from workbench.errors import RegistryError, ServiceError, StageError
+from workbench.errors import RegistryError, ServiceError, StageError, StoreError
 from workbench.live_log import LiveLog, Reading
 from workbench.marks import Marks
 from workbench.model_registry import ModelVersion
@@ -81,8 +82,7 @@ class Watcher:
     def refresh(self) -> Scene:
         """Read on and look again.
 
-        Raises: ServiceError while nobody has asked anything; QueryLogError, RegistryError, StoreError when those do not
-            answer.
+        Raises: ServiceError while nobody has asked anything; QueryLogError, RegistryError when those do not answer.
         """
         lineup = model_registry.alias_state()
         if lineup != self._lineup:
@@ -174,9 +174,9 @@ def _featured(rows: pd.DataFrame, basis: Basis | None) -> pd.DataFrame:
 
 
 def _bring_rules(champion: ModelVersion | None) -> None:
-    """Bring the champion's run where it is a colleague's and the rules that it leaves never came here."""
+    """Bring the rules that a colleague left with the champion up to date; with the store away, those here hold."""
     run = champion.tags.get("run", "") if champion else ""
-    if run and not _left(run, "monitor", "seen"):
+    with contextlib.suppress(StoreError):
         shared_runs.bring(run)
 
 
