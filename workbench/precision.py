@@ -17,8 +17,9 @@ INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 """With one of these an x86 processor multiplies bfloat16 at twice float32's pace or more; others emulate it."""
 
 MOST_WRITTEN_OUT = 320
-"""Frames of 20 ms: up to six seconds it takes 0.5 to 0.7 of the time, from eight on no less; `benchmarks/attention.py`.
-"""
+"""Frames of 20 ms: from two to six seconds it takes 0.5 to 0.7 of the time, at one and from ten on as long.
+
+Source: `benchmarks/attention.py`."""
 
 
 def is_halved(asked: Precision, device: str, width: int, *, is_processor_for_it: bool) -> bool:
